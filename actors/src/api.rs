@@ -1,0 +1,147 @@
+//! What callers of a `Volume` say and hear: plain values, no FUSE.
+//!
+//! Owns: `Attributes`, `DirEntry`, `NewNode`, `AttributeChange`, `Rename`, `SpaceUse`. Must be true: names are bytes; times are signed
+//! seconds and nanoseconds; sizes are bytes. Fails: refused operations are `Refusal`s.
+
+use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
+
+pub use infmap_storage::refusal::Refusal;
+
+/// What an operation answers.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// What `stat` shows of an inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    pub inode: Inode,
+    pub kind: FileKind,
+    /// Permission bits with suid, sgid and sticky: 12 bits.
+    pub permissions: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub links: u32,
+    pub rdev: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Units of 512 bytes.
+    pub blocks: u64,
+    pub accessed: Time,
+    pub modified: Time,
+    pub changed: Time,
+    pub created: Time,
+}
+
+impl Attributes {
+    /// The attributes that a row says.
+    #[must_use]
+    pub fn of(inode: Inode, row: &InodeRow) -> Self {
+        let kind = row.kind();
+        Self {
+            inode,
+            kind,
+            permissions: row.mode & 0o7777,
+            uid: row.uid,
+            gid: row.gid,
+            links: row.links,
+            rdev: row.rdev,
+            size: if kind == FileKind::Directory { 4096 } else { row.size },
+            blocks: row.blocks,
+            accessed: row.accessed,
+            modified: row.modified,
+            changed: row.changed,
+            created: row.created,
+        }
+    }
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    pub inode: Inode,
+    pub kind: FileKind,
+    /// Where a reader of the directory goes on: the listing after this cookie begins with the next entry. 1 is ".", 2 is "..".
+    pub cookie: u64,
+    pub name: Vec<u8>,
+    /// Given when asked for.
+    pub attributes: Option<Attributes>,
+}
+
+/// A node to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNode {
+    pub parent: Inode,
+    pub name: Vec<u8>,
+    /// Type bits and permission bits as in `st_mode`, umask already applied.
+    pub mode: u32,
+    /// The caller's.
+    pub uid: u32,
+    /// The caller's; a directory with sgid gives its own instead.
+    pub gid: u32,
+    /// Device number, for device nodes.
+    pub rdev: u32,
+}
+
+/// A time to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTime {
+    Now,
+    At(Time),
+}
+
+/// What to change of an inode's attributes. What is `None` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AttributeChange {
+    /// Permission bits (12).
+    pub permissions: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Bytes; cuts or extends with zeros.
+    pub size: Option<u64>,
+    pub accessed: Option<SetTime>,
+    pub modified: Option<SetTime>,
+    /// Set by the kernel when it owns the times (writeback cache); otherwise the time of the change.
+    pub changed: Option<Time>,
+    /// Clear suid, and sgid of a group-executable file (a size change by somebody without privilege).
+    pub clear_privileges: bool,
+}
+
+/// How a rename treats an existing target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameMode {
+    /// Take its place, atomically.
+    Replace,
+    /// Refuse (`RENAME_NOREPLACE`).
+    NoReplace,
+    /// Swap the two (`RENAME_EXCHANGE`).
+    Exchange,
+}
+
+/// A rename.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    pub parent: Inode,
+    pub name: Vec<u8>,
+    pub new_parent: Inode,
+    pub new_name: Vec<u8>,
+    pub mode: RenameMode,
+}
+
+/// How a write came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WriteHow {
+    /// From the kernel's writeback cache: it owns size and times, so the write changes no times.
+    pub from_cache: bool,
+    /// Clear suid, and sgid of a group-executable file.
+    pub clear_privileges: bool,
+}
+
+/// Space of the volume, in bytes, and inodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceUse {
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+    /// What callers without privilege may still write.
+    pub available_bytes: u64,
+    pub inodes: u64,
+    pub free_inodes: u64,
+}
