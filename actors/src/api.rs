@@ -5,6 +5,7 @@
 
 use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 
+pub use infmap_storage::names::{AttributeChange, NewNode, Rename, RenameMode, SetTime};
 pub use infmap_storage::refusal::Refusal;
 
 /// What an operation answers.
@@ -64,66 +65,6 @@ pub struct DirEntry {
     pub name: Vec<u8>,
     /// Given when asked for.
     pub attributes: Option<Attributes>,
-}
-
-/// A node to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewNode {
-    pub parent: Inode,
-    pub name: Vec<u8>,
-    /// Type bits and permission bits as in `st_mode`, umask already applied.
-    pub mode: u32,
-    /// The caller's.
-    pub uid: u32,
-    /// The caller's; a directory with sgid gives its own instead.
-    pub gid: u32,
-    /// Device number, for device nodes.
-    pub rdev: u32,
-}
-
-/// A time to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetTime {
-    Now,
-    At(Time),
-}
-
-/// What to change of an inode's attributes. What is `None` stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct AttributeChange {
-    /// Permission bits (12).
-    pub permissions: Option<u32>,
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
-    /// Bytes; cuts or extends with zeros.
-    pub size: Option<u64>,
-    pub accessed: Option<SetTime>,
-    pub modified: Option<SetTime>,
-    /// Set by the kernel when it owns the times (writeback cache); otherwise the time of the change.
-    pub changed: Option<Time>,
-    /// Clear suid, and sgid of a group-executable file (a size change by somebody without privilege).
-    pub clear_privileges: bool,
-}
-
-/// How a rename treats an existing target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenameMode {
-    /// Take its place, atomically.
-    Replace,
-    /// Refuse (`RENAME_NOREPLACE`).
-    NoReplace,
-    /// Swap the two (`RENAME_EXCHANGE`).
-    Exchange,
-}
-
-/// A rename.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rename {
-    pub parent: Inode,
-    pub name: Vec<u8>,
-    pub new_parent: Inode,
-    pub new_name: Vec<u8>,
-    pub mode: RenameMode,
 }
 
 /// How a write came.

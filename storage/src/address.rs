@@ -159,6 +159,12 @@ impl Address {
     /// Bytes of an encoded address.
     pub const ENCODED_BYTES: usize = 14;
 
+    /// The addresses of all clusters of a region, in order.
+    #[must_use]
+    pub fn all_of(region: RegionId) -> std::ops::RangeInclusive<Self> {
+        Self { region, cluster: Cluster(0) }..=Self { region, cluster: Cluster(REGION_CLUSTERS as u16 - 1) }
+    }
+
     /// place u32, generation u64, cluster u16, little-endian.
     #[must_use]
     pub fn encode(self) -> [u8; Self::ENCODED_BYTES] {

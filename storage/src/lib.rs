@@ -7,13 +7,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod address;
+pub mod blocks;
 pub mod buffer;
 pub mod device;
+pub mod file_buffer;
 pub mod hilbert;
+pub mod images;
 pub mod limits;
+pub mod names;
+pub mod read;
 pub mod refusal;
 pub mod region;
+pub mod root;
 pub mod row;
+pub mod space;
+pub mod state;
+pub mod tiers;
+pub mod unit;
 pub mod vat;
 pub mod wal;
 pub mod wire;

@@ -56,7 +56,8 @@ pub enum Key {
 const NAMES: u8 = 1;
 const CONTENTS: u8 = 2;
 const PLACES: u8 = 3;
-const VOLUME: u8 = 4;
+const DEAD: u8 = 4;
+const FREE: u8 = 5;
 
 impl Key {
     /// The bytes of this key.
@@ -85,8 +86,8 @@ impl Key {
                 sub.extend_from_slice(&(at.cluster.number() as u16).to_be_bytes());
                 with(PLACES, u64::from(at.region.place.0), 2, &sub)
             }
-            Self::Dead(id) => with(VOLUME, u64::from(id.place.0), 3, &id.generation.0.to_be_bytes()),
-            Self::Free(place) => fixed(VOLUME, u64::from(place.0), 4),
+            Self::Dead(id) => with(DEAD, u64::from(id.place.0), 3, &id.generation.0.to_be_bytes()),
+            Self::Free(place) => fixed(FREE, u64::from(place.0), 4),
         }
     }
 
@@ -120,8 +121,8 @@ impl Key {
                 let region = RegionId { place: place()?, generation: Generation(u64::from_be_bytes(*generation)) };
                 Self::Count(Address { region, cluster: Cluster::new(usize::from(be_u16(cluster)?))? })
             }
-            (VOLUME, 3) => Self::Dead(RegionId { place: place()?, generation: Generation(be_u64(sub)?) }),
-            (VOLUME, 4) if sub.is_empty() => Self::Free(place()?),
+            (DEAD, 3) => Self::Dead(RegionId { place: place()?, generation: Generation(be_u64(sub)?) }),
+            (FREE, 4) if sub.is_empty() => Self::Free(place()?),
             _ => return None,
         })
     }
@@ -156,16 +157,22 @@ impl Key {
         (fixed(NAMES, 0, 9), fixed(NAMES, 0, 10))
     }
 
-    /// The bounds of all rows about regions and counts, and of those about dead and free places.
+    /// The bounds of all rows about regions and counts.
     #[must_use]
     pub fn places() -> (Vec<u8>, Vec<u8>) {
-        (vec![PLACES], vec![VOLUME])
+        (vec![PLACES], vec![DEAD])
     }
 
-    /// The bounds of the rows about dead images and free places from `place` on.
+    /// The bounds of the rows about dead images.
     #[must_use]
-    pub fn vacancies_from(place: Place) -> (Vec<u8>, Vec<u8>) {
-        (fixed(VOLUME, u64::from(place.0), 0), vec![VOLUME + 1])
+    pub fn dead() -> (Vec<u8>, Vec<u8>) {
+        (vec![DEAD], vec![FREE])
+    }
+
+    /// The bounds of the rows about free places from `place` on.
+    #[must_use]
+    pub fn free_from(place: Place) -> (Vec<u8>, Vec<u8>) {
+        (fixed(FREE, u64::from(place.0), 0), vec![FREE + 1])
     }
 }
 

@@ -1,0 +1,219 @@
+//! What a shard holds of one file: its live row and its dirty blocks, from the write until the row of exactly that write is published.
+//!
+//! Owns: `FileBuffer`, `LiveRow`. Must be true: O1 each change takes the next write sequence, and the higher wins; BUF-3 a block is let
+//! go only when the row of exactly its sequence was put; BUF-4 (O3) a settlement never claims a size that covers bytes which are
+//! neither placed nor logged. Fails: never; callers check ranges first.
+
+mod placing;
+#[cfg(test)]
+mod tests;
+
+pub use placing::{PlacedExtent, Run};
+
+use crate::blocks::{Block, BlockPool};
+use crate::limits::CLUSTER_BYTES;
+use crate::names::Settlement;
+use crate::row::{InodeRow, Time};
+use std::collections::BTreeMap;
+
+const BLOCK: u64 = CLUSTER_BYTES as u64;
+
+/// Size and times of a file with unplaced changes. It lies over the row while its version is above the row's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveRow {
+    /// Write sequence of the newest change.
+    pub version: u64,
+    pub size: u64,
+    pub accessed: Time,
+    pub modified: Time,
+    pub changed: Time,
+    /// Blocks that wait to be placed.
+    pub dirty_blocks: u64,
+}
+
+/// Number of a placement or settlement under way.
+pub type Ticket = u64;
+
+#[derive(Clone, Debug)]
+struct DirtyBlock {
+    block: Block,
+    /// Write sequence of its newest byte.
+    sequence: u64,
+    /// A pixel writer has it.
+    placing: Option<Ticket>,
+    /// A settlement that claims it was posted.
+    settling: Option<Ticket>,
+    /// Its bytes stand in the log.
+    logged: bool,
+}
+
+/// The unsettled state of one file.
+#[derive(Debug)]
+pub struct FileBuffer {
+    live: LiveRow,
+    /// Size that the row says, as far as settlements were posted.
+    settled_size: u64,
+    /// Version that the row says, as far as settlements were posted.
+    settled_version: u64,
+    blocks: BTreeMap<u64, DirtyBlock>,
+    next_ticket: Ticket,
+}
+
+impl FileBuffer {
+    /// A buffer over a file that is as its row says.
+    #[must_use]
+    pub fn new(row: &InodeRow) -> Self {
+        let live = LiveRow {
+            version: row.version,
+            size: row.size,
+            accessed: row.accessed,
+            modified: row.modified,
+            changed: row.changed,
+            dirty_blocks: 0,
+        };
+        Self { live, settled_size: row.size, settled_version: row.version, blocks: BTreeMap::new(), next_ticket: 1 }
+    }
+
+    /// Size and times now.
+    #[must_use]
+    pub fn live(&self) -> LiveRow {
+        LiveRow { dirty_blocks: self.blocks.len() as u64, ..self.live }
+    }
+
+    /// Bytes that are held.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.blocks.len() as u64 * BLOCK
+    }
+
+    /// Bytes that a power cut would lose.
+    #[must_use]
+    pub fn volatile_bytes(&self) -> u64 {
+        self.blocks.values().filter(|b| !b.logged).count() as u64 * BLOCK
+    }
+
+    /// Bytes that no pixel writer has.
+    #[must_use]
+    pub fn unplaced_bytes(&self) -> u64 {
+        self.blocks.values().filter(|b| b.placing.is_none() && b.settling.is_none()).count() as u64 * BLOCK
+    }
+
+    /// Whether the row says everything: the buffer can go.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.blocks.is_empty() && self.live.version == self.settled_version && self.live.size == self.settled_size
+    }
+
+    /// The dirty block `number`, if there is one.
+    #[must_use]
+    pub fn block(&self, number: u64) -> Option<&Block> {
+        self.blocks.get(&number).map(|b| &b.block)
+    }
+
+    /// The dirty blocks that touch the bytes `from..to`.
+    pub fn blocks_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Block)> {
+        self.blocks.range(from / BLOCK..to.div_ceil(BLOCK).max(from / BLOCK)).map(|(number, b)| (*number, &b.block))
+    }
+
+    /// The blocks of which a write of these bytes needs the old content: written in part, not held, and not wholly behind the end.
+    #[must_use]
+    pub fn missing_for(&self, offset: u64, length: u64) -> Vec<u64> {
+        let end = offset.saturating_add(length);
+        let mut edges = vec![offset / BLOCK, end.saturating_sub(1) / BLOCK];
+        edges.dedup();
+        edges.retain(|&number| {
+            let start = number * BLOCK;
+            let covered = offset <= start && (end >= start + BLOCK || end >= self.live.size);
+            length > 0 && !covered && start < self.live.size && !self.blocks.contains_key(&number)
+        });
+        edges
+    }
+
+    /// Takes old content of a block that is about to be written in part. Not a change.
+    pub fn fill(&mut self, number: u64, block: Block) {
+        let sequence = self.live.version;
+        // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.
+        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, placing: None, settling: None, logged: false });
+    }
+
+    /// Writes bytes that begin inside block `number` at `at`. `whole` may be given when they are a block of their own.
+    pub fn write_block(&mut self, pool: &BlockPool, number: u64, at: usize, piece: WritePiece<'_>) {
+        let sequence = self.live.version + 1;
+        let fresh = |block| DirtyBlock { block, sequence, placing: None, settling: None, logged: false };
+        match piece {
+            WritePiece::Whole(block) => {
+                self.blocks.insert(number, fresh(block));
+            }
+            WritePiece::Part(bytes) => {
+                let held = self.blocks.entry(number).or_insert_with(|| fresh(pool.zeroed()));
+                held.block.overwrite(at, bytes);
+                *held = fresh(held.block.clone());
+            }
+        }
+    }
+
+    /// Ends a write whose blocks were given: the next sequence, the size, and the times unless the kernel owns them.
+    pub fn wrote(&mut self, end: u64, now: Option<Time>) {
+        self.live.version += 1;
+        self.live.size = self.live.size.max(end);
+        if let Some(now) = now {
+            self.live.modified = now;
+            self.live.changed = now;
+        }
+    }
+
+    /// Cuts or extends with zeros. Returns the sequence of the change; the extents from `size` on are to be cut with it.
+    pub fn truncate(&mut self, size: u64, now: Time) -> u64 {
+        self.live.version += 1;
+        let sequence = self.live.version;
+        if size < self.live.size {
+            drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
+            if let Some(last) = self.blocks.get_mut(&(size / BLOCK)) {
+                last.block.clear_from((size % BLOCK) as usize);
+                *last = DirtyBlock { block: last.block.clone(), sequence, placing: None, settling: None, logged: false };
+            }
+        }
+        self.live.size = size;
+        self.settled_size = self.settled_size.min(size);
+        self.live.modified = now;
+        self.live.changed = now;
+        sequence
+    }
+
+    /// Sets times; `None` stays. Takes a sequence, so that no late report moves them back (O10).
+    pub fn set_times(&mut self, accessed: Option<Time>, modified: Option<Time>, changed: Time) {
+        self.live.version += 1;
+        self.live.accessed = accessed.unwrap_or(self.live.accessed);
+        self.live.modified = modified.unwrap_or(self.live.modified);
+        self.live.changed = changed;
+    }
+
+    /// The size up to which every byte beyond the settled size is durable or will be with the record that carries it (BUF-4).
+    #[must_use]
+    fn durable_size(&self) -> u64 {
+        let first_new = self.settled_size / BLOCK;
+        let volatile = self.blocks.range(first_new..).find(|(_, b)| !b.logged && b.settling.is_none()).map(|(number, _)| number * BLOCK);
+        match volatile {
+            Some(start) => self.live.size.min(start.max(self.settled_size)),
+            None => self.live.size,
+        }
+    }
+
+    /// What may be said of the file now. Counts as posted: the caller posts it, with whatever was marked before.
+    pub fn settlement(&mut self) -> Settlement {
+        let size = self.durable_size();
+        // While the size is held back, the row must stay below the live row, which shows the true one.
+        let version = if size == self.live.size { self.live.version } else { self.settled_version };
+        self.settled_size = size;
+        self.settled_version = version;
+        Settlement { version, size, accessed: self.live.accessed, modified: self.live.modified, changed: self.live.changed }
+    }
+}
+
+/// Bytes for one block.
+pub enum WritePiece<'a> {
+    /// All of it (zero behind the end of the file).
+    Whole(Block),
+    /// Some of it.
+    Part(&'a [u8]),
+}

@@ -1,0 +1,175 @@
+//! Blocks on their way out: to a pixel writer, to the log, and to the rows that let them go.
+
+use super::{BLOCK, FileBuffer, Ticket};
+use crate::blocks::Block;
+use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS};
+use crate::row::ExtentRow;
+
+/// Consecutive blocks of a file that travel together, at most `EXTENT_MAX_CLUSTERS`.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Byte offset in the file, a multiple of 4096.
+    pub offset: u64,
+    pub blocks: Vec<Block>,
+    /// Write sequence of each block.
+    pub sequences: Vec<u64>,
+}
+
+impl Run {
+    /// Bytes of the blocks.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.blocks.len() as u64 * BLOCK
+    }
+
+    /// The newest sequence among the blocks.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequences.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// Where a pixel writer placed a run, or a part of it.
+#[derive(Clone, Debug)]
+pub struct PlacedExtent {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// The row that claims all of it.
+    pub row: ExtentRow,
+    /// Write sequence of each of its blocks.
+    pub sequences: Vec<u64>,
+}
+
+impl FileBuffer {
+    /// Hands out at most `max_bytes` of the blocks that nobody has, for a pixel writer. Returns the ticket of this placement.
+    pub fn take_for_placing(&mut self, max_bytes: u64) -> (Ticket, Vec<Run>) {
+        let ticket = self.ticket();
+        let mut left = max_bytes / BLOCK;
+        let mut runs = Vec::new();
+        for (&number, dirty) in &mut self.blocks {
+            if dirty.placing.is_some() || dirty.settling.is_some() {
+                continue;
+            }
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            dirty.placing = Some(ticket);
+            append(&mut runs, number, &dirty.block, dirty.sequence);
+        }
+        (ticket, runs)
+    }
+
+    /// The blocks that a power cut would lose, for the log. They count as logged from now on: the caller posts them.
+    pub fn take_for_log(&mut self) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| !dirty.logged) {
+            dirty.logged = true;
+            append(&mut runs, number, &dirty.block, dirty.sequence);
+        }
+        runs
+    }
+
+    /// The whole content, when all of it is held in the first block: for the inline form. Counts as settled by `ticket`.
+    pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
+        let size = usize::try_from(self.live.size).ok()?;
+        let content = self.blocks.get(&0)?.block.bytes().get(..size)?.to_vec();
+        for dirty in self.blocks.values_mut() {
+            dirty.settling = Some(ticket);
+        }
+        Some(content)
+    }
+
+    /// A number for a placement or settlement.
+    pub fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// A placement is durable: the rows for those of its blocks that were not changed since, each with whether it is the first that
+    /// claims its extent. They count as settled by `settling`: the caller posts them.
+    pub fn placed(&mut self, placing: Ticket, extents: &[PlacedExtent], settling: Ticket) -> Vec<(u64, ExtentRow, bool)> {
+        let mut rows = Vec::new();
+        for extent in extents {
+            let mut fresh = true;
+            for (from, to) in self.current_parts(placing, extent, settling) {
+                let bounds = (from * CLUSTER_BYTES, (to * CLUSTER_BYTES).min(extent.row.length as usize));
+                if let Some(mut row) = extent.row.part(bounds.0 as u32, bounds.1 as u32) {
+                    row.sequence = extent.sequences.get(from..to).and_then(|s| s.iter().copied().max()).unwrap_or(0);
+                    rows.push((extent.offset + bounds.0 as u64, row, fresh));
+                    fresh = false;
+                }
+            }
+        }
+        rows
+    }
+
+    /// Marks the still current blocks of an extent and gives their ranges of block numbers within it.
+    fn current_parts(&mut self, placing: Ticket, extent: &PlacedExtent, settling: Ticket) -> Vec<(usize, usize)> {
+        let mut parts: Vec<(usize, usize)> = Vec::new();
+        for (n, &sequence) in extent.sequences.iter().enumerate() {
+            let number = extent.offset / BLOCK + n as u64;
+            let Some(dirty) = self.blocks.get_mut(&number) else { continue };
+            if dirty.placing != Some(placing) || dirty.sequence != sequence {
+                continue;
+            }
+            dirty.settling = Some(settling);
+            match parts.last_mut() {
+                Some((_, to)) if *to == n => *to = n + 1,
+                _ => parts.push((n, n + 1)),
+            }
+        }
+        parts
+    }
+
+    /// A placement failed: its blocks are nobody's again.
+    pub fn unplaced(&mut self, placing: Ticket) {
+        for dirty in self.blocks.values_mut().filter(|dirty| dirty.placing == Some(placing)) {
+            dirty.placing = None;
+        }
+    }
+
+    /// The settlement `ticket` is published: its blocks are let go. Returns how many.
+    pub fn settled(&mut self, ticket: Ticket) -> usize {
+        let before = self.blocks.len();
+        self.blocks.retain(|_, dirty| dirty.settling != Some(ticket));
+        before - self.blocks.len()
+    }
+
+    /// Whether something is on its way that was handed out or posted up to now.
+    #[must_use]
+    pub fn has_in_flight(&self) -> bool {
+        self.blocks.values().any(|dirty| dirty.placing.is_some() || dirty.settling.is_some())
+    }
+
+    /// Whether all bytes of sequences up to `sequence` are safe from a power cut once the log is.
+    #[must_use]
+    pub fn is_safe_up_to(&self, sequence: u64) -> bool {
+        self.blocks.values().all(|dirty| dirty.sequence > sequence || dirty.logged || dirty.settling.is_some())
+    }
+
+    /// Whether no block of a sequence up to `sequence` is held any more.
+    #[must_use]
+    pub fn is_placed_up_to(&self, sequence: u64) -> bool {
+        self.blocks.values().all(|dirty| dirty.sequence > sequence)
+    }
+
+    /// Takes bytes that the log gave back after a crash.
+    pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
+        self.live.version = self.live.version.max(sequence);
+        self.blocks.insert(number, super::DirtyBlock { block, sequence, placing: None, settling: None, logged: true });
+    }
+}
+
+/// Appends a block to the last run if it follows on, else begins a new one. Runs break at extents' greatest length, counted from
+/// multiples of it in the file, so that units stay whole.
+fn append(runs: &mut Vec<Run>, number: u64, block: &Block, sequence: u64) {
+    let follows = |run: &Run| run.offset / BLOCK + run.blocks.len() as u64 == number && !number.is_multiple_of(EXTENT_MAX_CLUSTERS as u64);
+    match runs.last_mut() {
+        Some(run) if follows(run) => {
+            run.blocks.push(block.clone());
+            run.sequences.push(sequence);
+        }
+        _ => runs.push(Run { offset: number * BLOCK, blocks: vec![block.clone()], sequences: vec![sequence] }),
+    }
+}

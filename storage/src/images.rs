@@ -1,0 +1,120 @@
+//! Sealed images on the device: which of them are open, and reading runs of clusters out of them.
+//!
+//! Owns: `Images`. Must be true: IMG-1 bytes are given only with the checksums that the caller brought; IMG-2 an image that is to be
+//! recycled is forgotten here first. Fails: `ImageError`; a checksum that does not match is reported with what the file says it is.
+
+use crate::address::{Address, RegionId};
+use crate::buffer::BufferPool;
+use crate::device::{Device, DeviceFile, Open};
+use crate::limits::{CLUSTER_BYTES, REGION_BYTES};
+use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
+use crate::region::{RawBands, RegionError, read_identity};
+use quick_cache::sync::Cache;
+use std::io;
+use std::sync::Arc;
+
+/// Images whose files stay open at most.
+const OPEN_IMAGES: usize = 256;
+/// Bytes read at once at most: a quarter of a region, rounded up for its framing.
+const READ_BYTES: usize = REGION_BYTES / 4 + 64 * 1024;
+/// Clusters read at once at most.
+pub const RUN_CLUSTERS: usize = REGION_BYTES / 4 / CLUSTER_BYTES;
+
+/// Why clusters could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("{region}: {source}")]
+    Io { region: RegionId, source: io::Error },
+    #[error("{region}: there is no such image; was a file of the volume moved or deleted?")]
+    Missing { region: RegionId },
+    #[error("{region}: the file says that it is another image ({found}); was a file of the volume renamed?")]
+    Other { region: RegionId, found: RegionId },
+    #[error("{at}: the bytes do not have the checksum that the tables say; run `infmap check`")]
+    Damaged { at: Address },
+}
+
+/// The images of a volume.
+pub struct Images {
+    device: Arc<dyn Device>,
+    open: Cache<RegionId, Arc<dyn DeviceFile>>,
+    buffers: BufferPool,
+}
+
+impl Images {
+    /// `parallel`: reads that are under way at once, each with a buffer.
+    #[must_use]
+    pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
+        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::new(READ_BYTES, parallel) }
+    }
+
+    /// Reads and verifies consecutive clusters, one for each of `crcs` (at most `RUN_CLUSTERS`), into `out` of 4096 bytes for each.
+    ///
+    /// # Errors
+    /// See [`ImageError`]; `out` is then to be thrown away.
+    pub fn read(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
+        self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)))
+    }
+
+    /// Reads consecutive clusters without verifying: whoever decodes them does.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn read_unverified(&self, first: Address, count: usize) -> Result<Vec<u8>, ImageError> {
+        let mut out = vec![0; count * CLUSTER_BYTES];
+        self.with_bands(first, count, |bands| {
+            for (number, slot) in (first.cluster.number()..).zip(out.chunks_exact_mut(CLUSTER_BYTES)) {
+                let cluster = crate::address::Cluster::new(number).ok_or(ImageError::Damaged { at: first })?;
+                let pieces = bands.unverified(cluster).ok_or(ImageError::Damaged { at: first })?;
+                if let Some(slot) = slot.first_chunk_mut() {
+                    pieces.copy_to(slot);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Forgets an image whose file is about to be taken away.
+    pub fn forget(&self, region: RegionId) {
+        self.open.remove(&region);
+    }
+
+    fn with_bands(&self, first: Address, count: usize, take: impl FnOnce(RawBands<'_>) -> Result<(), ImageError>) -> Result<(), ImageError> {
+        let region = first.region;
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => ImageError::Missing { region },
+            _ => ImageError::Io { region, source },
+        };
+        let file = self.file(region).map_err(io)?;
+        let range = direct_range(&read_range(first.cluster, count));
+        let mut buffer = self.buffers.take();
+        let Some(target) = buffer.get_mut(..range.len()) else { return Err(ImageError::Damaged { at: first }) };
+        let got = file.read_at(target, range.start as u64).map_err(io)?;
+        let taken = take(RawBands::new(target.get(..got).unwrap_or_default(), range.start));
+        match taken {
+            // Before it is called damage: is it the image that was asked for at all?
+            Err(ImageError::Damaged { at }) => Err(self.mistaken(region, file.as_ref()).unwrap_or(ImageError::Damaged { at })),
+            done => done,
+        }
+    }
+
+    fn file(&self, region: RegionId) -> io::Result<Arc<dyn DeviceFile>> {
+        self.open.get_or_insert_with(&region, || self.device.open(&region.path(), Open::READ.direct()))
+    }
+
+    fn mistaken(&self, region: RegionId, file: &dyn DeviceFile) -> Option<ImageError> {
+        let mut head = [0; HEADER_BYTES];
+        let got = file.read_at(&mut head, 0).ok()?;
+        let found = read_identity(head.get(..got)?).ok()?.region;
+        (found != region).then_some(ImageError::Other { region, found })
+    }
+}
+
+fn damaged(first: Address, error: &RegionError) -> ImageError {
+    match error {
+        RegionError::ClusterDamaged(cluster) | RegionError::NotCovered(cluster) => {
+            ImageError::Damaged { at: Address { region: first.region, cluster: *cluster } }
+        }
+        _ => ImageError::Damaged { at: first },
+    }
+}

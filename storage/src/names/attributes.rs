@@ -1,0 +1,107 @@
+//! Changing attributes, and settling what an inode's shard knows about its bytes.
+//!
+//! Must be true: O10: size, blocks and version come only through a `Settlement` of the shard that owns them; a late one never moves
+//! them back.
+
+use crate::refusal::Refusal;
+use crate::row::{FileKind, Inode, InodeRow, Time};
+use crate::state::{StateError, Txn};
+
+/// A time to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTime {
+    Now,
+    At(Time),
+}
+
+impl SetTime {
+    /// The moment that is meant.
+    #[must_use]
+    pub fn resolve(self, now: Time) -> Time {
+        match self {
+            Self::Now => now,
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// What to change of an inode's attributes. What is `None` stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AttributeChange {
+    /// Permission bits (12).
+    pub permissions: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Bytes; cuts or extends with zeros. The shard of the inode acts on it, not the row.
+    pub size: Option<u64>,
+    pub accessed: Option<SetTime>,
+    pub modified: Option<SetTime>,
+    /// Set by the kernel when it owns the times (writeback cache); otherwise the time of the change.
+    pub changed: Option<Time>,
+    /// Clear suid, and sgid of a group-executable file (a size change by somebody without privilege).
+    pub clear_privileges: bool,
+}
+
+/// What the shard of a file says about it; never more than is durable or stands in the same record (O3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Write sequence that these values reflect.
+    pub version: u64,
+    pub size: u64,
+    pub accessed: Time,
+    pub modified: Time,
+    pub changed: Time,
+}
+
+/// Clears suid, and sgid where the group may execute, as Linux does on a write (`setattr_should_drop_suidgid`).
+#[must_use]
+pub fn clear_privileges(mode: u32) -> u32 {
+    let mode = mode & !0o4000;
+    if mode & 0o010 != 0 { mode & !0o2000 } else { mode }
+}
+
+/// Changes permissions, owners and times. A size is not looked at.
+///
+/// # Errors
+/// `Stale`, `Invalid` for times that cannot be.
+pub fn change_attributes(txn: &mut Txn<'_>, inode: Inode, change: &AttributeChange, now: Time) -> Result<InodeRow, StateError> {
+    let mut row = txn.view().inode(inode)?;
+    if let Some(permissions) = change.permissions {
+        row.mode = (row.mode & !0o7777) | (permissions & 0o7777);
+    }
+    let owner_changes = change.uid.is_some() || change.gid.is_some();
+    row.uid = change.uid.unwrap_or(row.uid);
+    row.gid = change.gid.unwrap_or(row.gid);
+    let drop_for_owner = owner_changes && row.kind() != FileKind::Directory && change.permissions.is_none();
+    if change.clear_privileges || drop_for_owner {
+        row.mode = clear_privileges(row.mode);
+    }
+    row.accessed = change.accessed.map_or(row.accessed, |t| t.resolve(now));
+    row.modified = change.modified.map_or(row.modified, |t| t.resolve(now));
+    row.changed = change.changed.unwrap_or(now);
+    if [row.accessed, row.modified, row.changed].iter().any(|t| t.nanos >= 1_000_000_000) {
+        return Err(Refusal::Invalid.into());
+    }
+    txn.put_inode(inode, &row)?;
+    Ok(row)
+}
+
+/// Brings the row of a file up to what its shard says, and its blocks by what its extents gained. A settlement of an older version
+/// changes the blocks only.
+///
+/// # Errors
+/// `Stale`.
+pub fn settle(txn: &mut Txn<'_>, inode: Inode, settlement: &Settlement, blocks_gained: i64) -> Result<InodeRow, StateError> {
+    let mut row = txn.view().inode(inode)?;
+    row.blocks = row.blocks.saturating_add_signed(blocks_gained);
+    if settlement.version >= row.version {
+        row.version = settlement.version;
+        row.size = settlement.size;
+        row.accessed = settlement.accessed;
+        row.modified = settlement.modified;
+        // A change of name or owner may be younger than the newest write.
+        row.changed = row.changed.max(settlement.changed);
+    }
+    txn.put_inode(inode, &row)?;
+    Ok(row)
+}

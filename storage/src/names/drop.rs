@@ -1,0 +1,37 @@
+//! The end of an inode that nobody can reach any more, in steps of bounded size.
+//!
+//! Must be true: DRP-1 its orphan row goes with its last row, so that a mount finds what a crash left to do.
+
+use crate::refusal::Refusal;
+use crate::row::{Inode, Key};
+use crate::state::{StateError, Txn};
+
+/// How far the end of an inode has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Call again.
+    More,
+    /// It is gone.
+    Wholly,
+}
+
+/// Does one step of dropping an inode without names.
+///
+/// # Errors
+/// `Busy` if it has a name.
+pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
+    if let Some(row) = txn.view().find_inode(inode)? {
+        if row.links != 0 {
+            return Err(Refusal::Busy.into());
+        }
+        let (_, rest) = txn.cut_extents(inode, 0, u64::MAX, u64::MAX)?;
+        if rest.is_some() {
+            return Ok(Dropped::More);
+        }
+        txn.delete_inline_content(inode)?;
+        txn.delete_target(inode)?;
+        txn.delete(&Key::Inode(inode))?;
+    }
+    txn.delete(&Key::Orphan(inode))?;
+    Ok(Dropped::Wholly)
+}

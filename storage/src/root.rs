@@ -1,0 +1,169 @@
+//! The record of a checkpoint: everything that is needed to open the volume as it was at one point of the log.
+//!
+//! Owns: `RootRecord`, its explicit encoding with a checksum of its own. Must be true: ROOT-1 it is written only when all that it
+//! names is durable (O4); ROOT-2 the references to the nodes that its own checkpoint wrote stand in it, not in its trees; ROOT-3
+//! `low` is not above `cut`, which is not above the record's own place in the log. Fails: other bytes are a `RootError`.
+
+use crate::address::{Address, Generation, Place, RegionId};
+use crate::row::RegionKind;
+use crate::state::State;
+use crate::vat::{DirtyGauge, NodePtr, Tree};
+use crate::wal::Lsn;
+use crate::wire::{Put, Reader};
+
+/// Why bytes are no root record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    #[error("these bytes are not a root record")]
+    NotARoot,
+    #[error("the root record is of format version {0}, newer than this program knows; use a newer program")]
+    Newer(u16),
+    #[error("the root record does not match its checksum")]
+    Checksum,
+    #[error("a field of the root record is missing or out of range")]
+    Field,
+}
+
+const MAGIC: [u8; 8] = *b"IMAPROOT";
+const VERSION: u16 = 1;
+
+/// One complete, consistent, durable pair of trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootRecord {
+    pub volume_uuid: [u8; 16],
+    /// Generation of the checkpoint: everything in its trees was born in it or before.
+    pub generation: Generation,
+    /// Every change up to here is in the trees.
+    pub cut: Lsn,
+    /// All data up to here is placed.
+    pub low: Lsn,
+    pub names: Option<NodePtr>,
+    pub volume: Option<NodePtr>,
+    pub next_inode: u64,
+    pub frontier: Place,
+    pub inodes: u64,
+    pub live_clusters: u64,
+    /// Images that this checkpoint wrote nodes into; the last one carries this record.
+    pub images: Vec<RegionId>,
+    /// First cluster and number of clusters of each node that this checkpoint wrote.
+    pub written: Vec<(Address, u8)>,
+    /// Regions that were being written when the trees were frozen; some may turn out to be empty.
+    pub open: Vec<(RegionId, RegionKind)>,
+}
+
+impl RootRecord {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.written.len() * 15);
+        out.put(&MAGIC);
+        out.put_u16(VERSION);
+        out.put(&self.volume_uuid);
+        for v in [self.generation.0, self.cut.0, self.low.0, self.next_inode, self.inodes, self.live_clusters] {
+            out.put_u64(v);
+        }
+        out.put_u32(self.frontier.0);
+        for root in [&self.names, &self.volume] {
+            out.put_u8(u8::from(root.is_some()));
+            out.put(&root.map_or([0; NodePtr::ENCODED_BYTES], |ptr| ptr.encode()));
+        }
+        out.put_u32(self.images.len() as u32);
+        self.images.iter().for_each(|id| put_region(&mut out, *id));
+        out.put_u32(self.written.len() as u32);
+        for (first, clusters) in &self.written {
+            out.put(&first.encode());
+            out.put_u8(*clusters);
+        }
+        out.put_u32(self.open.len() as u32);
+        for (id, kind) in &self.open {
+            put_region(&mut out, *id);
+            out.put_u8(*kind as u8);
+        }
+        let crc = crc32fast::hash(&out);
+        out.put_u32(crc);
+        out
+    }
+
+    /// # Errors
+    /// See [`RootError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, RootError> {
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(RootError::NotARoot)?;
+        let mut r = Reader::new(body);
+        if r.array() != Some(MAGIC) {
+            return Err(RootError::NotARoot);
+        }
+        let version = r.u16().ok_or(RootError::Field)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(RootError::Checksum);
+        }
+        if version != VERSION {
+            return Err(RootError::Newer(version));
+        }
+        Self::decode_fields(&mut r).filter(|root| r.is_empty() && root.low <= root.cut).ok_or(RootError::Field)
+    }
+
+    fn decode_fields(r: &mut Reader<'_>) -> Option<Self> {
+        let volume_uuid = r.array()?;
+        let (generation, cut, low) = (Generation(r.u64()?), Lsn(r.u64()?), Lsn(r.u64()?));
+        let (next_inode, inodes, live_clusters, frontier) = (r.u64()?, r.u64()?, r.u64()?, Place(r.u32()?));
+        let mut pointer = || {
+            let present = r.u8()?;
+            let bytes = r.array()?;
+            match present {
+                0 => Some(None),
+                1 => NodePtr::decode(&bytes).map(Some),
+                _ => None,
+            }
+        };
+        let (names, volume) = (pointer()?, pointer()?);
+        let images = list(r, region)?;
+        let written = list(r, |r| Some((Address::decode(r.array()?)?, r.u8()?)))?;
+        let open = list(r, |r| Some((region(r)?, RegionKind::from_number(r.u8()?)?)))?;
+        Some(Self { volume_uuid, generation, cut, low, names, volume, next_inode, frontier, inodes, live_clusters, images, written, open })
+    }
+
+    /// The state that this root describes, to be changed from `generation` on (the first of a new mount epoch).
+    #[must_use]
+    pub fn open(&self, generation: Generation) -> State {
+        let gauge = DirtyGauge::default();
+        let mut state = State {
+            names: Tree::open(self.names, gauge.clone()),
+            volume: Tree::open(self.volume, gauge),
+            generation,
+            next_inode: self.next_inode,
+            frontier: self.frontier,
+            inodes: self.inodes,
+            live_clusters: self.live_clusters,
+            deltas: crate::space::SpaceDeltas::default(),
+            pending: Vec::new(),
+        };
+        for &region in &self.images {
+            state.deltas.grant(region, RegionKind::Node);
+        }
+        for &(first, clusters) in &self.written {
+            state.deltas.born(first, clusters);
+        }
+        for &(region, _) in &self.open {
+            state.deltas.suspects.insert(region);
+        }
+        state
+    }
+}
+
+fn put_region(out: &mut Vec<u8>, id: RegionId) {
+    out.put_u32(id.place.0);
+    out.put_u64(id.generation.0);
+}
+
+fn region(r: &mut Reader<'_>) -> Option<RegionId> {
+    Some(RegionId { place: Place(r.u32()?), generation: Generation(r.u64()?) })
+}
+
+/// A counted list; nothing is allocated for entries that are not there.
+fn list<'a, T>(r: &mut Reader<'a>, mut one: impl FnMut(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let count = r.u32()?;
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        entries.push(one(r)?);
+    }
+    Some(entries)
+}

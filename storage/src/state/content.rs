@@ -1,0 +1,96 @@
+//! Long values as numbered part rows: link targets and the contents of small files.
+//!
+//! Owns: the form of part rows: the first begins with the length of the whole and its CRC32. Must be true: PART-1 a value is given
+//! whole and verified, or not at all. Fails: parts that are missing or do not sum up are a `RowError`.
+
+use super::{StateError, Txn, View};
+use crate::limits::{INLINE_ROW_BYTES, PART_BYTES, SYMLINK_MAX_BYTES};
+use crate::row::{Inode, Key, RowError};
+use crate::wire::{Put, Reader};
+
+const HEAD_BYTES: usize = 8;
+
+/// Writes a value as part rows.
+pub(super) fn store(txn: &mut Txn<'_>, value: &[u8], key: impl Fn(u16) -> Key) -> Result<(), StateError> {
+    let mut whole = Vec::with_capacity(value.len() + HEAD_BYTES);
+    whole.put_u32(value.len() as u32);
+    whole.put_u32(crc32fast::hash(value));
+    whole.put(value);
+    for (number, part) in whole.chunks(PART_BYTES).enumerate() {
+        txn.put(&key(number as u16), part)?;
+    }
+    Ok(())
+}
+
+/// Reads a value from its part rows; `None` if there is no first one.
+pub(super) fn load(view: &View<'_>, key: impl Fn(u16) -> Key) -> Result<Option<Vec<u8>>, StateError> {
+    let Some(first) = view.value(&key(0))? else { return Ok(None) };
+    let damaged = |what| StateError::Row(RowError { row: "part", what });
+    let mut head = Reader::new(&first);
+    let (Some(length), Some(crc)) = (head.u32(), head.u32()) else { return Err(damaged("its head is missing")) };
+    let length = length as usize;
+    if length > SYMLINK_MAX_BYTES {
+        return Err(damaged("it claims to be longer than any such value"));
+    }
+    let mut value = head.rest().to_vec();
+    let mut number = 1;
+    while value.len() < length {
+        let part = view.value(&key(number))?.ok_or(damaged("a part is missing"))?;
+        value.extend_from_slice(&part);
+        number += 1;
+    }
+    if value.len() != length || crc32fast::hash(&value) != crc {
+        return Err(damaged("its parts do not give the value that was stored"));
+    }
+    Ok(Some(value))
+}
+
+impl Txn<'_> {
+    /// Sets the target of a symbolic link.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put_target(&mut self, inode: Inode, target: &[u8]) -> Result<(), StateError> {
+        store(self, target, |part| Key::Target(inode, part))
+    }
+
+    /// Removes the target of a symbolic link, if there is one.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn delete_target(&mut self, inode: Inode) -> Result<bool, StateError> {
+        self.delete_parts(|part| Key::Target(inode, part))
+    }
+
+    /// Sets the content of a small file, in place of an older one. At most `INLINE_FILE_BYTES`.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put_inline_content(&mut self, inode: Inode, content: &[u8]) -> Result<(), StateError> {
+        self.delete_inline_content(inode)?;
+        if content.len() > INLINE_ROW_BYTES {
+            store(self, content, |part| Key::LargeContent(inode, part))
+        } else {
+            store(self, content, |part| Key::Content(inode, part))
+        }
+    }
+
+    /// Removes the content of a small file from the tree. Returns whether there was one.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn delete_inline_content(&mut self, inode: Inode) -> Result<bool, StateError> {
+        let small = self.delete_parts(|part| Key::Content(inode, part))?;
+        let large = self.delete_parts(|part| Key::LargeContent(inode, part))?;
+        Ok(small || large)
+    }
+
+    fn delete_parts(&mut self, key: impl Fn(u16) -> Key) -> Result<bool, StateError> {
+        let mut number = 0;
+        while self.view().value(&key(number))?.is_some() {
+            self.delete(&key(number))?;
+            number += 1;
+        }
+        Ok(number > 0)
+    }
+}

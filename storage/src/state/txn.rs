@@ -1,0 +1,143 @@
+//! A transaction on the name tree: every change is made, charged and written down for the log in one motion.
+//!
+//! Owns: `Txn`, `Outcome`. Must be true: VAT-2. Fails: see `StateError`; the caller of `State::transact` sees nothing changed.
+
+use super::change::Change;
+use super::{State, StateError, View};
+use crate::address::Generation;
+use crate::limits::{LINK_MAX, RECORD_MAX_ROWS};
+use crate::refusal::Refusal;
+use crate::row::{Inode, InodeRow, Key};
+use crate::space::SpaceDeltas;
+use crate::vat::{NodeSource, Released};
+
+/// What a finished transaction leaves.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    pub value: T,
+    /// Payload of the log record that replays it; empty if nothing was changed.
+    pub payload: Vec<u8>,
+}
+
+/// A transaction in progress.
+pub struct Txn<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) source: &'a dyn NodeSource,
+    pub(super) deltas: SpaceDeltas,
+    released: Released,
+    payload: Vec<u8>,
+    rows: usize,
+    /// Replay applies changes that are in the log already.
+    replaying: bool,
+}
+
+impl<'a> Txn<'a> {
+    pub(super) fn new(state: &'a mut State, source: &'a dyn NodeSource) -> Self {
+        Self { state, source, deltas: SpaceDeltas::default(), released: Released::default(), payload: Vec::new(), rows: 0, replaying: false }
+    }
+
+    pub(super) fn finish<T>(self, value: T) -> Outcome<T> {
+        self.state.deltas.absorb(self.deltas);
+        self.state.note_released(self.released);
+        Outcome { value, payload: self.payload }
+    }
+
+    /// A reader of the trees as this transaction has changed them.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View::new(&self.state.names, self.source)
+    }
+
+    /// The generation that rows put now carry.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.state.generation
+    }
+
+    pub(super) fn replay(&mut self) {
+        self.replaying = true;
+    }
+
+    pub(super) fn is_replay(&self) -> bool {
+        self.replaying
+    }
+
+    /// Writes a change down for the log.
+    pub(super) fn log(&mut self, change: &Change<'_>) -> Result<(), StateError> {
+        if !self.replaying {
+            self.rows += 1;
+            if self.rows > RECORD_MAX_ROWS {
+                return Err(Refusal::BatchTooBig.into());
+            }
+            change.encode(&mut self.payload);
+        }
+        Ok(())
+    }
+
+    /// Puts a row of the name tree.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put(&mut self, key: &Key, value: &[u8]) -> Result<(), StateError> {
+        let key = key.encode();
+        self.log(&Change::Put { key: &key, value })?;
+        self.put_silently(&key, value)
+    }
+
+    /// Deletes a row of the name tree, if it is there.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn delete(&mut self, key: &Key) -> Result<(), StateError> {
+        let key = key.encode();
+        self.log(&Change::Delete { key: &key })?;
+        self.delete_silently(&key)
+    }
+
+    /// Puts a row whose log entry stands elsewhere.
+    pub(super) fn put_silently(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let state = &mut *self.state;
+        let old = state.names.put(self.source, state.generation, key, value, &mut self.released)?;
+        if let (None, Some(Key::Inode(inode))) = (old, Key::decode(key)) {
+            state.inodes += 1;
+            state.next_inode = state.next_inode.max(inode.0.saturating_add(1));
+        }
+        Ok(())
+    }
+
+    /// Deletes a row whose log entry stands elsewhere.
+    pub(super) fn delete_silently(&mut self, key: &[u8]) -> Result<(), StateError> {
+        let state = &mut *self.state;
+        let old = state.names.remove(self.source, state.generation, key, &mut self.released)?;
+        if let (Some(_), Some(Key::Inode(_))) = (old, Key::decode(key)) {
+            state.inodes = state.inodes.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Puts the row of an inode.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put_inode(&mut self, inode: Inode, row: &InodeRow) -> Result<(), StateError> {
+        if row.links > LINK_MAX {
+            return Err(Refusal::TooManyLinks.into());
+        }
+        self.put(&Key::Inode(inode), &row.encode())
+    }
+
+    /// An inode number that was never used.
+    pub fn new_inode(&mut self) -> Inode {
+        let inode = Inode(self.state.next_inode);
+        self.state.next_inode += 1;
+        inode
+    }
+
+    /// Data of small synced writes goes into the record; it changes no row.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn log_data(&mut self, inode: Inode, offset: u64, sequence: u64, bytes: &[u8]) -> Result<(), StateError> {
+        self.log(&Change::Data { inode, offset, sequence, bytes })
+    }
+}
