@@ -1,0 +1,177 @@
+//! Where the parts of an unverified file are, as far as they can be found.
+//!
+//! Owns: `Anatomy`, what one walk over the chunks yields, and the search for tables when the walk is cut short. Must be true:
+//! foreign chunks are skipped wherever they stand, and moved pixels are found; nothing found here is verified but tables and
+//! identity, which have checksums of their own. Fails: never; what is not found is `None`.
+
+use super::RegionError;
+use super::chunk::*;
+use super::identity::Identity;
+use super::layout::*;
+use super::tables::{TABLES_MAX_BYTES, Tables, tables_bytes};
+use super::zeros;
+use crate::limits::{PARITY_ROWS, ROW_BYTES};
+use std::ops::Range;
+
+/// Damaged chunks that are listed; hostile files can have more.
+const LISTED_MAX: usize = 1024;
+/// Places that look like tables and are tried; a search of hostile bytes stays short.
+const TRIED_MAX: usize = 64;
+const PARITY_BYTES: usize = PARITY_ROWS * ROW_BYTES;
+
+/// A chunk whose checksum does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DamagedChunk {
+    pub kind: Kind,
+    /// File offset of its length field.
+    pub offset: usize,
+}
+
+/// What a walk over a file finds.
+#[derive(Default)]
+pub(super) struct Anatomy {
+    identity: Option<Result<Identity, RegionError>>,
+    /// The sound copies of the tables.
+    pub tables: [Option<Tables>; 2],
+    /// Bytes that foreign chunks add before the pixels.
+    pub moved_by: usize,
+    parity: Option<Range<usize>>,
+    root: Option<Range<usize>>,
+    /// Where the walk could not go on.
+    pub broken_at: Option<usize>,
+    /// Behind IEND.
+    pub end: usize,
+    /// Empty unless the walk checks all chunks.
+    pub damaged: Vec<DamagedChunk>,
+    pub foreign: usize,
+    copies: usize,
+    has_pixels: bool,
+}
+
+impl Anatomy {
+    /// Walks the file; `check_all` compares the checksum of every chunk, which reads the whole file.
+    pub fn of(bytes: &[u8], check_all: bool) -> Self {
+        let mut found = Self::default();
+        for chunk in Chunks::of(bytes) {
+            match chunk {
+                Ok(chunk) => found.take(&chunk, check_all),
+                Err(at) => found.broken_at = Some(at),
+            }
+        }
+        if found.tables.iter().all(Option::is_none) {
+            found.search_tables(bytes);
+        }
+        if !matches!(found.identity, Some(Ok(_))) {
+            let fixed = bytes.get(IDENTITY_OFFSET + CHUNK_HEAD_BYTES..).and_then(<[u8]>::first_chunk);
+            found.identity = fixed.map(Identity::decode).filter(Result::is_ok).or(found.identity);
+        }
+        found
+    }
+
+    fn take(&mut self, chunk: &RawChunk<'_>, check_all: bool) {
+        let data = chunk.offset + CHUNK_HEAD_BYTES..chunk.end() - 4;
+        let mut is_sound = !check_all || chunk.is_sound();
+        match chunk.kind {
+            KIND_HEADER => is_sound &= chunk.data == IHDR,
+            KIND_IDENTITY if self.identity.is_none() => {
+                self.identity = chunk.data.try_into().ok().map(Identity::decode);
+                is_sound &= matches!(self.identity, Some(Ok(_)));
+            }
+            KIND_DATA if !self.has_pixels => {
+                self.has_pixels = true;
+                self.moved_by = chunk.offset.checked_sub(HEADER_BYTES).unwrap_or_default();
+                is_sound &= chunk.offset >= HEADER_BYTES;
+            }
+            KIND_TABLES if self.has_pixels => {
+                let tables = Tables::decode(chunk.data);
+                is_sound &= tables.is_some();
+                if let Some(copy) = self.tables.get_mut(self.copies) {
+                    *copy = tables;
+                }
+                self.copies += 1;
+            }
+            KIND_PARITY if data.len() == PARITY_BYTES => self.parity = Some(data),
+            KIND_ROOT => self.root = Some(data),
+            KIND_END => self.end = chunk.end(),
+            KIND_DATA | KIND_TEXT | KIND_PAD => {}
+            _ => self.foreign += 1,
+        }
+        if !is_sound && self.damaged.len() < LISTED_MAX {
+            self.damaged.push(DamagedChunk { kind: chunk.kind, offset: chunk.offset });
+        }
+    }
+
+    /// Looks for tables from the end of the file on, because a damaged length field ends a walk.
+    ///
+    /// From the end, so that the real ones are found before bytes of a file that look like them.
+    fn search_tables(&mut self, bytes: &[u8]) {
+        let candidates = bytes.windows(4).enumerate().rev().filter(|(_, kind)| *kind == KIND_TABLES);
+        for (at, _) in candidates.take(TRIED_MAX) {
+            let chunk = at.checked_sub(4).and_then(|offset| RawChunk::at(bytes, offset));
+            let Some(chunk) = chunk.filter(|chunk| (tables_bytes(0)..=TABLES_MAX_BYTES).contains(&chunk.data.len())) else { continue };
+            if let Some(tables) = Tables::decode(chunk.data) {
+                let copy = usize::from(chunk.offset != self.moved_by + tables_offset(&tables));
+                if let Some(slot) = self.tables.get_mut(copy) {
+                    *slot = Some(tables);
+                }
+                return;
+            }
+        }
+    }
+
+    /// A sound copy of the tables.
+    pub fn take_tables(&mut self) -> Result<Tables, RegionError> {
+        let [first, second] = &mut self.tables;
+        first.take().or_else(|| second.take()).ok_or(RegionError::TablesLost)
+    }
+
+    /// The identity: of its chunk, or of the tables if that is damaged.
+    pub fn identity(&self) -> Result<Identity, RegionError> {
+        let of_tables = self.tables.iter().flatten().next().map(|tables| tables.identity);
+        match (self.identity, of_tables) {
+            (Some(Ok(identity)), Some(other)) if identity != other => {
+                Err(RegionError::NotAnImage("its identity and its tables are of two images"))
+            }
+            (Some(Ok(identity)), _) | (_, Some(identity)) => Ok(identity),
+            (Some(Err(error)), None) => Err(error),
+            (None, None) => Err(RegionError::NotAnImage("it has no identity")),
+        }
+    }
+
+    /// File offset of the first parity row: as found, else as computed.
+    pub fn parity_offset(&self, tables: &Tables) -> usize {
+        let computed = || self.moved_by + tables_offset(tables) + CHUNK_FRAME_BYTES + tables_bytes(tables.owners.len()) + CHUNK_HEAD_BYTES;
+        self.parity.as_ref().map_or_else(computed, |range| range.start)
+    }
+
+    /// The root, verified: `None` if there should be none.
+    pub fn root(&self, bytes: &[u8], tables: &Tables) -> Result<Option<Range<usize>>, RegionError> {
+        let Some(mark) = tables.root else { return Ok(None) };
+        let computed = || {
+            let start = self.parity_offset(tables) + PARITY_BYTES + 4 + CHUNK_HEAD_BYTES;
+            start..start.saturating_add(mark.bytes as usize)
+        };
+        let range = self.root.clone().unwrap_or_else(computed);
+        let is_sound = |root: &[u8]| root.len() == mark.bytes as usize && crc32fast::hash(root) == mark.crc;
+        if bytes.get(range.clone()).is_some_and(is_sound) { Ok(Some(range)) } else { Err(RegionError::RootDamaged) }
+    }
+}
+
+/// File offset of the chunk of the first copy of the tables, in an image without foreign chunks.
+fn tables_offset(tables: &Tables) -> usize {
+    band_offset(tables.used_bands) + CHUNK_FRAME_BYTES + zeros::tail_bytes(tables.used_bands)
+}
+
+/// The identity of an image, from at least its first [`HEADER_BYTES`].
+///
+/// # Errors
+/// `NotAnImage`, `Version`.
+pub fn read_identity(bytes: &[u8]) -> Result<Identity, RegionError> {
+    if !bytes.starts_with(&SIGNATURE) {
+        return Err(RegionError::NotAnImage("it does not begin as a PNG"));
+    }
+    let chunk =
+        Chunks::of(bytes).map_while(Result::ok).take_while(|chunk| chunk.kind != KIND_DATA).find(|chunk| chunk.kind == KIND_IDENTITY);
+    let data = chunk.and_then(|chunk| chunk.data.try_into().ok());
+    data.map_or(Err(RegionError::NotAnImage("it has no identity")), Identity::decode)
+}

@@ -1,0 +1,385 @@
+//! Building an image: clusters are gathered into the buffer that is written, and finished in place.
+//!
+//! Owns: `RegionBuilder` (open, grows) and `SealedRegion` (finished, ready for one write). Must be true: the gather is the only
+//! copy, and every pixel byte is hashed once, while it is hot; what the buffer held before never reaches the file; REG-8 the
+//! finished length is a multiple of 4096. Fails: `PlaceError` when a run has no room or an impossible size.
+#![expect(clippy::indexing_slicing, reason = "offsets come from the layout, and `new` refuses buffers shorter than the longest image")]
+
+use super::chunk::{self, KIND_DATA, KIND_END, KIND_HEADER, KIND_IDENTITY, KIND_PAD, KIND_PARITY, KIND_ROOT, KIND_TABLES, KIND_TEXT};
+use super::identity::Identity;
+use super::layout::*;
+use super::parity::ParityEncoder;
+use super::read::ClusterPieces;
+use super::space::{Shape, Space};
+use super::tables::{Codec, Owner, OwnerEntry, OwnerKind, RootMark, TABLES_MAX_BYTES, Tables, clusters_for};
+use super::{crc, zeros};
+use crate::address::Cluster;
+use crate::limits::*;
+use std::ops::DerefMut;
+
+/// Bytes of a root in an image at most.
+pub const ROOT_MAX_BYTES: usize = 64 * 1024;
+const PARITY_BYTES: usize = PARITY_ROWS * ROW_BYTES;
+/// Bytes of an image at most: what a builder's buffer has.
+pub const IMAGE_MAX_BYTES: usize = (HEADER_BYTES
+    + ZLIB_HEADER.len()
+    + REGION_BANDS * BAND_STRIDE
+    + 16
+    + 2 * TABLES_MAX_BYTES
+    + PARITY_BYTES
+    + ROOT_MAX_BYTES
+    + 7 * CHUNK_FRAME_BYTES)
+    .next_multiple_of(DIRECT_ALIGN);
+
+/// Why a run was not placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// Finish this region and place the run in another.
+    #[error("the region has no {clusters} consecutive free clusters")]
+    Full { clusters: usize },
+    /// A defect of the caller.
+    #[error("{stored_bytes} stored bytes (decoded {decoded_bytes}) are no extent: 1 to 262144 are")]
+    Size { stored_bytes: usize, decoded_bytes: u32 },
+}
+
+/// The root is longer than [`ROOT_MAX_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a root of {bytes} bytes does not fit an image: at most 65536 do")]
+pub struct RootTooLarge {
+    pub bytes: usize,
+}
+
+/// Where a run was placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed<'a> {
+    pub first: Cluster,
+    /// CRC32 of each of its clusters, for its row.
+    pub crcs: &'a [u32],
+}
+
+/// An open region.
+pub struct RegionBuilder<B> {
+    image: B,
+    identity: Identity,
+    space: Space,
+    /// CRC32 of the pieces as stored: four a row.
+    piece_crcs: Vec<u32>,
+    /// CRC32 of the clusters as they should be.
+    cluster_crcs: Vec<u32>,
+    owners: Vec<OwnerEntry>,
+    root: Option<Vec<u8>>,
+}
+
+impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
+    /// An empty region in a buffer of at least [`IMAGE_MAX_BYTES`], whatever it holds; `None` if it is shorter.
+    #[must_use]
+    pub fn new(image: B, identity: Identity) -> Option<Self> {
+        (image.len() >= IMAGE_MAX_BYTES).then(|| Self {
+            image,
+            identity,
+            space: Space::empty(),
+            piece_crcs: vec![crc::ZERO_PIECE_CRC; REGION_SIDE_PX * BAND_CLUSTERS],
+            cluster_crcs: vec![crc::ZERO_CLUSTER_CRC; REGION_CLUSTERS],
+            owners: Vec::new(),
+            root: None,
+        })
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Clusters not taken; not always consecutive.
+    #[must_use]
+    pub fn clusters_free(&self) -> usize {
+        self.space.free()
+    }
+
+    #[must_use]
+    pub fn clusters_used(&self) -> usize {
+        self.space.used()
+    }
+
+    /// Gathers the bytes of `stored`, one after the other, into consecutive clusters; the rest of the last one is zero.
+    ///
+    /// # Errors
+    /// `Full` if there is no run of so many free clusters, `Size` if the sizes are not those of an extent. Nothing has changed then.
+    pub fn place(&mut self, owner: Owner, stored: &[&[u8]]) -> Result<Placed<'_>, PlaceError> {
+        let run = self.gather(owner, stored)?;
+        Ok(Placed { first: run.first, crcs: &self.cluster_crcs[run.first.number()..][..run.clusters] })
+    }
+
+    /// As [`Self::place`], for clusters that come from another region with their checksums: one that carries poison keeps it.
+    /// `crcs` has one for each cluster; of the bytes, the caller has verified what is not poisoned.
+    ///
+    /// # Errors
+    /// As [`Self::place`]; `Size` also if the number of checksums is not that of the clusters.
+    pub fn place_moved(&mut self, owner: Owner, stored: &[&[u8]], crcs: &[u32]) -> Result<Placed<'_>, PlaceError> {
+        let stored_bytes = stored.iter().map(|part| part.len()).sum();
+        if clusters_for(stored_bytes) != Some(crcs.len()) {
+            return Err(PlaceError::Size { stored_bytes, decoded_bytes: owner.decoded_bytes });
+        }
+        let run = self.gather(owner, stored)?;
+        let carried = &mut self.cluster_crcs[run.first.number()..][..run.clusters];
+        carried.copy_from_slice(crcs);
+        Ok(Placed { first: run.first, crcs: carried })
+    }
+
+    fn gather(&mut self, owner: Owner, stored: &[&[u8]]) -> Result<OwnerEntry, PlaceError> {
+        let stored_bytes = stored.iter().map(|part| part.len()).sum();
+        let size = PlaceError::Size { stored_bytes, decoded_bytes: owner.decoded_bytes };
+        let clusters = clusters_for(stored_bytes).filter(|_| owner.has_valid_size()).ok_or(size)?;
+        let shape = match (owner.kind, owner.codec) {
+            (OwnerKind::Extent, Codec::Raw) => Shape::Raw,
+            _ => Shape::Compressed,
+        };
+        let first = self.space.take(clusters, shape).and_then(Cluster::new).ok_or(PlaceError::Full { clusters })?;
+        let mut source = Source { parts: stored, current: &[] };
+        for number in first.number()..first.number() + clusters {
+            self.fill_cluster(number, &mut source);
+        }
+        let entry = OwnerEntry { first, clusters, stored_bytes: stored_bytes as u32, owner };
+        self.owners.push(entry);
+        Ok(entry)
+    }
+
+    /// Fills one cluster, zeros behind the end of the source, and takes its checksums.
+    fn fill_cluster(&mut self, number: usize, source: &mut Source<'_>) {
+        let Tile { band, column } = tile_of(number);
+        let mut crcs = [0; CLUSTER_HEIGHT_PX];
+        for (line, crc) in crcs.iter_mut().enumerate() {
+            let row = band * CLUSTER_HEIGHT_PX + line;
+            let at = filter_offset(row) + 1 + column * PIECE_BYTES;
+            let piece = &mut self.image[at..at + PIECE_BYTES];
+            source.fill(piece);
+            *crc = crc32fast::hash(piece);
+            self.piece_crcs[row * BAND_CLUSTERS + column] = *crc;
+        }
+        self.cluster_crcs[number] = crc::of_pieces(crcs);
+    }
+
+    /// The bytes of a cluster that has been placed; `None` for one that is free.
+    #[must_use]
+    pub fn cluster(&self, cluster: Cluster) -> Option<ClusterPieces<'_>> {
+        self.space.is_taken(cluster.number()).then(|| ClusterPieces::at(&self.image, 0, cluster))?
+    }
+
+    /// Lets the image carry a root, opaque here.
+    ///
+    /// # Errors
+    /// `RootTooLarge` above [`ROOT_MAX_BYTES`].
+    pub fn set_root(&mut self, root: &[u8]) -> Result<(), RootTooLarge> {
+        if root.len() > ROOT_MAX_BYTES {
+            return Err(RootTooLarge { bytes: root.len() });
+        }
+        self.root = Some(root.to_vec());
+        Ok(())
+    }
+
+    /// Completes the image.
+    #[must_use]
+    pub fn finish(mut self, encoder: &mut ParityEncoder) -> SealedRegion<B> {
+        let last_taken = (0..REGION_CLUSTERS).filter(|&n| self.space.is_taken(n)).map(|n| tile_of(n).band + 1).max();
+        let used_bands = last_taken.unwrap_or(0);
+        self.clear_gaps(used_bands);
+        self.write_header();
+        let mut row_crcs = self.write_bands(used_bands);
+        self.owners.sort_unstable_by_key(|entry| entry.first);
+        let tail_at = band_offset(used_bands);
+        let tail_bytes = zeros::tail_bytes(used_bands);
+        let tables_at = tail_at + CHUNK_FRAME_BYTES + tail_bytes;
+        let parity_at = tables_at + CHUNK_FRAME_BYTES + super::tables::tables_bytes(self.owners.len());
+        let adler = self.write_parity(encoder, used_bands * CLUSTER_HEIGHT_PX, parity_at, &mut row_crcs);
+        zeros::write_tail(&mut self.image[tail_at + CHUNK_HEAD_BYTES..][..tail_bytes], used_bands, adler);
+        chunk::frame(&mut self.image, tail_at, KIND_DATA, tail_bytes);
+        let root = self.root.take();
+        let tables = Tables {
+            identity: self.identity,
+            used_bands,
+            root: root.as_ref().map(|root| RootMark { bytes: root.len() as u32, crc: crc32fast::hash(root) }),
+            cluster_crcs: self.cluster_crcs,
+            row_crcs,
+            owners: self.owners,
+        };
+        let mut end = Appender { image: &mut self.image, at: tables_at };
+        let encoded = tables.encode();
+        end.put(KIND_TABLES, &encoded);
+        end.at += CHUNK_FRAME_BYTES + PARITY_BYTES;
+        if let Some(root) = &root {
+            end.put(KIND_ROOT, root);
+        }
+        end.put_again(tables_at, encoded.len());
+        let len = end.close();
+        SealedRegion { image: self.image, len, tables_crc: crc32fast::hash(&encoded), tables }
+    }
+
+    /// Zeros in the clusters of used bands that nobody took.
+    fn clear_gaps(&mut self, used_bands: usize) {
+        let squares = used_bands.div_ceil(BAND_CLUSTERS);
+        for number in 0..squares * SQUARE_CLUSTERS {
+            if !self.space.is_taken(number) && tile_of(number).band < used_bands {
+                self.fill_cluster(number, &mut Source { parts: &[], current: &[] });
+            }
+        }
+    }
+
+    fn write_header(&mut self) {
+        let image = &mut *self.image;
+        image[..IHDR_OFFSET].copy_from_slice(&SIGNATURE);
+        image[IHDR_OFFSET + CHUNK_HEAD_BYTES..][..IHDR.len()].copy_from_slice(&IHDR);
+        chunk::frame(image, IHDR_OFFSET, KIND_HEADER, IHDR.len());
+        image[IDENTITY_OFFSET + CHUNK_HEAD_BYTES..][..IDENTITY_BYTES].copy_from_slice(&self.identity.encode());
+        chunk::frame(image, IDENTITY_OFFSET, KIND_IDENTITY, IDENTITY_BYTES);
+        let text = &mut image[TEXT_OFFSET + CHUNK_HEAD_BYTES..][..TEXT_BYTES];
+        text.fill(b' ');
+        let words = format!("Description\0{}", self.identity.describe());
+        let shown = words.len().min(TEXT_BYTES);
+        text[..shown].copy_from_slice(&words.as_bytes()[..shown]);
+        chunk::frame(image, TEXT_OFFSET, KIND_TEXT, TEXT_BYTES);
+    }
+
+    /// Frames the used bands; their checksums are joined from those of the pieces. Returns the checksums of all pixel rows.
+    fn write_bands(&mut self, used_bands: usize) -> Vec<u32> {
+        let rows = self.piece_crcs.chunks_exact(BAND_CLUSTERS);
+        let mut row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
+        // Clusters that were taken and lie in no used band do not exist, so the rest of the rows is zero.
+        row_crcs[used_bands * CLUSTER_HEIGHT_PX..].fill(crc::ZERO_CLUSTER_CRC);
+        for band in 0..used_bands {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&KIND_DATA);
+            let mut data_bytes = BLOCK_HEADER.len() + BAND_STORED_BYTES;
+            let at = band_offset(band);
+            if band == 0 {
+                hasher.update(&ZLIB_HEADER);
+                data_bytes += ZLIB_HEADER.len();
+                self.image[at + CHUNK_HEAD_BYTES..][..ZLIB_HEADER.len()].copy_from_slice(&ZLIB_HEADER);
+            }
+            hasher.update(&BLOCK_HEADER);
+            let first = band * CLUSTER_HEIGHT_PX;
+            let rows = &row_crcs[first..first + CLUSTER_HEIGHT_PX];
+            let crc = rows.iter().fold(hasher.finalize(), |crc, &row| crc::then_filtered_row(crc, row));
+            self.image[filter_offset(first) - BLOCK_HEADER.len()..][..BLOCK_HEADER.len()].copy_from_slice(&BLOCK_HEADER);
+            (first..first + CLUSTER_HEIGHT_PX).for_each(|row| self.image[filter_offset(row)] = 0);
+            chunk::frame_with(&mut self.image, at, KIND_DATA, data_bytes, crc);
+        }
+        row_crcs
+    }
+
+    /// Writes the parity chunk and appends the checksums of its rows. The same pass over the pixels takes their Adler-32.
+    #[expect(clippy::expect_used, reason = "a row's range has the length of a row")]
+    fn write_parity(&mut self, encoder: &mut ParityEncoder, used_rows: usize, at: usize, row_crcs: &mut Vec<u32>) -> u32 {
+        let (pixels, parity) = self.image.split_at_mut(at + CHUNK_HEAD_BYTES);
+        let mut adler = simd_adler32::Adler32::new();
+        let mut crc = crc32fast::hash(&KIND_PARITY);
+        let row = |n: usize| {
+            let filtered = &pixels[filter_offset(n)..][..FILTERED_ROW_BYTES];
+            adler.write(filtered);
+            filtered[1..].first_chunk().expect("a whole row")
+        };
+        encoder.encode(used_rows, row, |n, row| {
+            parity[n * ROW_BYTES..][..ROW_BYTES].copy_from_slice(row);
+            row_crcs.push(crc32fast::hash(row));
+            crc = row_crcs.last().map_or(crc, |&row| crc::then_row(crc, row));
+        });
+        let adler = adler.finish();
+        chunk::frame_with(&mut self.image, at, KIND_PARITY, PARITY_BYTES, crc);
+        adler
+    }
+}
+
+/// What is left to gather.
+struct Source<'a> {
+    parts: &'a [&'a [u8]],
+    current: &'a [u8],
+}
+
+impl Source<'_> {
+    /// Fills `out` with the next bytes, and with zeros when there are none left.
+    fn fill(&mut self, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            if self.current.is_empty() {
+                let Some((next, parts)) = self.parts.split_first() else { return out.fill(0) };
+                (self.current, self.parts) = (next, parts);
+            }
+            let step = out.len().min(self.current.len());
+            let (head, rest) = out.split_at_mut(step);
+            let (bytes, left) = self.current.split_at(step);
+            head.copy_from_slice(bytes);
+            (out, self.current) = (rest, left);
+        }
+    }
+}
+
+/// Writes chunk after chunk behind the pixels.
+struct Appender<'a> {
+    image: &'a mut [u8],
+    at: usize,
+}
+
+impl Appender<'_> {
+    fn put(&mut self, kind: chunk::Kind, data: &[u8]) {
+        self.image[self.at + CHUNK_HEAD_BYTES..][..data.len()].copy_from_slice(data);
+        self.at = chunk::frame(self.image, self.at, kind, data.len());
+    }
+
+    /// Repeats a chunk.
+    fn put_again(&mut self, at: usize, data_bytes: usize) {
+        let end = at + data_bytes + CHUNK_FRAME_BYTES;
+        self.image.copy_within(at..end, self.at);
+        self.at += end - at;
+    }
+
+    /// Pads and ends the file; returns its length.
+    fn close(mut self) -> usize {
+        let unpadded = self.at + 2 * CHUNK_FRAME_BYTES;
+        let pad = unpadded.next_multiple_of(DIRECT_ALIGN) - unpadded;
+        self.image[self.at + CHUNK_HEAD_BYTES..][..pad].fill(0);
+        self.at = chunk::frame(self.image, self.at, KIND_PAD, pad);
+        chunk::frame(self.image, self.at, KIND_END, 0)
+    }
+}
+
+/// A finished image, ready for one write; readable until it is durable.
+pub struct SealedRegion<B> {
+    image: B,
+    len: usize,
+    tables_crc: u32,
+    tables: Tables,
+}
+
+impl<B: DerefMut<Target = [u8]>> SealedRegion<B> {
+    /// The bytes of the file: a multiple of 4096, at the start of the buffer.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.image[..self.len]
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.tables.identity
+    }
+
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// CRC32 of the encoded tables, for the row of the region.
+    #[must_use]
+    pub fn tables_crc(&self) -> u32 {
+        self.tables_crc
+    }
+
+    /// The bytes of a cluster; `None` for one that nobody has.
+    #[must_use]
+    pub fn cluster(&self, cluster: Cluster) -> Option<ClusterPieces<'_>> {
+        self.tables.owner_of(cluster).and_then(|_| ClusterPieces::at(&self.image, 0, cluster))
+    }
+
+    /// Gives the buffer back.
+    #[must_use]
+    pub fn into_buffer(self) -> B {
+        self.image
+    }
+}
