@@ -100,12 +100,8 @@ impl FileReader<'_> {
                 Codec::Zstd => self.fill_unit(&part, slice(out, from - offset, part.length))?,
                 Codec::Raw => {
                     let next = RawRun::of(&part, (from - offset) as usize)?;
-                    match &mut pending {
-                        Some(run) if run.absorbs(&next) => {}
-                        _ => {
-                            let whole = pending.replace(next);
-                            self.fill_raw(whole, out)?;
-                        }
+                    if !pending.as_mut().is_some_and(|run| run.absorbs(&next)) {
+                        self.fill_raw(pending.replace(next), out)?;
                     }
                 }
             }

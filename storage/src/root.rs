@@ -124,7 +124,7 @@ impl RootRecord {
     /// The state that this root describes, to be changed from `generation` on (the first of a new mount epoch).
     #[must_use]
     pub fn open(&self, generation: Generation) -> State {
-        let gauge = DirtyGauge::default();
+        let gauge = std::sync::Arc::new(DirtyGauge::default());
         let mut state = State {
             names: Tree::open(self.names, gauge.clone()),
             volume: Tree::open(self.volume, gauge),

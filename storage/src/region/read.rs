@@ -65,6 +65,12 @@ impl<'a> RawBands<'a> {
         if pieces.crc() == crc { Ok(pieces) } else { Err(RegionError::ClusterDamaged(cluster)) }
     }
 
+    /// One cluster as it stands in the file, for whoever verifies in another way.
+    #[must_use]
+    pub fn unverified(&self, cluster: Cluster) -> Option<ClusterPieces<'a>> {
+        ClusterPieces::at(self.bytes, self.offset, cluster)
+    }
+
     /// Copies and verifies a run of clusters from `first` on, one for each of `crcs`, into `out` of 4096 bytes for each.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl State {
 
     fn free_place_from(&self, source: &dyn NodeSource, least: Place) -> Result<Option<Place>, StateError> {
         let (from, to) = Key::free_from(least);
-        match self.volume.range(source, &from, &to).next() {
+        match self.volume.range(source, &from, Some(&to)).next() {
             None => Ok(None),
             Some(row) => Ok(match Key::decode(row?.key()) {
                 Some(Key::Free(place)) => Some(place),
@@ -106,7 +106,7 @@ impl State {
     pub fn dead(&self, source: &dyn NodeSource, max: usize) -> Result<Vec<RegionId>, StateError> {
         let (from, to) = Key::dead();
         let mut found = Vec::new();
-        for row in self.volume.range(source, &from, &to).take(max) {
+        for row in self.volume.range(source, &from, Some(&to)).take(max) {
             if let Some(Key::Dead(region)) = Key::decode(row?.key()) {
                 found.push(region);
             }

@@ -62,7 +62,7 @@ impl<'a> View<'a> {
     pub fn entries_after(&self, directory: Inode, after: u64, max: usize) -> Result<Vec<(u64, CookieRow)>, StateError> {
         let (from, to) = Key::cookies_after(directory, after);
         let mut entries = Vec::new();
-        for row in self.tree.range(self.source, &from, &to) {
+        for row in self.tree.range(self.source, &from, Some(&to)) {
             let row = row?;
             let Some(Key::Cookie(_, cookie)) = Key::decode(row.key()) else {
                 return Err(StateError::Contradiction("a row that is no cookie stands among the cookies of a directory"));
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
             }
         }
         let end = if to == u64::MAX { end_of_all } else { Key::Extent(inode, to).encode() };
-        for row in self.tree.range(self.source, &first, &end) {
+        for row in self.tree.range(self.source, &first, Some(&end)) {
             if found.len() >= max {
                 break;
             }
@@ -147,7 +147,7 @@ impl<'a> View<'a> {
 
     fn numbers(&self, from: &[u8], to: &[u8], max: usize) -> Result<Vec<Inode>, StateError> {
         let mut found = Vec::new();
-        for row in self.tree.range(self.source, from, to).take(max) {
+        for row in self.tree.range(self.source, from, Some(to)).take(max) {
             if let Some(Key::Orphan(inode) | Key::Work(inode)) = Key::decode(row?.key()) {
                 found.push(inode);
             }

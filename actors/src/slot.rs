@@ -1,0 +1,389 @@
+//! A slot: the mailbox, the state and the turn of one actor, and the address by which others post to it.
+//!
+//! Owns: `Role`, `Address`, `Context`, and the batch: how messages are taken, run, published and let go. Must be true: TURN-1..3; O1 the
+//! messages of a lane are handled in posting order, by one thread at a time; O6 `turn_ended` runs before anything of its batch leaves;
+//! O9 nobody waits: who does not get the turn leaves a mark. Fails: a panic of a role kills its slot alone: what its unfinished batch
+//! would have posted and answered is thrown away (it was never published), and everything that waits, in the lanes, in the role, or
+//! posted later, is dropped, so that its repliers answer.
+
+mod context;
+#[cfg(test)]
+mod tests;
+
+pub use context::Context;
+
+use crate::clock::Clock;
+use crate::effects::{self, Effect, Posted};
+use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter};
+use crate::runtime::{Home, Runtime, RuntimeError};
+use crate::turn::{Turn, leave};
+use metrics::Histogram;
+use parking_lot::Mutex;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Messages of one turn of the owner; then its effects leave, and other slots of the same thread have theirs.
+const OWNER_MESSAGES: u32 = 64;
+
+/// What an actor does.
+pub trait Role: Send + 'static {
+    type Message: Envelope;
+    /// Handles one message. What is posted and answered in here leaves when the batch ends. Must not block unless the message is not
+    /// inline and its pool is made for it.
+    fn handle(&mut self, message: Self::Message, cx: &mut Context<'_>);
+    /// Once at the end of a batch, before its effects leave: the place to publish (O6).
+    fn turn_ended(&mut self, _cx: &mut Context<'_>) {}
+    /// Once, after a panic in this role. What is answered in here still leaves; then the role is dropped.
+    fn dead(&mut self) {}
+}
+
+/// What a runtime, and an effect, know of a slot.
+pub trait Runnable: Send + Sync {
+    /// The owner's visit, after it was called: runs one batch.
+    fn visit(self: Arc<Self>);
+    /// The poster's look, after its push: runs its message inline, or calls the owner.
+    fn attend(self: Arc<Self>, ticket: u64, inline: bool);
+    /// Which thread of which pool runs it.
+    fn home(&self) -> Home;
+    fn stats(&self) -> MailboxStats;
+    /// True if nothing waits, nobody runs it, and its owner is not called.
+    fn is_quiet(&self) -> bool;
+    /// Ends it: what waits and what comes is dropped, and thereby answered.
+    fn close(self: Arc<Self>);
+}
+
+/// A slot as those see it who post to it.
+trait Port<M>: Runnable {
+    fn push(&self, lane: Lane, message: M) -> (u64, bool);
+    fn has_room(&self) -> bool;
+    fn runtime(&self) -> &Arc<dyn Runtime>;
+}
+
+/// Where messages of one type are posted to. Clones are cheap and mean the same slot.
+pub struct Address<M: Envelope> {
+    slot: Arc<dyn Port<M>>,
+}
+
+impl<M: Envelope> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone() }
+    }
+}
+
+impl<M: Envelope> Address<M> {
+    /// Posts; always accepted. An inline message at the head of a free slot is handled before this returns, unless this thread is
+    /// inside a turn: then the post leaves when the batch ends. To a dead slot: the message is dropped.
+    pub fn post(&self, lane: Lane, message: M) {
+        let slot = self.slot.clone();
+        effects::post(move || {
+            let (ticket, inline) = slot.push(lane, message);
+            Posted { slot, ticket, inline }
+        });
+    }
+
+    /// Posts after a delay, by the clock of the runtime. Dropped if the runtime stops before.
+    pub fn post_after(&self, delay: Duration, lane: Lane, message: M) {
+        let address = self.clone();
+        self.slot.runtime().after(delay, Box::new(move || address.post(lane, message)));
+    }
+
+    /// Admission at the door: false if the mailbox is at its capacity. The caller then withholds the reply; it is counted as rejected.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.slot.has_room()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> MailboxStats {
+        self.slot.stats()
+    }
+
+    /// Ends the slot, as [`Runnable::close`].
+    pub fn close(&self) {
+        let slot: Arc<dyn Runnable> = self.slot.clone();
+        slot.close();
+    }
+
+    #[must_use]
+    pub fn downgrade(&self) -> WeakAddress<M> {
+        WeakAddress { slot: Arc::downgrade(&self.slot) }
+    }
+}
+
+/// An address that does not keep its slot alive: for a role that posts to itself.
+pub struct WeakAddress<M: Envelope> {
+    slot: Weak<dyn Port<M>>,
+}
+
+impl<M: Envelope> Clone for WeakAddress<M> {
+    fn clone(&self) -> Self {
+        Self { slot: self.slot.clone() }
+    }
+}
+
+impl<M: Envelope> WeakAddress<M> {
+    /// The address, while the slot lives.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Address<M>> {
+        Some(Address { slot: self.slot.upgrade()? })
+    }
+}
+
+/// Makes a slot at `home` with an admission limit of `capacity` messages. `role` is given the address of its own slot.
+///
+/// # Errors
+/// The pool does not exist, or the runtime has stopped.
+pub fn spawn<R: Role>(
+    runtime: &Arc<dyn Runtime>,
+    home: Home,
+    capacity: usize,
+    role: impl FnOnce(WeakAddress<R::Message>) -> R,
+) -> Result<Address<R::Message>, RuntimeError> {
+    let slot = Arc::new_cyclic(|me: &Weak<Slot<R>>| {
+        let me: Weak<dyn Port<R::Message>> = me.clone();
+        Slot {
+            mailbox: Mailbox::new(capacity),
+            turn: Turn::new(),
+            dead: AtomicBool::new(false),
+            state: Mutex::new(State { role: Some(role(WeakAddress { slot: me })), inbox: Inbox::new(), kinds: Vec::new() }),
+            clock: runtime.clock().clone(),
+            runtime: runtime.clone(),
+            meter: Meter::new(home.pool),
+            home,
+        }
+    });
+    let runnable: Arc<dyn Runnable> = slot.clone();
+    runtime.adopt(&runnable)?;
+    Ok(Address { slot })
+}
+
+struct Slot<R: Role> {
+    mailbox: Mailbox<R::Message>,
+    turn: Turn,
+    dead: AtomicBool,
+    /// Locked by the holder of the turn only, so never waited for.
+    state: Mutex<State<R>>,
+    clock: Arc<dyn Clock>,
+    runtime: Arc<dyn Runtime>,
+    meter: Meter,
+    home: Home,
+}
+
+struct State<R: Role> {
+    /// `None` when dead.
+    role: Option<R>,
+    inbox: Inbox<R::Message>,
+    kinds: Vec<(&'static str, Histogram)>,
+}
+
+/// Who runs a batch, and how far.
+#[derive(Clone, Copy, PartialEq)]
+enum Runner {
+    Owner,
+    /// A poster whose message has this ticket.
+    Poster(u64),
+}
+
+/// A panic of a role, already caught.
+struct Panicked;
+
+impl<R: Role> Slot<R> {
+    /// One turn, which the caller has taken; gives it back. Only inside [`effects::outermost`].
+    fn run(self: &Arc<Self>, runner: Runner) {
+        loop {
+            let mut state = self.state.lock();
+            let (outcome, effects) = effects::handling(|| self.batch(&mut state, runner));
+            match outcome {
+                Ok(()) => effects::let_go(effects),
+                Err(Panicked) => self.bury(&mut state, effects),
+            }
+            let is_dead = self.dead.load(Ordering::Acquire);
+            if is_dead {
+                self.sweep(&mut state);
+            }
+            let left_over = self.mailbox.is_waiting();
+            drop(state);
+            if !leave(&self.turn, left_over, || self.mailbox.is_waiting()) {
+                return;
+            }
+            if !is_dead {
+                self.meter.called.fetch_add(1, Ordering::Relaxed);
+                return self.runtime.wake(self.clone());
+            }
+            // The owner of a dead slot may be gone: whoever is here comes in its place.
+            if !self.turn.visit() {
+                return;
+            }
+        }
+    }
+
+    /// Handles messages, and ends their turn. A dead slot handles nothing.
+    fn batch(&self, state: &mut State<R>, runner: Runner) -> Result<(), Panicked> {
+        let State { role: Some(role), inbox, kinds } = state else { return Ok(()) };
+        if self.dead.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut cx = Context::new(&*self.clock);
+        let mut handled = 0;
+        let mut now_us = if runner == Runner::Owner { self.clock.now_us() } else { 0 };
+        while runner != Runner::Owner || handled < OWNER_MESSAGES {
+            if let Runner::Poster(_) = runner {
+                if !self.mailbox.is_waiting() {
+                    break;
+                }
+                let Some(now) = effects::may_run_inline(&*self.clock) else { break };
+                now_us = now;
+            }
+            let Some(source) = inbox.pick(&self.mailbox, now_us) else { break };
+            let allowed = |head: &Entry<R::Message>| match runner {
+                Runner::Owner => true,
+                Runner::Poster(ticket) => head.inline && (handled > 0 || head.ticket == ticket),
+            };
+            if !inbox.head(source).is_some_and(allowed) {
+                break;
+            }
+            let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break };
+            handled += 1;
+            self.handle(role, entry, kinds, &mut cx)?;
+        }
+        if handled == 0 {
+            return Ok(());
+        }
+        self.meter.handled(u64::from(handled), runner != Runner::Owner);
+        self.guard(|| role.turn_ended(&mut cx))
+    }
+
+    /// Handles one message, and measures it if it carries its time.
+    fn handle(
+        &self,
+        role: &mut R,
+        entry: Entry<R::Message>,
+        kinds: &mut Vec<(&'static str, Histogram)>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Panicked> {
+        let Some(posted_us) = entry.posted_us else {
+            return self.guard(|| role.handle(entry.message, cx));
+        };
+        let kind = entry.message.kind();
+        let start_us = self.clock.now_us();
+        self.meter.waited(start_us.saturating_sub(posted_us));
+        self.guard(|| role.handle(entry.message, cx))?;
+        self.meter.took(kinds, kind, self.clock.now_us().saturating_sub(start_us));
+        Ok(())
+    }
+
+    /// Nothing unwinds out of a role.
+    fn guard(&self, act: impl FnOnce()) -> Result<(), Panicked> {
+        catch_unwind(AssertUnwindSafe(act)).map_err(|panic| {
+            self.meter.panicked();
+            let Home { pool, index } = self.home;
+            tracing::error!(pool, index, reason = reason(&*panic), "an actor panicked; its slot is dead and answers with errors");
+            // A payload may panic when it is dropped.
+            effects::later(move || drop(panic));
+            Panicked
+        })
+    }
+
+    /// After a panic: the slot is dead, and nothing of its unpublished batch leaves.
+    fn bury(&self, state: &mut State<R>, unpublished: Vec<Effect>) {
+        self.dead.store(true, Ordering::Release);
+        for effect in unpublished {
+            effects::later(move || drop(effect));
+        }
+        let (_, last) = effects::handling(|| state.role.as_mut().map(|role| self.guard(|| role.dead())));
+        effects::let_go(last);
+    }
+
+    /// Drops what a dead slot has, when the turn is given back: each piece by itself, so that all of it answers.
+    fn sweep(&self, state: &mut State<R>) {
+        if let Some(role) = state.role.take() {
+            effects::later(move || drop(role));
+        }
+        for message in state.inbox.take_all(&self.mailbox) {
+            effects::later(move || drop(message));
+        }
+    }
+
+    fn call_owner(self: Arc<Self>) {
+        if self.turn.ask() {
+            self.meter.called.fetch_add(1, Ordering::Relaxed);
+            let runtime = self.runtime.clone();
+            runtime.wake(self);
+        }
+    }
+}
+
+impl<R: Role> Runnable for Slot<R> {
+    fn visit(self: Arc<Self>) {
+        effects::outermost(|| {
+            if self.turn.visit() {
+                self.run(Runner::Owner);
+            }
+        });
+    }
+
+    fn attend(self: Arc<Self>, ticket: u64, inline: bool) {
+        if !self.mailbox.is_waiting() {
+            return;
+        }
+        if !inline && !self.dead.load(Ordering::Acquire) {
+            return self.call_owner();
+        }
+        if self.turn.try_take() {
+            self.run(Runner::Poster(ticket));
+        }
+    }
+
+    fn home(&self) -> Home {
+        self.home
+    }
+
+    fn stats(&self) -> MailboxStats {
+        MailboxStats {
+            handled: self.meter.handled.load(Ordering::Relaxed),
+            handled_inline: self.meter.handled_inline.load(Ordering::Relaxed),
+            called: self.meter.called.load(Ordering::Relaxed),
+            dead: self.dead.load(Ordering::Relaxed),
+            ..self.mailbox.stats()
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.mailbox.is_waiting() && self.turn.is_idle()
+    }
+
+    fn close(self: Arc<Self>) {
+        effects::outermost(|| {
+            self.dead.store(true, Ordering::Release);
+            if self.turn.try_take() {
+                self.run(Runner::Owner);
+            }
+        });
+    }
+}
+
+impl<R: Role> Port<R::Message> for Slot<R> {
+    fn push(&self, lane: Lane, message: R::Message) -> (u64, bool) {
+        self.mailbox.push(lane, message, || self.clock.now_us())
+    }
+
+    fn has_room(&self) -> bool {
+        let room = self.mailbox.has_room();
+        if !room {
+            self.meter.rejected();
+        }
+        room
+    }
+
+    fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
