@@ -79,7 +79,12 @@ impl Images {
         self.open.remove(&region);
     }
 
-    fn with_bands(&self, first: Address, count: usize, take: impl FnOnce(RawBands<'_>) -> Result<(), ImageError>) -> Result<(), ImageError> {
+    fn with_bands(
+        &self,
+        first: Address,
+        count: usize,
+        take: impl FnOnce(RawBands<'_>) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
         let region = first.region;
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => ImageError::Missing { region },

@@ -4,7 +4,7 @@
 //! names is durable (O4); ROOT-2 the references to the nodes that its own checkpoint wrote stand in it, not in its trees; ROOT-3
 //! `low` is not above `cut`, which is not above the record's own place in the log. Fails: other bytes are a `RootError`.
 
-use crate::address::{Address, Generation, Place, RegionId};
+use crate::address::{Address, Cluster, Generation, Place, RegionId};
 use crate::row::RegionKind;
 use crate::state::State;
 use crate::vat::{DirtyGauge, NodePtr, Tree};
@@ -43,10 +43,8 @@ pub struct RootRecord {
     pub frontier: Place,
     pub inodes: u64,
     pub live_clusters: u64,
-    /// Images that this checkpoint wrote nodes into; the last one carries this record.
-    pub images: Vec<RegionId>,
-    /// First cluster and number of clusters of each node that this checkpoint wrote.
-    pub written: Vec<(Address, u8)>,
+    /// Images that this checkpoint wrote, each with the first cluster and the clusters of every node in it. The last carries this record.
+    pub images: Vec<(RegionId, Vec<(Cluster, u8)>)>,
     /// Regions that were being written when the trees were frozen; some may turn out to be empty.
     pub open: Vec<(RegionId, RegionKind)>,
 }
@@ -54,7 +52,7 @@ pub struct RootRecord {
 impl RootRecord {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.written.len() * 15);
+        let mut out = Vec::with_capacity(1024);
         out.put(&MAGIC);
         out.put_u16(VERSION);
         out.put(&self.volume_uuid);
@@ -67,11 +65,13 @@ impl RootRecord {
             out.put(&root.map_or([0; NodePtr::ENCODED_BYTES], |ptr| ptr.encode()));
         }
         out.put_u32(self.images.len() as u32);
-        self.images.iter().for_each(|id| put_region(&mut out, *id));
-        out.put_u32(self.written.len() as u32);
-        for (first, clusters) in &self.written {
-            out.put(&first.encode());
-            out.put_u8(*clusters);
+        for (id, nodes) in &self.images {
+            put_region(&mut out, *id);
+            out.put_u32(nodes.len() as u32);
+            for (first, clusters) in nodes {
+                out.put_u16(first.number() as u16);
+                out.put_u8(*clusters);
+            }
         }
         out.put_u32(self.open.len() as u32);
         for (id, kind) in &self.open {
@@ -115,10 +115,10 @@ impl RootRecord {
             }
         };
         let (names, volume) = (pointer()?, pointer()?);
-        let images = list(r, region)?;
-        let written = list(r, |r| Some((Address::decode(r.array()?)?, r.u8()?)))?;
+        let node = |r: &mut Reader<'_>| Some((Cluster::new(usize::from(r.u16()?))?, r.u8()?));
+        let images = list(r, |r| Some((region(r)?, list(r, node)?)))?;
         let open = list(r, |r| Some((region(r)?, RegionKind::from_number(r.u8()?)?)))?;
-        Some(Self { volume_uuid, generation, cut, low, names, volume, next_inode, frontier, inodes, live_clusters, images, written, open })
+        Some(Self { volume_uuid, generation, cut, low, names, volume, next_inode, frontier, inodes, live_clusters, images, open })
     }
 
     /// The state that this root describes, to be changed from `generation` on (the first of a new mount epoch).
@@ -136,11 +136,11 @@ impl RootRecord {
             deltas: crate::space::SpaceDeltas::default(),
             pending: Vec::new(),
         };
-        for &region in &self.images {
-            state.deltas.grant(region, RegionKind::Node);
-        }
-        for &(first, clusters) in &self.written {
-            state.deltas.born(first, clusters);
+        for (region, nodes) in &self.images {
+            state.deltas.grant(*region, RegionKind::Node);
+            for &(cluster, clusters) in nodes {
+                state.deltas.born(Address { region: *region, cluster }, clusters);
+            }
         }
         for &(region, _) in &self.open {
             state.deltas.suspects.insert(region);
@@ -159,7 +159,7 @@ fn region(r: &mut Reader<'_>) -> Option<RegionId> {
 }
 
 /// A counted list; nothing is allocated for entries that are not there.
-fn list<'a, T>(r: &mut Reader<'a>, mut one: impl FnMut(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
+fn list<T>(r: &mut Reader<'_>, mut one: impl FnMut(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
     let count = r.u32()?;
     let mut entries = Vec::new();
     for _ in 0..count {

@@ -79,7 +79,11 @@ impl State {
     ///
     /// # Errors
     /// Whatever the body fails with.
-    pub fn transact<T>(&mut self, source: &dyn NodeSource, body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>) -> Result<Outcome<T>, StateError> {
+    pub fn transact<T>(
+        &mut self,
+        source: &dyn NodeSource,
+        body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+    ) -> Result<Outcome<T>, StateError> {
         let held = self.names.clone();
         let (next_inode, inodes) = (self.next_inode, self.inodes);
         let mut txn = Txn::new(self, source);

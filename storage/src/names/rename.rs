@@ -63,7 +63,13 @@ fn refuse_loop(txn: &Txn<'_>, moved: &EntryRow, into: Inode) -> Result<(), State
     Ok(())
 }
 
-fn move_over(txn: &mut Txn<'_>, what: &Rename, source: EntryRow, target: Option<EntryRow>, now: Time) -> Result<Option<Removed>, StateError> {
+fn move_over(
+    txn: &mut Txn<'_>,
+    what: &Rename,
+    source: EntryRow,
+    target: Option<EntryRow>,
+    now: Time,
+) -> Result<Option<Removed>, StateError> {
     let is_directory = source.kind == FileKind::Directory;
     let mut removed = None;
     if let Some(target) = &target {

@@ -16,12 +16,25 @@ use crate::limits::FORMAT_VERSION;
 const MAGIC: [u8; 8] = *b"IMAPRGN\n";
 
 /// What a region holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum RegionKind {
     /// Bytes of files.
-    Data,
-    /// Nodes of the VAT.
-    Node,
+    Data = 0,
+    /// Nodes of the VAT, and perhaps a root.
+    Node = 1,
+}
+
+impl RegionKind {
+    /// The kind of this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Data),
+            1 => Some(Self::Node),
+            _ => None,
+        }
+    }
 }
 
 /// The identity of an image.

@@ -38,10 +38,24 @@ pub enum OwnerKind {
 }
 
 /// How the bytes are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Codec {
-    Raw,
-    Zstd,
+    Raw = 0,
+    /// One zstd frame that decodes to at most one unit.
+    Zstd = 1,
+}
+
+impl Codec {
+    /// The codec of this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
 }
 
 /// Whose bytes a run of clusters holds.

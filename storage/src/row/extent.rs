@@ -7,28 +7,8 @@
 use super::{RowError, decode};
 use crate::address::{Address, Cluster, Generation};
 use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, UNIT_BYTES};
+pub use crate::region::Codec;
 use crate::wire::Put;
-
-/// How the bytes of an extent are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Codec {
-    Raw = 0,
-    /// One zstd frame that decodes to at most one unit.
-    Zstd = 1,
-}
-
-impl Codec {
-    /// The codec of this number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Raw),
-            1 => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-}
 
 /// Where `length` bytes of a file are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 use super::{RowError, decode};
 use crate::address::Generation;
 use crate::limits::REGION_CLUSTERS;
+pub use crate::region::RegionKind;
 use crate::wire::Put;
 
 /// One bit for each cluster of a region.
@@ -47,28 +48,6 @@ impl LiveBits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
-    }
-}
-
-/// What a region holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RegionKind {
-    /// Extents of files.
-    Data = 1,
-    /// Nodes of the VAT, and perhaps a root.
-    Node = 2,
-}
-
-impl RegionKind {
-    /// The kind of this number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Data),
-            2 => Some(Self::Node),
-            _ => None,
-        }
     }
 }
 

@@ -59,7 +59,9 @@ impl State {
         let mut released = Released::default();
         match self.fold_rows(source, writers, region, &deltas, &mut released) {
             Ok(dead_or_alive) => {
-                deltas.iter().for_each(|(first, _)| drop(self.deltas.references.remove(first)));
+                for (first, _) in &deltas {
+                    self.deltas.references.remove(first);
+                }
                 self.deltas.granted.remove(&region);
                 if dead_or_alive == Verdict::Decided {
                     self.deltas.suspects.remove(&region);
@@ -91,7 +93,14 @@ impl State {
             (None, None) => return Err(StateError::Contradiction("an extent or node lies in a region that has no row")),
         };
         if row.generation != region.generation {
-            return if deltas.is_empty() { Ok(Verdict::Decided) } else { Err(StateError::Contradiction("an extent or node lies in an image that was replaced")) };
+            return if deltas.is_empty() {
+                Ok(Verdict::Decided)
+            } else {
+                Err(StateError::Contradiction("an extent or node lies in an image that was replaced"))
+            };
+        }
+        if deltas.is_empty() && !row.live.is_empty() {
+            return Ok(Verdict::Decided);
         }
         for (first, delta) in deltas {
             self.fold_reference(source, *first, *delta, &mut row, released)?;

@@ -67,7 +67,13 @@ impl State {
         done
     }
 
-    fn take_place(&mut self, source: &dyn NodeSource, region: RegionId, kind: RegionKind, released: &mut Released) -> Result<(), StateError> {
+    fn take_place(
+        &mut self,
+        source: &dyn NodeSource,
+        region: RegionId,
+        kind: RegionKind,
+        released: &mut Released,
+    ) -> Result<(), StateError> {
         let place = region.place;
         if place < self.frontier {
             self.volume.remove(source, self.generation, &Key::Free(place).encode(), released)?;

@@ -33,7 +33,15 @@ pub struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub(super) fn new(state: &'a mut State, source: &'a dyn NodeSource) -> Self {
-        Self { state, source, deltas: SpaceDeltas::default(), released: Released::default(), payload: Vec::new(), rows: 0, replaying: false }
+        Self {
+            state,
+            source,
+            deltas: SpaceDeltas::default(),
+            released: Released::default(),
+            payload: Vec::new(),
+            rows: 0,
+            replaying: false,
+        }
     }
 
     pub(super) fn finish<T>(self, value: T) -> Outcome<T> {
