@@ -74,6 +74,21 @@ impl Images {
         Ok(out)
     }
 
+    /// The paths of everything that stands where images do, in order.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn list(device: &dyn Device) -> io::Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for block in device.list("map")? {
+            if block.kind == crate::device::Kind::Directory {
+                let directory = format!("map/{}", block.name);
+                paths.extend(device.list(&directory)?.into_iter().map(|file| format!("{directory}/{}", file.name)));
+            }
+        }
+        Ok(paths)
+    }
+
     /// Forgets an image whose file is about to be taken away.
     pub fn forget(&self, region: RegionId) {
         self.open.remove(&region);

@@ -1,0 +1,176 @@
+//! Opening a volume: the newest root of the log, and the replay of what came after it.
+//!
+//! Owns: `recover`, `Recovered`, `LoggedData`. Must be true: REC-1 nothing is trusted that was not synced by this very recovery; REC-2
+//! every change above the root's cut is applied once, in order; REC-3 logged data survives unless something of its own or a higher
+//! sequence placed, cut or dropped it (O1); REC-4 nothing is deleted. Fails: `RecoverError`; corruption of the log ends the replay at
+//! the last good record, and the volume must then stay read-only.
+
+mod data;
+#[cfg(test)]
+mod tests;
+
+pub use data::LoggedData;
+
+use crate::address::{Generation, Place};
+use crate::device::Device;
+use crate::images::Images;
+use crate::nodes::NodeStore;
+use crate::region::RawRegion;
+use crate::root::{RootError, RootRecord};
+use crate::row::{InodeRow, ROOT_INODE, Time};
+use crate::state::change::{Change, changes};
+use crate::state::{State, StateError};
+use crate::vat::TreeId;
+use crate::wal::{self, EndKind, Fault, LogPosition, LogScan, Lsn, ReadError, Record, RecordKind};
+use std::sync::Arc;
+
+/// Why a volume cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error("replaying the log: {0}")]
+    Replay(#[from] StateError),
+    #[error("neither the log nor any image holds a root: the volume was never finished, or its files are gone")]
+    NoRoot,
+    #[error("the volume has been mounted more often than an epoch number can count")]
+    Epochs,
+    #[error("listing the images: {0}")]
+    Images(std::io::Error),
+}
+
+/// A volume as it was when it was last safe.
+pub struct Recovered {
+    pub state: State,
+    /// The root that the state was opened from.
+    pub root: RootRecord,
+    /// Bytes of files that were synced but not placed.
+    pub data: LoggedData,
+    /// Where the log goes on; `None` if it must not, because it is corrupt.
+    pub position: Option<LogPosition>,
+    /// What is wrong with the log.
+    pub corrupt: Option<Fault>,
+    /// The highest record that was replayed.
+    pub replayed: Lsn,
+    /// Bytes of payload that were replayed.
+    pub replayed_bytes: u64,
+}
+
+/// Opens the newest state. Nodes come through `nodes`, which reads `images` of the same `device`.
+///
+/// # Errors
+/// See [`RecoverError`].
+pub fn recover(device: &Arc<dyn Device>, uuid: [u8; 16], nodes: &NodeStore) -> Result<Recovered, RecoverError> {
+    wal::sync_all_segments(device.as_ref())?;
+    let log = wal::scan(Arc::clone(device), uuid)?;
+    let root = match log.newest(RecordKind::Root)? {
+        Some(record) => RootRecord::decode(&record.payload)?,
+        None => roots_in_images(device, uuid)?.pop().ok_or(RecoverError::NoRoot)?,
+    };
+    let epoch = log.newest_epoch().unwrap_or(0).max(root.generation.epoch()).checked_add(1).ok_or(RecoverError::Epochs)?;
+    replay(&log, root, uuid, epoch, nodes)
+}
+
+fn replay(log: &LogScan, root: RootRecord, uuid: [u8; 16], epoch: u32, nodes: &NodeStore) -> Result<Recovered, RecoverError> {
+    let mut replay = Replay {
+        state: root.open(Generation::first_of(epoch)),
+        data: LoggedData::default(),
+        cut: root.cut,
+        last: root.cut,
+        bytes: 0,
+        nodes,
+    };
+    let end = log.for_each(root.low.next(), root.low, |record| replay.record(&record))?;
+    let corrupt = match &end.kind {
+        EndKind::Corrupt(fault) => Some(fault.clone()),
+        _ => None,
+    };
+    let Replay { state, data, last, bytes, .. } = replay;
+    Ok(Recovered { state, root, data, position: end.position(uuid, epoch), corrupt, replayed: last, replayed_bytes: bytes })
+}
+
+struct Replay<'a> {
+    state: State,
+    data: LoggedData,
+    cut: Lsn,
+    last: Lsn,
+    bytes: u64,
+    nodes: &'a NodeStore,
+}
+
+impl Replay<'_> {
+    fn record(&mut self, record: &Record<'_>) -> Result<(), RecoverError> {
+        self.bytes += record.payload.len() as u64;
+        self.last = self.last.max(record.header.lsn);
+        if !matches!(record.header.kind, RecordKind::Changes | RecordKind::Grant) {
+            return Ok(());
+        }
+        let applied = record.header.lsn <= self.cut;
+        for change in changes(record.payload) {
+            let change = change?;
+            self.data.note(&change)?;
+            if !applied {
+                self.apply(&change)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: &Change<'_>) -> Result<(), RecoverError> {
+        match change {
+            Change::Grant { .. } | Change::Freed { .. } => self.state.replay_place(&self.nodes.loading(TreeId::Volume), change)?,
+            _ => {
+                let names = self.nodes.loading(TreeId::Name);
+                self.state.transact(&names, |txn| txn.replay_change(change))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The roots that images carry, oldest first. Reads every image.
+///
+/// # Errors
+/// The device's, for the directories; images that cannot be read are passed over.
+pub fn roots_in_images(device: &Arc<dyn Device>, uuid: [u8; 16]) -> Result<Vec<RootRecord>, RecoverError> {
+    let mut roots = Vec::new();
+    for path in Images::list(device.as_ref()).map_err(RecoverError::Images)? {
+        let Ok(bytes) = crate::device::read_all(device.as_ref(), &path, crate::region::IMAGE_MAX_BYTES) else { continue };
+        let Ok(region) = RawRegion::new(bytes).verify(None) else { continue };
+        let root = region.root().ok().flatten().and_then(|root| RootRecord::decode(root).ok());
+        roots.extend(root.filter(|root| root.volume_uuid == uuid && region.identity().volume == uuid));
+    }
+    roots.sort_by_key(|root| root.generation);
+    Ok(roots)
+}
+
+/// The root of a volume without anything in it.
+#[must_use]
+pub fn empty_root(uuid: [u8; 16]) -> RootRecord {
+    RootRecord {
+        volume_uuid: uuid,
+        generation: Generation::first_of(1),
+        cut: Lsn::NONE,
+        low: Lsn::NONE,
+        names: None,
+        volume: None,
+        next_inode: ROOT_INODE.0,
+        frontier: Place(0),
+        inodes: 0,
+        live_clusters: 0,
+        images: Vec::new(),
+        open: Vec::new(),
+    }
+}
+
+/// The change that makes the root directory of a new volume, with all times `now`.
+///
+/// # Errors
+/// See [`StateError`].
+pub fn first_change(state: &mut State, nodes: &NodeStore, uid: u32, gid: u32, now: Time) -> Result<Vec<u8>, StateError> {
+    let mut row = InodeRow::new(crate::row::FileKind::Directory.mode_bits() | 0o755, uid, gid, now);
+    row.parent = ROOT_INODE;
+    Ok(state.transact(&nodes.loading(TreeId::Name), |txn| txn.put_inode(ROOT_INODE, &row))?.payload)
+}
