@@ -306,6 +306,29 @@ impl RawRegion<&[u8]> {
 }
 
 #[test]
+fn tables_are_found_behind_broken_framing() {
+    let mut image = image_of(&[100, 9000], None);
+    image[HEADER_BYTES] ^= 0x40;
+    let survey = RawRegion::new(&image[..]).survey();
+    assert_eq!((survey.broken_at, survey.tables_sound, survey.damaged_rows.len()), (Some(HEADER_BYTES), [false, true], 0));
+    let region = RawRegion::new(&image[..]).verify(Some(&identity())).unwrap();
+    assert_eq!(copied(region.cluster(Cluster::new(1).unwrap()).unwrap()), noise(9000, 1)[..4096]);
+}
+
+#[test]
+fn bytes_of_a_file_that_look_like_an_image_are_not_taken_for_one() {
+    let inner = image_of(&[100], Some(b"inner root"));
+    let mut open = builder();
+    for part in inner.chunks(UNIT_BYTES) {
+        open.place(extent(5, part.len(), Codec::Raw), &[part]).unwrap();
+    }
+    let mut image = open.finish(&mut ParityEncoder::new()).bytes().to_vec();
+    image[HEADER_BYTES] ^= 0x40;
+    let region = RawRegion::new(&image[..]).verify(None).unwrap();
+    assert_eq!((region.tables().owners().len(), region.root()), (inner.len().div_ceil(UNIT_BYTES), Ok(None)));
+}
+
+#[test]
 fn every_cut_of_a_file_is_found() {
     let image = image_of(&cases()[2].1, None);
     for end in (0..image.len()).step_by(4001) {
