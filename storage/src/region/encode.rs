@@ -211,7 +211,7 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         }
         end.put_again(tables_at, encoded.len());
         let len = end.close();
-        SealedRegion { image: self.image, len, tables_crc: crc32fast::hash(&encoded), tables }
+        SealedRegion { image: self.image, len, tables_crc: super::tables::crc_of(&encoded), tables }
     }
 
     /// Zeros in the clusters of used bands that nobody took.
@@ -365,7 +365,7 @@ impl<B: DerefMut<Target = [u8]>> SealedRegion<B> {
         &self.tables
     }
 
-    /// CRC32 of the encoded tables, for the row of the region.
+    /// CRC32 of the tables ([`Tables::crc`]), for the row of the region.
     #[must_use]
     pub fn tables_crc(&self) -> u32 {
         self.tables_crc
