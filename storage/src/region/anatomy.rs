@@ -58,7 +58,8 @@ impl Anatomy {
                 Err(at) => found.broken_at = Some(at),
             }
         }
-        if found.tables.iter().all(Option::is_none) {
+        let sound = found.tables.iter().flatten().count();
+        if sound == 0 || (sound == 1 && found.broken_at.is_some()) {
             found.search_tables(bytes);
         }
         if !matches!(found.identity, Some(Ok(_))) {
@@ -79,7 +80,7 @@ impl Anatomy {
             }
             KIND_DATA if !self.has_pixels => {
                 self.has_pixels = true;
-                self.moved_by = chunk.offset.checked_sub(HEADER_BYTES).unwrap_or_default();
+                self.moved_by = chunk.offset.saturating_sub(HEADER_BYTES);
                 is_sound &= chunk.offset >= HEADER_BYTES;
             }
             KIND_TABLES if self.has_pixels => {

@@ -25,15 +25,11 @@ pub const KIND_PAD: Kind = *b"imPD";
 
 /// Frames `data_bytes` that stand at `at + 8` as a chunk at `at`, with its checksum. Returns the offset behind it.
 pub fn frame(file: &mut [u8], at: usize, kind: Kind, data_bytes: usize) -> usize {
-    let crc = {
-        let (_, chunk) = file.split_at_mut(at);
-        let (head, rest) = chunk.split_at_mut(CHUNK_HEAD_BYTES);
-        put_head(head, kind, data_bytes);
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&kind);
-        hasher.update(rest.split_at(data_bytes).0);
-        hasher.finalize()
-    };
+    let (_, data) = file.split_at(at + CHUNK_HEAD_BYTES);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&kind);
+    hasher.update(data.split_at(data_bytes).0);
+    let crc = hasher.finalize();
     frame_with(file, at, kind, data_bytes, crc)
 }
 
@@ -41,16 +37,12 @@ pub fn frame(file: &mut [u8], at: usize, kind: Kind, data_bytes: usize) -> usize
 pub fn frame_with(file: &mut [u8], at: usize, kind: Kind, data_bytes: usize, crc: u32) -> usize {
     let (_, chunk) = file.split_at_mut(at);
     let (head, rest) = chunk.split_at_mut(CHUNK_HEAD_BYTES);
-    put_head(head, kind, data_bytes);
+    let (length, head) = head.split_at_mut(4);
+    length.copy_from_slice(&(data_bytes as u32).to_be_bytes());
+    head.copy_from_slice(&kind);
     let (_, rest) = rest.split_at_mut(data_bytes);
     rest.split_at_mut(4).0.copy_from_slice(&crc.to_be_bytes());
     at + data_bytes + CHUNK_FRAME_BYTES
-}
-
-fn put_head(head: &mut [u8], kind: Kind, data_bytes: usize) {
-    let (length, rest) = head.split_at_mut(4);
-    length.copy_from_slice(&(data_bytes as u32).to_be_bytes());
-    rest.copy_from_slice(&kind);
 }
 
 /// A chunk found by a walk. Its checksum is not yet checked.

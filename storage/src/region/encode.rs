@@ -211,7 +211,7 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         }
         end.put_again(tables_at, encoded.len());
         let len = end.close();
-        SealedRegion { image: self.image, len, tables_crc: crc32fast::hash(&encoded), tables }
+        SealedRegion { image: self.image, len, tables_crc: super::tables::crc_of(&encoded), tables }
     }
 
     /// Zeros in the clusters of used bands that nobody took.
@@ -242,9 +242,7 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
     /// Frames the used bands; their checksums are joined from those of the pieces. Returns the checksums of all pixel rows.
     fn write_bands(&mut self, used_bands: usize) -> Vec<u32> {
         let rows = self.piece_crcs.chunks_exact(BAND_CLUSTERS);
-        let mut row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
-        // Clusters that were taken and lie in no used band do not exist, so the rest of the rows is zero.
-        row_crcs[used_bands * CLUSTER_HEIGHT_PX..].fill(crc::ZERO_CLUSTER_CRC);
+        let row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
         for band in 0..used_bands {
             let mut hasher = crc32fast::Hasher::new();
             hasher.update(&KIND_DATA);
@@ -365,7 +363,7 @@ impl<B: DerefMut<Target = [u8]>> SealedRegion<B> {
         &self.tables
     }
 
-    /// CRC32 of the encoded tables, for the row of the region.
+    /// CRC32 of the tables ([`Tables::crc`]), for the row of the region.
     #[must_use]
     pub fn tables_crc(&self) -> u32 {
         self.tables_crc

@@ -14,9 +14,7 @@
 //! ```
 
 use crate::address::Cluster;
-use crate::limits::{
-    BAND_CLUSTERS, CLUSTER_HEIGHT_PX, DIRECT_ALIGN, PIECE_BYTES, REGION_BANDS, REGION_CLUSTERS, ROW_BYTES, SQUARE_CLUSTERS,
-};
+use crate::limits::{BAND_CLUSTERS, CLUSTER_HEIGHT_PX, DIRECT_ALIGN, PIECE_BYTES, REGION_CLUSTERS, ROW_BYTES, SQUARE_CLUSTERS};
 use std::ops::Range;
 
 /// Bytes of a chunk beside its data: length, type, CRC.
@@ -125,9 +123,8 @@ pub fn cluster_pieces(cluster: Cluster) -> [usize; CLUSTER_HEIGHT_PX] {
 #[must_use]
 pub fn bands_of(first: Cluster, count: usize) -> Range<usize> {
     let end = (first.number() + count.max(1)).min(REGION_CLUSTERS);
-    (first.number()..end)
-        .map(|number| tile_of(number).band)
-        .fold(REGION_BANDS..0, |bands, band| bands.start.min(band)..bands.end.max(band + 1))
+    let bands = (first.number()..end).map(|number| tile_of(number).band);
+    bands.fold(tile(first).band..0, |found, band| found.start.min(band)..found.end.max(band + 1))
 }
 
 /// The file range to read for `count` clusters from `first` on: whole bands from the first filter byte to the last pixel,
@@ -152,6 +149,7 @@ const _: () = assert!(BAND_CLUSTERS * PIECE_BYTES == ROW_BYTES && BAND_STORED_BY
 mod tests {
     use super::*;
     use crate::hilbert;
+    use crate::limits::REGION_BANDS;
     use std::collections::HashSet;
 
     fn all() -> impl Iterator<Item = Cluster> {

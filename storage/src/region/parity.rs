@@ -176,6 +176,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_code_is_frozen() {
+        let rows = with_parity(&mut ParityEncoder::new(), &pixels(1024, 77));
+        assert_eq!(
+            (crc32fast::hash(rows[..1024].as_flattened()), crc32fast::hash(rows[1024..].as_flattened())),
+            (100_598_060, 4_255_809_644)
+        );
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 

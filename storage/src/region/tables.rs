@@ -172,6 +172,12 @@ impl Tables {
         out.extend_from_slice(&home.encode());
     }
 
+    /// CRC32 of the tables: the last four of their bytes, over all others. It tells one image's tables from any other's.
+    #[must_use]
+    pub fn crc(&self) -> u32 {
+        crc_of(&self.encode())
+    }
+
     /// Reads tables; `None` for bytes that are not exactly one sound copy of this version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -199,6 +205,11 @@ impl Tables {
         let owners = decode_owners(rest, &identity, used_bands)?;
         Some(Self { identity, used_bands, root, cluster_crcs, row_crcs, owners })
     }
+}
+
+/// The checksum at the end of encoded tables. Not a hash of all their bytes: over bytes and checksum that is a constant.
+pub(super) fn crc_of(encoded: &[u8]) -> u32 {
+    encoded.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc))
 }
 
 /// Reads entries and checks that they are sorted, apart, and in used bands.
