@@ -71,10 +71,11 @@ pub enum Tear {
 }
 
 impl Tear {
-    /// The runs of sectors that survive, of so many.
+    /// The runs of sectors that survive, of so many; none is empty.
     pub fn runs(self, sectors: u64, fate: &mut Fate) -> Vec<(u64, u64)> {
         match self {
-            Tear::None => Vec::new(),
+            Tear::None | Tear::Head(0) => Vec::new(),
+            Tear::Tail(count) if count == sectors => Vec::new(),
             Tear::All => vec![(0, sectors)],
             Tear::Head(count) => vec![(0, count)],
             Tear::Tail(count) => vec![(count, sectors)],
