@@ -99,10 +99,20 @@ impl Names {
     }
 
     /// Takes a name off the medium, unless a later change put it there: the departure of a move can come late.
-    fn cut_durable(&mut self, directory: Inode, name: &str, number: u64) {
+    fn cut_durable(&mut self, directory: Inode, name: &str, number: u64) -> bool {
         let durable = &mut self.directories.entry(directory).or_default().durable;
-        if durable.get(name).is_some_and(|&(_, put_by)| put_by < number) {
+        let cuts = durable.get(name).is_some_and(|&(_, put_by)| put_by < number);
+        if cuts {
             Arc::make_mut(durable).remove(name);
+        }
+        cuts
+    }
+
+    /// Takes away the name that a file has because an earlier rename in the same directory was lost: NAM-2.
+    fn cut_forebear(&mut self, directory: Inode, inode: Inode) {
+        let durable = &mut self.directories.entry(directory).or_default().durable;
+        if durable.values().any(|&(other, _)| other == inode) {
+            Arc::make_mut(durable).retain(|_, &mut (other, _)| other != inode);
         }
     }
 
@@ -193,12 +203,18 @@ impl Names {
         let number = pending.number;
         match &pending.change {
             Change::Link { directory, name, inode } => self.put_durable(*directory, name, *inode, number),
-            Change::Unlink { directory, name } => self.cut_durable(*directory, name, number),
+            Change::Unlink { directory, name } => {
+                self.cut_durable(*directory, name, number);
+            }
             Change::Rename { directory, from, to, inode } => {
-                self.cut_durable(*directory, from, number);
+                if !self.cut_durable(*directory, from, number) {
+                    self.cut_forebear(*directory, *inode);
+                }
                 self.put_durable(*directory, to, *inode, number);
             }
-            Change::Move { from, .. } => self.cut_durable(from.0, &from.1, number),
+            Change::Move { from, .. } => {
+                self.cut_durable(from.0, &from.1, number);
+            }
         }
     }
 
