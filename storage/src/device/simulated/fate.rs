@@ -15,7 +15,7 @@ pub enum CrashStyle {
     /// Bytes are kept inside the old sizes; names and sizes are lost.
     LoseNames,
     /// Each is kept, lost, or torn at sectors, by this seed; so is the host's manner: a journal (the changes of a directory, and
-    /// of a size, survive as a prefix) or none (as any subset).
+    /// of a size, survive as a prefix) or none (as any subset that keeps the order of the changes of one name).
     Random(u64),
 }
 
