@@ -1,112 +1,34 @@
 //! A disk that loses power: files in memory, with a page cache, a host filesystem, and everything that POSIX allows to go wrong.
 //!
 //! Owns: `SimulatedDisk`, a [`Device`] whose every outcome follows from seeds and the order of calls. Must be true: SIM-1..2
-//! (`simulated/content.rs`), NAM-1..3 (`simulated/names.rs`), FATE-1 (`simulated/fate.rs`); SIM-3 what was synced survives every crash,
-//! what was not may be lost, kept, or torn at sectors of 512 bytes; SIM-4 after a cut, and after `crash` or `kill`, every operation
-//! on the old disk and its handles fails with an error that [`is_power_off`] knows; SIM-5 the same calls give the same
-//! [`SimulatedDisk::history_hash`] and the same crash. Fails: on command, and with the kinds of error of a host.
+//! (`simulated/content.rs`), NAM-1..4 (`simulated/names.rs`), FATE-1 (`simulated/fate.rs`), STA-1..2 (`simulated/state.rs`);
+//! SIM-3 what was synced survives every crash, what was not may be lost, kept, or torn at sectors of 512 bytes; SIM-4 after a cut,
+//! and after `crash` or `kill`, every operation on the old disk and its handles fails with an error that [`is_power_off`] knows;
+//! SIM-5 the same calls give the same [`SimulatedDisk::history_hash`] and the same crash. Fails: on command, and with the kinds of
+//! error of a host.
 //!
 //! Not modelled: links, permissions, damage of synced bytes (write and sync to make some), and time.
 
 mod content;
 mod fate;
 mod names;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use super::{Access, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
-use content::Body;
-use fate::{Fate, Random, mix};
-use names::{Inode, Names};
+use super::{Access, Device, DeviceFile, DirEntry, Metadata, Open, Space, check_dir_path, check_path, end_of};
+use fate::Fate;
+use names::Inode;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::fmt;
+use state::{Fault, Refusal, State};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 pub use fate::CrashStyle;
+pub use state::{Operation, is_power_off};
 
 /// Bytes of a file here at most.
 pub const FILE_LIMIT_BYTES: u64 = 16 << 30;
-const DEFAULT_CAPACITY_BYTES: u64 = 1 << 40;
-
-/// The operations of a device, to be counted, hashed, and failed on command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Open,
-    Read,
-    Write,
-    Sync,
-    SetLen,
-    Allocate,
-    CreateDir,
-    List,
-    Metadata,
-    Rename,
-    Remove,
-    SyncDir,
-    Space,
-}
-
-/// The error of a disk without power, or whose process is dead.
-#[derive(Debug)]
-struct PowerOff;
-
-impl fmt::Display for PowerOff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the simulated disk has lost power")
-    }
-}
-
-impl std::error::Error for PowerOff {}
-
-/// Whether an error came from a simulated disk that has no power any more.
-#[must_use]
-pub fn is_power_off(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<PowerOff>())
-}
-
-#[derive(Clone, Debug)]
-struct Fault {
-    left: u64,
-    which: Operation,
-    kind: ErrorKind,
-}
-
-/// Why an operation is not carried out.
-enum Refusal {
-    /// The power went in this very operation, which may have had its effect.
-    Cut,
-    Failed(io::Error),
-}
-
-impl Refusal {
-    fn error(self) -> io::Error {
-        match self {
-            Refusal::Cut => io::Error::other(PowerOff),
-            Refusal::Failed(error) => error,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    names: Names,
-    files: BTreeMap<Inode, Arc<Body>>,
-    /// Open handles by file.
-    handles: BTreeMap<Inode, usize>,
-    last_inode: Inode,
-    random: Random,
-    capacity_bytes: u64,
-    op_count: u64,
-    history: u64,
-    faults: Vec<Fault>,
-    /// Mutating operations until the power fails.
-    power_left: Option<u64>,
-    off: bool,
-    /// A name was taken away since the last look for files without one.
-    has_garbage: bool,
-}
 
 /// A volume directory on a disk that can lose power. Clones are the same disk.
 #[derive(Clone)]
@@ -118,20 +40,7 @@ impl SimulatedDisk {
     /// An empty disk; the seed decides what a failing operation leaves behind.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::with(State {
-            names: Names::new(),
-            files: BTreeMap::new(),
-            handles: BTreeMap::new(),
-            last_inode: names::ROOT,
-            random: Random::new(mix(seed)),
-            capacity_bytes: DEFAULT_CAPACITY_BYTES,
-            op_count: 0,
-            history: mix(seed),
-            faults: Vec::new(),
-            power_left: None,
-            off: false,
-            has_garbage: false,
-        })
+        Self::with(State::new(seed))
     }
 
     fn with(state: State) -> Self {
@@ -141,8 +50,7 @@ impl SimulatedDisk {
     /// Another disk in the same state, page cache included; this one lives on. Commands to fail are not taken along.
     #[must_use]
     pub fn snapshot(&self) -> Self {
-        let state = self.state.lock();
-        Self::with(State { handles: BTreeMap::new(), faults: Vec::new(), power_left: None, ..state.clone() })
+        Self::with(self.state.lock().fork())
     }
 
     /// Cuts the power. Returns the disk as it is found afterwards; on this one, all fails from now on. Further calls show
@@ -151,16 +59,7 @@ impl SimulatedDisk {
     pub fn crash(&self, how: CrashStyle) -> Self {
         self.state.lock().off = true;
         let found = self.snapshot();
-        let mut state = found.state.lock();
-        let mut fate = Fate::new(how);
-        state.names = state.names.settle(&mut fate);
-        let names = state.names.reachable();
-        state.files.retain(|inode, _| names.contains(inode));
-        for body in state.files.values_mut().filter(|body| !body.is_settled()) {
-            *body = Arc::new(body.settle(&mut fate));
-        }
-        state.revive(fate.fingerprint());
-        drop(state);
+        found.state.lock().settle(how);
         found
     }
 
@@ -206,125 +105,6 @@ impl SimulatedDisk {
     #[must_use]
     pub fn history_hash(&self) -> u64 {
         self.state.lock().history
-    }
-}
-
-impl State {
-    /// Makes a disk that was found usable again.
-    fn revive(&mut self, cause: u64) {
-        self.off = false;
-        self.has_garbage = true;
-        self.collect();
-        self.history = mix(self.history ^ cause);
-    }
-
-    fn fold(&mut self, value: u64) {
-        self.history = mix(self.history.rotate_left(5) ^ value);
-    }
-
-    /// Notes an operation in the history, and decides whether it may happen.
-    fn enter(&mut self, which: Operation, mutates: bool, path: &str, numbers: [u64; 2], data: &[u8]) -> Result<(), Refusal> {
-        self.check_power().map_err(Refusal::Failed)?;
-        for value in [which as u64, u64::from(crc32fast::hash(path.as_bytes())), path.len() as u64] {
-            self.fold(value);
-        }
-        for value in [numbers[0], numbers[1], u64::from(crc32fast::hash(data))] {
-            self.fold(value);
-        }
-        let verdict = self.judge(which, mutates, path);
-        self.fold(u64::from(verdict.is_ok()));
-        verdict
-    }
-
-    fn judge(&mut self, which: Operation, mutates: bool, path: &str) -> Result<(), Refusal> {
-        if mutates {
-            self.op_count += 1;
-            if let Some(left) = &mut self.power_left {
-                if *left == 0 {
-                    self.off = true;
-                    return Err(Refusal::Cut);
-                }
-                *left -= 1;
-            }
-        }
-        let mut verdict = Ok(());
-        self.faults.retain_mut(|fault| {
-            if fault.which != which || verdict.is_err() {
-                return true;
-            }
-            if fault.left > 0 {
-                fault.left -= 1;
-                return true;
-            }
-            verdict = Err(Refusal::Failed(io::Error::new(fault.kind, format!("{which:?} {path}: failed on command"))));
-            false
-        });
-        verdict
-    }
-
-    /// Carries out a change of names or sizes, or refuses it; in a power cut it may happen all the same.
-    fn mutate<T>(
-        &mut self,
-        which: Operation,
-        path: &str,
-        numbers: [u64; 2],
-        data: &[u8],
-        act: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> io::Result<T> {
-        match self.enter(which, true, path, numbers, data) {
-            Ok(()) => act(self),
-            Err(refusal) => {
-                if matches!(refusal, Refusal::Cut) && self.random.coin() {
-                    // What it would have answered, nobody hears.
-                    let _ = act(self);
-                }
-                Err(refusal.error())
-            }
-        }
-    }
-
-    fn check_power(&self) -> io::Result<()> {
-        if self.off { Err(io::Error::other(PowerOff)) } else { Ok(()) }
-    }
-
-    fn body(&self, inode: Inode) -> io::Result<&Arc<Body>> {
-        self.files.get(&inode).ok_or_else(|| io::Error::from(ErrorKind::NotFound))
-    }
-
-    fn body_mut(&mut self, inode: Inode) -> io::Result<&mut Body> {
-        self.files.get_mut(&inode).map(Arc::make_mut).ok_or_else(|| io::Error::from(ErrorKind::NotFound))
-    }
-
-    /// Bytes of space still free.
-    fn room(&self) -> u64 {
-        let named = self.names.reachable();
-        let held = self.files.iter().filter(|(inode, _)| named.contains(inode) || self.handles.contains_key(inode));
-        self.capacity_bytes.saturating_sub(held.map(|(_, body)| body.cached().held_bytes()).sum())
-    }
-
-    /// Forgets the files that neither a name nor a handle can reach, not even after a crash.
-    fn collect(&mut self) {
-        if std::mem::take(&mut self.has_garbage) {
-            let named = self.names.referenced();
-            self.files.retain(|inode, _| named.contains(inode) || self.handles.contains_key(inode));
-        }
-    }
-
-    fn metadata(&self, inode: Inode) -> Metadata {
-        match self.files.get(&inode) {
-            Some(body) => Metadata { kind: Kind::File, size_bytes: body.cached().len() },
-            None => Metadata { kind: Kind::Directory, size_bytes: 0 },
-        }
-    }
-
-    fn write(&mut self, inode: Inode, buf: &[u8], offset: u64) -> io::Result<()> {
-        let wanted = self.body(inode)?.cached().wanted_bytes(offset, buf.len());
-        let mut fits = buf.len();
-        if wanted > 0 && self.capacity_bytes != DEFAULT_CAPACITY_BYTES {
-            fits = self.body(inode)?.cached().fitting(offset, buf.len(), self.room());
-        }
-        self.body_mut(inode)?.write(buf.get(..fits).unwrap_or(buf), offset);
-        if fits < buf.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 

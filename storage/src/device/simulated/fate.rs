@@ -15,7 +15,7 @@ pub enum CrashStyle {
     /// Bytes are kept inside the old sizes; names and sizes are lost.
     LoseNames,
     /// Each is kept, lost, or torn at sectors, by this seed; so is the host's manner: a journal (the changes of a directory, and
-    /// of a size, survive as a prefix) or none (as any subset).
+    /// of a size, survive as a prefix) or none (as any subset that keeps the order of the changes of one name).
     Random(u64),
 }
 
@@ -71,10 +71,11 @@ pub enum Tear {
 }
 
 impl Tear {
-    /// The runs of sectors that survive, of so many.
+    /// The runs of sectors that survive, of so many; none is empty.
     pub fn runs(self, sectors: u64, fate: &mut Fate) -> Vec<(u64, u64)> {
         match self {
-            Tear::None => Vec::new(),
+            Tear::None | Tear::Head(0) => Vec::new(),
+            Tear::Tail(count) if count == sectors => Vec::new(),
             Tear::All => vec![(0, sectors)],
             Tear::Head(count) => vec![(0, count)],
             Tear::Tail(count) => vec![(count, sectors)],

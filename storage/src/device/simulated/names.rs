@@ -2,7 +2,8 @@
 //!
 //! Owns: `Names`. Must be true: NAM-1 a name is durable only after a sync of the directory that holds it; NAM-2 a rename within one
 //! directory is atomic; NAM-3 a rename between two leaves the old name, the new, or both, never neither: the old one goes only
-//! where the new one has come; both are settled when both directories are synced. Fails: with `NotFound` and its like, as the host does.
+//! where the new one has come; both are settled when both directories are synced; NAM-4 changes of
+//! one name survive in their order. Fails: with `NotFound` and its like, as the host does.
 
 use super::fate::{Choice, Fate};
 use crate::device::split_path;
@@ -95,7 +96,10 @@ impl Names {
     }
 
     fn put_durable(&mut self, directory: Inode, name: &Arc<str>, inode: Inode, number: u64) {
-        Arc::make_mut(&mut self.directories.entry(directory).or_default().durable).insert(Arc::clone(name), (inode, number));
+        let durable = &mut self.directories.entry(directory).or_default().durable;
+        if durable.get(name).is_none_or(|&(_, put_by)| put_by < number) {
+            Arc::make_mut(durable).insert(Arc::clone(name), (inode, number));
+        }
     }
 
     /// Takes a name off the medium, unless a later change put it there: the departure of a move can come late.
@@ -167,6 +171,9 @@ impl Names {
         let pending = std::mem::take(&mut self.pending);
         for mut pending in pending {
             let number = pending.number;
+            if let Some(name) = pending.change.put_in(synced) {
+                self.finish_moves_from(synced, &name);
+            }
             let done = match &mut pending.change {
                 Change::Link { directory, .. } | Change::Unlink { directory, .. } | Change::Rename { directory, .. } => {
                     *directory == synced
@@ -188,17 +195,33 @@ impl Names {
         }
     }
 
+    /// A name is about to be given anew for good: a file that moved away from it must have arrived before.
+    fn finish_moves_from(&mut self, directory: Inode, name: &str) {
+        let waits = |pending: &Pending| matches!(&pending.change, Change::Move { from, .. } if from.0 == directory && *from.1 == *name);
+        while let Some(at) = self.pending.iter().position(waits) {
+            let pending = self.pending.remove(at);
+            if let Change::Move { to, inode, .. } = &pending.change {
+                self.put_durable(to.0, &to.1, *inode, pending.number);
+            }
+            self.apply_durable(&pending);
+        }
+    }
+
     /// Puts a change on the medium; of a move only the end, the departure.
     fn apply_durable(&mut self, pending: &Pending) {
         let number = pending.number;
         match &pending.change {
             Change::Link { directory, name, inode } => self.put_durable(*directory, name, *inode, number),
-            Change::Unlink { directory, name } => self.cut_durable(*directory, name, number),
+            Change::Unlink { directory, name } => {
+                self.cut_durable(*directory, name, number);
+            }
             Change::Rename { directory, from, to, inode } => {
                 self.cut_durable(*directory, from, number);
                 self.put_durable(*directory, to, *inode, number);
             }
-            Change::Move { from, .. } => self.cut_durable(from.0, &from.1, number),
+            Change::Move { from, .. } => {
+                self.cut_durable(from.0, &from.1, number);
+            }
         }
     }
 
@@ -214,22 +237,37 @@ impl Names {
             }
         }
         let mut choices: BTreeMap<Inode, Choice> = counts.into_iter().map(|(directory, count)| (directory, fate.choose(count))).collect();
-        let mut keeps = |directory: &Inode| choices.get_mut(directory).is_some_and(|choice| fate.keeps(choice));
+        // Changes of one name keep their order: where one is lost, so are the later ones.
+        let mut lost: BTreeSet<(Inode, Arc<str>)> = BTreeSet::new();
         for pending in &self.pending {
             match &pending.change {
                 Change::Move { from, to, inode, left, arrived } => {
-                    let (departs, arrives) = (keeps(&from.0), keeps(&to.0));
-                    if arrives && !arrived {
-                        found.put_durable(to.0, &to.1, *inode, pending.number);
+                    let mut keeps = |side: &(Inode, Arc<str>)| {
+                        choices.get_mut(&side.0).is_some_and(|choice| fate.keeps(choice)) && !lost.contains(side)
+                    };
+                    let (departs, arrives) = (keeps(from), keeps(to));
+                    let (departs, arrives) = (departs || *left, arrives || *arrived);
+                    match (arrives, *arrived) {
+                        (true, false) => found.put_durable(to.0, &to.1, *inode, pending.number),
+                        (true, true) => {}
+                        (false, _) => {
+                            lost.insert(to.clone());
+                        }
                     }
                     // A directory never has two names.
-                    if (arrives || *arrived) && (departs || *left || self.is_directory(*inode)) {
+                    if arrives && (departs || self.is_directory(*inode)) {
                         found.apply_durable(pending);
+                    } else {
+                        lost.insert(from.clone());
                     }
                 }
                 Change::Link { directory, .. } | Change::Unlink { directory, .. } | Change::Rename { directory, .. } => {
-                    if keeps(directory) {
+                    let names = pending.change.names().map(|name| (*directory, Arc::clone(name)));
+                    let kept = choices.get_mut(directory).is_some_and(|choice| fate.keeps(choice));
+                    if kept && !names.clone().any(|name| lost.contains(&name)) {
                         found.apply_durable(pending);
+                    } else {
+                        lost.extend(names);
                     }
                 }
             }
@@ -270,6 +308,26 @@ impl Names {
 }
 
 impl Change {
+    /// The names that a change within one directory touches.
+    fn names(&self) -> impl Iterator<Item = &Arc<str>> + Clone {
+        let (first, second) = match self {
+            Change::Link { name, .. } | Change::Unlink { name, .. } => (name, None),
+            Change::Rename { from, to, .. } => (from, Some(to)),
+            Change::Move { from, to, .. } => (&from.1, Some(&to.1)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The name that this gives in a directory, if it gives one there.
+    fn put_in(&self, synced: Inode) -> Option<Arc<str>> {
+        match self {
+            Change::Link { directory, name, .. } if *directory == synced => Some(Arc::clone(name)),
+            Change::Rename { directory, to, .. } if *directory == synced => Some(Arc::clone(to)),
+            Change::Move { to, .. } if to.0 == synced => Some(Arc::clone(&to.1)),
+            _ => None,
+        }
+    }
+
     fn directories(&self) -> (Inode, Option<Inode>) {
         match self {
             Change::Link { directory, .. } | Change::Unlink { directory, .. } | Change::Rename { directory, .. } => (*directory, None),
