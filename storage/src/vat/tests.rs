@@ -560,11 +560,11 @@ fn a_node_with_thin_pages_is_packed_before_it_is_split() {
     let (mut tree, cache, mut released) = (Tree::empty(Arc::default()), NodeCache::new(1), Released::default());
     let key = |n: u64| (n * 2).to_be_bytes();
     let birth = Generation(1);
-    let rows = 4 * (4096 / (6 + 8 + 200));
+    let rows = 4 * (4096 / (10 + 8 + 200));
     for n in 0..rows {
         tree.put(&cache, birth, &key(n), &[1; 200], &mut released).unwrap();
     }
-    for n in (0..rows * 3 / 4).filter(|n| n % 19 >= 6) {
+    for n in (0..rows * 3 / 4).filter(|n| n % 18 >= 6) {
         tree.remove(&cache, birth, &key(n), &mut released).unwrap();
     }
     let leaf = tree.dirty_links()[0].held().unwrap();
