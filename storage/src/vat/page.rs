@@ -1,18 +1,22 @@
 //! A page of a node: 4 KiB of slots and rows, searched in place; and the row that a reader holds.
 //!
-//! Owns: [`Page`], [`Row`]. Slots grow from the front, in key order, two bytes each; rows grow from the back: key length and
-//! value length (u16 each), key, value. In a page of an inner node the values are empty and the child links stand beside the
+//! Owns: [`Page`], [`Row`]. Slots grow from the front, in key order: offset u16, and the head, the four bytes of the key behind
+//! the prefix that all keys of the page share (big-endian, zero-filled), so that a search touches few rows: a cache line each.
+//! Rows grow from the back: key length and value length (u16 each), key, value. In a page of an inner node the values are empty and the child links stand beside the
 //! bytes, in slot order; each is charged with the bytes of its pointer on disk, so that a node always fits its clusters.
-//! Must be true: PAGE-1 keys ascend strictly; PAGE-2 `used() <= PAGE_BYTES`; PAGE-3 offsets come from this file alone, never
+//! Must be true: PAGE-1 keys ascend strictly; PAGE-2 `used() <= PAGE_BYTES`; PAGE-4 all keys but an
+//! empty first one begin with the same `prefix` bytes; PAGE-3 offsets come from this file alone, never
 //! from outside. Fails: an insert that does not fit is refused, and nothing changes.
 #![expect(clippy::indexing_slicing, reason = "PAGE-3: offsets and lengths are written here alone, within PAGE_BYTES")]
 
 use super::link::{Link, NodePtr};
 use crate::limits::{PAGE_BYTES, ROW_MAX_BYTES};
+use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-const SLOT_BYTES: usize = 2;
+const SLOT_BYTES: usize = OFFSET_BYTES + 4;
+const OFFSET_BYTES: usize = 2;
 const LENGTHS_BYTES: usize = 4;
 
 /// Bytes that one entry takes of a page at most.
@@ -25,13 +29,15 @@ pub(super) struct Page {
     heap: u16,
     /// Bytes of removed rows among the rows.
     dead: u16,
+    /// Bytes that all keys have in common, or fewer.
+    prefix: u16,
     children: Vec<Arc<Link>>,
     bytes: [u8; PAGE_BYTES],
 }
 
 impl Page {
     pub(super) fn new() -> Self {
-        Self { count: 0, heap: PAGE_BYTES as u16, dead: 0, children: Vec::new(), bytes: [0; PAGE_BYTES] }
+        Self { count: 0, heap: PAGE_BYTES as u16, dead: 0, prefix: 0, children: Vec::new(), bytes: [0; PAGE_BYTES] }
     }
 
     /// Bytes that an entry takes of a page.
@@ -102,16 +108,79 @@ impl Page {
 
     /// The slot of a key, or the slot where it belongs.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let (mut low, mut high) = (0, self.count());
+        let first = self.first_full();
+        if key.is_empty() {
+            return if first > 0 { Ok(0) } else { Err(0) };
+        }
+        if first == self.count() {
+            return Err(first);
+        }
+        let prefix = usize::from(self.prefix);
+        let shared = &self.key(first)[..prefix];
+        match key[..prefix.min(key.len())].cmp(shared) {
+            Ordering::Less => return Err(first),
+            Ordering::Greater => return Err(self.count()),
+            Ordering::Equal => {}
+        }
+        let head = head(&key[prefix..]);
+        let (mut low, mut high) = (first, self.count());
         while low < high {
             let middle = low.midpoint(high);
-            match self.key(middle).cmp(key) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Greater => high = middle,
+            match self.head_at(middle).cmp(&head).then_with(|| self.key(middle).cmp(key)) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
             }
         }
         Err(low)
+    }
+
+    /// The first slot whose key is not empty: 0 or 1.
+    fn first_full(&self) -> usize {
+        usize::from(self.count > 0 && self.key(0).is_empty())
+    }
+
+    fn head_at(&self, slot: usize) -> u32 {
+        let at = slot * SLOT_BYTES + OFFSET_BYTES;
+        u32::from_be_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
+    }
+
+    /// Takes the longest prefix that the keys, one more included, have in common with each other and the present prefix.
+    fn shorten_prefix(&mut self, key: &[u8]) {
+        let first = self.first_full();
+        if key.is_empty() {
+            return;
+        }
+        if first == self.count() {
+            self.prefix = key.len() as u16;
+            return;
+        }
+        let shared = &self.key(first)[..usize::from(self.prefix)];
+        let common = shared.iter().zip(key).take_while(|(a, b)| a == b).count();
+        if common < shared.len() {
+            self.set_prefix(common);
+        }
+    }
+
+    /// Makes the prefix as long as it can be; the keys are in order, so the outer two decide.
+    fn tighten_prefix(&mut self) {
+        let first = self.first_full();
+        if first < self.count() {
+            let common = self.key(first).iter().zip(self.key(self.count() - 1)).take_while(|(a, b)| a == b).count();
+            self.set_prefix(common);
+        }
+    }
+
+    fn set_prefix(&mut self, bytes: usize) {
+        self.prefix = bytes as u16;
+        for slot in self.first_full()..self.count() {
+            let head = head(&self.key(slot)[bytes..]);
+            self.set_head(slot, head);
+        }
+    }
+
+    fn set_head(&mut self, slot: usize, head: u32) {
+        self.bytes[slot * SLOT_BYTES + OFFSET_BYTES..][..4].copy_from_slice(&head.to_be_bytes());
     }
 
     /// Puts an entry at a slot. False, and nothing changes, when it does not fit.
@@ -123,10 +192,12 @@ impl Page {
         if usize::from(self.heap) < (self.count() + 1) * SLOT_BYTES + row {
             self.compact();
         }
+        self.shorten_prefix(key);
         let start = self.append_row(key, value);
         let end = self.count() * SLOT_BYTES;
         self.bytes.copy_within(slot * SLOT_BYTES..end, (slot + 1) * SLOT_BYTES);
         self.set_u16(slot * SLOT_BYTES, start);
+        self.set_head(slot, key.get(usize::from(self.prefix)..).map_or(0, head));
         self.count += 1;
         if let Some(link) = child {
             self.children.insert(slot, link);
@@ -195,6 +266,7 @@ impl Page {
             self.remove(self.count() - 1);
         }
         self.compact();
+        self.tighten_prefix();
         right
     }
 
@@ -229,6 +301,12 @@ impl Page {
             self.heap = to as u16;
         }
     }
+}
+
+/// The first four bytes as a number that orders as they do; equal heads decide nothing.
+fn head(rest: &[u8]) -> u32 {
+    let byte = |at: usize| rest.get(at).copied().unwrap_or(0);
+    rest.first_chunk().map_or_else(|| u32::from_be_bytes([byte(0), byte(1), byte(2), byte(3)]), |head| u32::from_be_bytes(*head))
 }
 
 /// One row of a tree, held by its page: it stays as it is for as long as it is held. Derefs to the value.
@@ -278,10 +356,16 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    /// Keys with long shared prefixes, zero bytes, and now and then none.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        (0usize..3, prop::collection::vec(prop_oneof![0u8..3, any::<u8>()], 0..9))
+            .prop_map(|(prefix, rest)| [vec![7; prefix * 6], rest].concat())
+    }
+
     proptest! {
         #[test]
         fn a_page_is_a_sorted_map_that_never_overflows(
-            ops in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..12), 0usize..600, 0u8..3), 1..300)
+            ops in prop::collection::vec((key(), 0usize..600, 0u8..3), 1..300)
         ) {
             let (mut page, mut model) = (Page::new(), BTreeMap::new());
             for (key, length, what) in ops {
@@ -296,6 +380,9 @@ mod tests {
                 }
                 let used: usize = model.iter().map(|(k, v)| Page::cost(k, v, false)).sum();
                 prop_assert_eq!(page.used(), used);
+                for key in model.keys() {
+                    prop_assert!(page.search(key).is_ok());
+                }
                 let rows: Vec<_> = (0..page.count()).map(|s| (page.key(s).to_vec(), page.value(s).to_vec())).collect();
                 prop_assert_eq!(rows, model.clone().into_iter().collect::<Vec<_>>());
             }

@@ -533,3 +533,43 @@ fn a_change_that_misses_leaves_the_contents_and_the_count_right() {
     world.compare(&world.tree, &world.model);
     world.finish();
 }
+
+#[test]
+fn only_what_is_dirty_and_of_this_birth_is_edited_in_place() {
+    let (mut tree, cache, mut released) = (Tree::empty(Arc::default()), NodeCache::new(1), Released::default());
+    let put = |tree: &mut Tree, birth: u64, released: &mut Released| {
+        tree.put(&cache, Generation(birth), b"key", &birth.to_be_bytes(), released).unwrap();
+        Arc::as_ptr(tree.root().unwrap())
+    };
+    let first = put(&mut tree, 1, &mut released);
+    assert_eq!(put(&mut tree, 1, &mut released), first, "edited in place");
+    assert_ne!(put(&mut tree, 2, &mut released), first, "an older birth is another version");
+    assert!(matches!(released.0.as_slice(), [ReleasedNode::Pending(_)]));
+    let root = Arc::clone(tree.root().unwrap());
+    let ptr = Store::default().write(&encode_node(TreeId::Name, &root.held().unwrap(), Generation(2)).unwrap());
+    assert!(root.detach().is_none(), "a dirty node stays");
+    assert!(root.assign(ptr) && !root.assign(ptr));
+    let placed = Arc::as_ptr(&root);
+    drop(root);
+    assert_ne!(put(&mut tree, 2, &mut released), placed, "a placed version is never edited");
+    assert!(matches!(released.0.as_slice(), [_, ReleasedNode::Placed(freed)] if *freed == ptr));
+}
+
+#[test]
+fn a_node_with_thin_pages_is_packed_before_it_is_split() {
+    let (mut tree, cache, mut released) = (Tree::empty(Arc::default()), NodeCache::new(1), Released::default());
+    let key = |n: u64| (n * 2).to_be_bytes();
+    let birth = Generation(1);
+    let rows = 4 * (4096 / (10 + 8 + 200));
+    for n in 0..rows {
+        tree.put(&cache, birth, &key(n), &[1; 200], &mut released).unwrap();
+    }
+    for n in (0..rows * 3 / 4).filter(|n| n % 18 >= 6) {
+        tree.remove(&cache, birth, &key(n), &mut released).unwrap();
+    }
+    let leaf = tree.dirty_links()[0].held().unwrap();
+    assert_eq!((leaf.page_count(), tree.dirty_links().len()), (4, 1));
+    drop(leaf);
+    tree.put(&cache, birth, &(rows * 2 - 9).to_be_bytes(), &[1; 200], &mut released).unwrap();
+    assert_eq!(tree.dirty_links().len(), 1);
+}
