@@ -1,0 +1,267 @@
+//! The device of real life: a directory of the host.
+//!
+//! Owns: every call of the program that reaches the host's files. Must be true: FIL-1 everything is opened relative to the
+//! descriptor of the volume directory, so the volume may be renamed while in use; FIL-2 files are made 0600 and directories 0700,
+//! and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
+//! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
+
+use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
+use crate::limits::DIRECT_ALIGN;
+use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{self as host, Errno, retry_on_intr};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIRECTORY_MODE: Mode = Mode::RWXU;
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A directory of the host.
+pub struct FileDevice {
+    root: OwnedFd,
+}
+
+impl FileDevice {
+    /// The volume in an existing directory.
+    ///
+    /// # Errors
+    /// The host's, if it cannot be opened as a directory.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        let open = || fs::open(root, DIRECTORY, Mode::empty());
+        Ok(Self { root: retry_on_intr(open).map_err(|errno| at("open the volume", &root.to_string_lossy(), errno))? })
+    }
+
+    fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let name = if path.is_empty() { "." } else { path };
+        retry_on_intr(|| fs::openat(&self.root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()))
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat, Errno> {
+        let name = if path.is_empty() { "." } else { path };
+        retry_on_intr(|| fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
+    fn list_dir(&self, path: &str) -> Result<Vec<DirEntry>, Errno> {
+        let directory = self.open_dir(path)?;
+        let mut entries = Vec::new();
+        for entry in fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let raw = entry.file_name();
+            if matches!(raw.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(name) = raw.to_str() else {
+                entries.push(DirEntry { name: raw.to_string_lossy().into_owned(), kind: Kind::Other, size_bytes: 0 });
+                continue;
+            };
+            match retry_on_intr(|| fs::statat(&directory, raw, AtFlags::SYMLINK_NOFOLLOW)) {
+                Ok(stat) => {
+                    let Metadata { kind, size_bytes } = described(&stat);
+                    entries.push(DirEntry { name: name.to_owned(), kind, size_bytes });
+                }
+                // Removed since the directory was read.
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+}
+
+impl Device for FileDevice {
+    fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn DeviceFile>> {
+        check_path(path)?;
+        let access = match how.access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::RDWR,
+            Access::Create => OFlags::RDWR | OFlags::CREATE,
+            Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        // NONBLOCK: a FIFO put here by a stranger must not hang the open. NOCTTY: nor a terminal become ours.
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = retry_on_intr(|| fs::openat(&self.root, path, flags, FILE_MODE)).map_err(|errno| at("open", path, errno))?;
+        let stat = fs::fstat(&fd).map_err(|errno| at("open", path, errno))?;
+        match described(&stat).kind {
+            Kind::File => {}
+            Kind::Directory => return Err(at("open", path, Errno::ISDIR)),
+            Kind::Other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("open {path}: not a regular file"))),
+        }
+        // After the open, not in it: some hosts make the file and then refuse O_DIRECT.
+        let direct = how.direct && fs::fcntl_setfl(&fd, OFlags::DIRECT).is_ok();
+        if !direct {
+            fs::fcntl_setfl(&fd, OFlags::empty()).map_err(|errno| at("open", path, errno))?;
+        }
+        Ok(Arc::new(HostFile { fd, direct, buffered_turn: Mutex::new(()), path: path.into() }))
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        check_dir_path(path)?;
+        if path.is_empty() {
+            return Ok(());
+        }
+        match retry_on_intr(|| fs::mkdirat(&self.root, path, DIRECTORY_MODE)) {
+            Err(Errno::EXIST) if self.stat(path).is_ok_and(|stat| described(&stat).kind == Kind::Directory) => Ok(()),
+            made => made.map_err(|errno| at("create directory", path, errno)),
+        }
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
+        check_dir_path(path)?;
+        self.list_dir(path).map_err(|errno| at("list", path, errno))
+    }
+
+    fn metadata(&self, path: &str) -> io::Result<Option<Metadata>> {
+        check_dir_path(path)?;
+        match self.stat(path) {
+            Ok(stat) => Ok(Some(described(&stat))),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(at("look at", path, errno)),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_path(from)?;
+        check_path(to)?;
+        retry_on_intr(|| fs::renameat(&self.root, from, &self.root, to)).map_err(|errno| at(&format!("rename {from} to"), to, errno))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        check_path(path)?;
+        let removed = match retry_on_intr(|| fs::unlinkat(&self.root, path, AtFlags::empty())) {
+            Err(Errno::ISDIR | Errno::PERM) => retry_on_intr(|| fs::unlinkat(&self.root, path, AtFlags::REMOVEDIR)),
+            removed => removed,
+        };
+        removed.map_err(|errno| at("remove", path, errno))
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        check_dir_path(path)?;
+        // A sync is not retried on EINTR: whether the first one reported an error would be lost.
+        self.open_dir(path).and_then(fs::fsync).map_err(|errno| at("sync directory", path, errno))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let stat = retry_on_intr(|| fs::fstatvfs(&self.root)).map_err(|errno| at("ask the space of", "the volume", errno))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { total_bytes: bytes(stat.f_blocks), free_bytes: bytes(stat.f_bavail) })
+    }
+}
+
+/// An open file of the host.
+struct HostFile {
+    fd: OwnedFd,
+    direct: bool,
+    /// Held while O_DIRECT is taken off the descriptor for one unaligned operation. Aligned ones do not wait: they work either way.
+    buffered_turn: Mutex<()>,
+    path: Box<str>,
+}
+
+impl HostFile {
+    /// Runs one read or write directly where that can work, and else through the page cache.
+    fn transfer(&self, aligned: bool, mut once: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+        if !self.direct {
+            return retry_on_intr(once);
+        }
+        if aligned {
+            match retry_on_intr(&mut once) {
+                // The host wants more alignment than we gave.
+                Err(Errno::INVAL) => {}
+                done => return done,
+            }
+        }
+        let _turn = self.buffered_turn.lock();
+        fs::fcntl_setfl(&self.fd, OFlags::empty())?;
+        let done = retry_on_intr(once);
+        fs::fcntl_setfl(&self.fd, OFlags::DIRECT)?;
+        done
+    }
+
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        let zeros = [0; 16 * DIRECT_ALIGN];
+        let mut offset = from;
+        while offset < to {
+            let len = usize::try_from(to - offset).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.write_at(zeros.get(..len).unwrap_or(&zeros), offset)?;
+            offset += len as u64;
+        }
+        Ok(())
+    }
+}
+
+impl DeviceFile for HostFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Ok(_) = end_of(offset, buf.len(), DEVICE_FILE_MAX_BYTES) else { return Ok(0) };
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let position = offset + filled as u64;
+            let aligned = is_aligned(rest, position);
+            match self.transfer(aligned, || host::pread(&self.fd, &mut *rest, position)).map_err(|errno| at("read", &self.path, errno))? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        end_of(offset, buf.len(), DEVICE_FILE_MAX_BYTES)?;
+        let mut written = 0;
+        while let Some(rest) = buf.get(written..).filter(|rest| !rest.is_empty()) {
+            let position = offset + written as u64;
+            match self.transfer(is_aligned(rest, position), || host::pwrite(&self.fd, rest, position)) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, format!("write {}: the host takes no bytes", self.path))),
+                Ok(count) => written += count,
+                Err(errno) => return Err(at("write", &self.path, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::fdatasync(&self.fd).map_err(|errno| at("sync", &self.path, errno))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        end_of(len, 0, DEVICE_FILE_MAX_BYTES)?;
+        retry_on_intr(|| fs::ftruncate(&self.fd, len)).map_err(|errno| at("set the length of", &self.path, errno))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let stat = fs::fstat(&self.fd).map_err(|errno| at("look at", &self.path, errno))?;
+        Ok(described(&stat).size_bytes)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        end_of(len, 0, DEVICE_FILE_MAX_BYTES)?;
+        if len == 0 {
+            return Ok(());
+        }
+        match retry_on_intr(|| fs::fallocate(&self.fd, FallocateFlags::empty(), 0, len)) {
+            // No preallocation on this host: zeros hold the space as well. Holes below the present end stay holes.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(self.len()?, len),
+            done => done.map_err(|errno| at("allocate", &self.path, errno)),
+        }
+    }
+}
+
+fn is_aligned(buf: &[u8], offset: u64) -> bool {
+    buf.as_ptr().addr().is_multiple_of(DIRECT_ALIGN) && buf.len().is_multiple_of(DIRECT_ALIGN) && offset.is_multiple_of(DIRECT_ALIGN as u64)
+}
+
+fn described(stat: &Stat) -> Metadata {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Metadata { kind: Kind::File, size_bytes: u64::try_from(stat.st_size).unwrap_or(0) },
+        FileType::Directory => Metadata { kind: Kind::Directory, size_bytes: 0 },
+        _ => Metadata { kind: Kind::Other, size_bytes: 0 },
+    }
+}
+
+/// The host's error with what was tried, and where.
+fn at(what: &str, path: &str, errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    io::Error::new(error.kind(), format!("{what} {path}: {error}"))
+}
