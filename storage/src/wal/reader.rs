@@ -319,7 +319,9 @@ pub fn fuzz_wal(data: &[u8]) {
     };
     for headed in [false, true] {
         let written = if headed { write(&header.encode(), 0) } else { write(data, 0) };
-        let Ok(scan) = written.map_err(|_| ()).and_then(|()| scan(Arc::clone(&device) as Arc<dyn Device>, uuid).map_err(|_| ())) else { continue };
+        let Ok(scan) = written.map_err(|_| ()).and_then(|()| scan(Arc::clone(&device) as Arc<dyn Device>, uuid).map_err(|_| ())) else {
+            continue;
+        };
         for kind in [RecordKind::Changes, RecordKind::Root, RecordKind::Grant] {
             let _ = scan.newest(kind);
         }

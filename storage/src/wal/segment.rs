@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn only_names_that_we_would_give_are_ours() {
         assert_eq!(segment_number("00000000000000ff.seg"), Some(255));
-        for foreign in ["00000000000000FF.seg", "ff.seg", "+0000000000000ff.seg", "00000000000000ff.seg.bak", "ffffffffffffffff.seg", ".seg", ""] {
+        for foreign in
+            ["00000000000000FF.seg", "ff.seg", "+0000000000000ff.seg", "00000000000000ff.seg.bak", "ffffffffffffffff.seg", ".seg", ""]
+        {
             assert_eq!(segment_number(foreign), None, "{foreign}");
         }
     }

@@ -5,7 +5,7 @@ mod damage;
 mod segments;
 
 use super::*;
-use crate::device::{Device, MemoryDevice, Open};
+use crate::device::{Device, MemoryDevice, Open, is_power_off};
 use std::sync::Arc;
 
 pub(super) const UUID: [u8; 16] = *b"a volume's uuid!";
@@ -42,7 +42,15 @@ impl Model {
 
     /// Reads the log of a disk as recovery does and compares: all that was acknowledged, in order, nothing invented, groups whole.
     pub fn check(&self, device: &Arc<dyn Device>) -> (LogScan, LogEnd) {
-        sync_all_segments(&**device).unwrap();
+        self.try_check(device).expect("the power stays on")
+    }
+
+    /// As `check`; `None` if the power fails first.
+    fn try_check(&self, device: &Arc<dyn Device>) -> Option<(LogScan, LogEnd)> {
+        match sync_all_segments(&**device) {
+            Err(ReadError::Io { source, .. }) if is_power_off(&source) => return None,
+            synced => synced.unwrap(),
+        }
         let scan = scan(Arc::clone(device), UUID).unwrap();
         let mut next = self.low;
         let end = scan
@@ -58,7 +66,7 @@ impl Model {
         assert_eq!(end.next_lsn.0, next);
         assert!(next > self.acked, "record {next} is gone, {} were acknowledged", self.acked);
         assert!(next == 1 || self.records[next as usize - 2].0, "the last group is whole");
-        (scan, end)
+        Some((scan, end))
     }
 }
 
@@ -72,14 +80,15 @@ pub(super) struct Log {
 impl Log {
     /// Recovers a disk and begins the next epoch.
     pub fn open(device: &Arc<dyn Device>, mut model: Model, settings: WriterSettings) -> Result<Self, (WriteError, Model)> {
-        let (scan, end) = model.check(device);
+        let Some((scan, end)) = model.try_check(device) else {
+            return Err((WriteError::Unreadable("no power".into()), model));
+        };
+        // What recovery synced and read stays, whatever happens next.
         model.records.truncate(end.next_lsn.0 as usize - 1);
+        model.acked = model.records.len() as u64;
         let position = end.position(UUID, scan.newest_epoch().unwrap_or(0) + 1).unwrap();
         match LogWriter::start(Arc::clone(device), &position, settings) {
-            Ok(writer) => {
-                model.acked = model.records.len() as u64;
-                Ok(Self { appender: Appender::new(&position, settings.group_limit()), writer, model })
-            }
+            Ok(writer) => Ok(Self { appender: Appender::new(&position, settings.group_limit()), writer, model }),
             Err(error) => Err((error, model)),
         }
     }

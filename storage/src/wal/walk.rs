@@ -211,7 +211,9 @@ impl Walk {
                     let too_long = self.at - keep > (GROUP_LOG_MAX_BYTES + RECORD_MAX_BYTES) as u64;
                     return Ok(if too_long { Err(FaultReason::UnfinishedGroup) } else { Ok(()) });
                 }
-                Found::Unwanted(header) if header.volume_tag == tag && header.epoch == epoch && header.lsn >= lsn => FaultReason::OutOfChain,
+                Found::Unwanted(header) if header.volume_tag == tag && header.epoch == epoch && header.lsn >= lsn => {
+                    FaultReason::OutOfChain
+                }
                 Found::Unwanted(_) | Found::Bad(RecordError::NotARecord) => FaultReason::Nothing,
                 Found::Bad(error) => FaultReason::Damaged(error),
             };

@@ -49,7 +49,10 @@ fn any_flipped_bit_in_the_synced_area_is_corruption_and_none_behind_it() {
             match &end.kind {
                 EndKind::Corrupt(fault) => {
                     assert!(fault.lsn.0 <= synced && count < fault.lsn.0, "{fault}");
-                    assert!(at < SEGMENT_HEADER_BYTES || (fault.path == *path && fault.offset <= at as u64), "{fault}, flipped {at} of {path}");
+                    assert!(
+                        at < SEGMENT_HEADER_BYTES || (fault.path == *path && fault.offset <= at as u64),
+                        "{fault}, flipped {at} of {path}"
+                    );
                     assert!(end.position(UUID, 9).is_none());
                     corrupt += 1;
                 }
