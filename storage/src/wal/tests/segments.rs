@@ -97,6 +97,28 @@ fn an_epoch_is_used_once() {
 }
 
 #[test]
+fn records_of_another_epoch_are_nobodys_even_where_number_and_chain_fit() {
+    let (device, mut log) = Log::memory();
+    log.group(&[10]);
+    log.write(usize::MAX).unwrap();
+    let (path, header) = newest_segment(&device);
+    device.open(&path, Open::WRITE).unwrap().write_at(&SegmentHeader { epoch: 2, sequence: 2, ..header }.encode(), 0).unwrap();
+    assert_eq!(log.model.check(&device).1.next_lsn, Lsn(1));
+}
+
+#[test]
+fn a_segment_that_ends_with_a_needed_record_is_not_reused() {
+    let (_, mut log) = Log::memory();
+    for _ in 0..8 {
+        log.group(&[300]);
+        log.write(usize::MAX).unwrap();
+    }
+    // Seven blocks to a segment.
+    assert_eq!(log.writer.recycle(Lsn(7)), Ok(0));
+    assert_eq!(log.writer.recycle(Lsn(8)), Ok(1));
+}
+
+#[test]
 fn mounting_again_and_again_takes_no_more_files() {
     let (device, mut log) = Log::memory();
     log.group(&[10]);
