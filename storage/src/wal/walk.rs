@@ -170,10 +170,10 @@ impl Walk {
         loop {
             if until.is_some_and(|until| self.lsn >= until) {
                 let unfinished = !self.group.is_empty() || until != Some(self.lsn);
-                return Ok(unfinished.then(|| self.fault(FaultReason::UnfinishedGroup)));
+                return Ok(unfinished.then(|| self.fault(FaultReason::UnfinishedGroup, self.at)));
             }
-            if let Err(reason) = self.step()? {
-                return Ok(Some(self.fault(reason)));
+            if let Err((reason, at)) = self.step()? {
+                return Ok(Some(self.fault(reason, at)));
             }
             if self.group.last().is_some_and(|member| member.header.commit) {
                 (self.next_lsn, self.previous_crc) = (self.lsn, self.crc);
@@ -194,9 +194,9 @@ impl Walk {
     }
 
     /// Reads the next record into the group: it stands right behind the last, or at the next block.
-    fn step(&mut self) -> Result<Result<(), FaultReason>, ReadError> {
+    fn step(&mut self) -> Result<Result<(), (FaultReason, u64)>, ReadError> {
         let keep = self.group.first().map_or(self.at, |first| first.at);
-        let mut reason = FaultReason::Nothing;
+        let mut fault = (FaultReason::Nothing, self.at);
         // Damaged padding must not hide the batch behind it: a record that fits number and chain is the next one wherever it is.
         for at in [self.at, self.at.next_multiple_of(BLOCK)] {
             let (tag, epoch, lsn, crc) = (self.tag, self.epoch, self.lsn, self.crc);
@@ -209,7 +209,7 @@ impl Walk {
                     self.group.push(Member { header, crc, at });
                     (self.lsn, self.crc, self.at) = (lsn.next(), crc, at + header.record_bytes() as u64);
                     let too_long = self.at - keep > (GROUP_LOG_MAX_BYTES + RECORD_MAX_BYTES) as u64;
-                    return Ok(if too_long { Err(FaultReason::UnfinishedGroup) } else { Ok(()) });
+                    return Ok(if too_long { Err((FaultReason::UnfinishedGroup, keep)) } else { Ok(()) });
                 }
                 Found::Unwanted(header) if header.volume_tag == tag && header.epoch == epoch && header.lsn >= lsn => {
                     FaultReason::OutOfChain
@@ -218,10 +218,10 @@ impl Walk {
                 Found::Bad(error) => FaultReason::Damaged(error),
             };
             if why != FaultReason::Nothing {
-                reason = why;
+                fault = (why, at);
             }
         }
-        Ok(Err(reason))
+        Ok(Err(fault))
     }
 
     /// Goes on behind a fault: the highest mark that a good record after the bad one carries, none without such a record.
@@ -231,8 +231,8 @@ impl Walk {
         highest_mark(&mut self.window, self.at.saturating_add(1).next_multiple_of(BLOCK), wanted, |_| false)
     }
 
-    fn fault(&self, reason: FaultReason) -> Fault {
-        Fault { lsn: self.lsn, path: self.window.path.clone(), offset: self.at, reason }
+    fn fault(&self, reason: FaultReason, offset: u64) -> Fault {
+        Fault { lsn: self.lsn, path: self.window.path.clone(), offset, reason }
     }
 }
 

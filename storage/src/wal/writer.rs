@@ -368,9 +368,8 @@ impl LogWriter {
     /// Keeps a file whose records nobody needs, or removes it. Its old header stays until it is used: it is below every root.
     fn make_ready(&mut self, number: u64, segment_bytes: u64) {
         let fits = segment_bytes == self.segment_bytes;
-        if fits && self.ready.len() < self.keep_ready {
-            self.ready.push_back(number);
-        } else if self.device.remove(&segment_path(number)).is_err() && fits {
+        let wanted = fits && self.ready.len() < self.keep_ready;
+        if wanted || (self.device.remove(&segment_path(number)).is_err() && fits) {
             self.ready.push_back(number);
         }
     }
