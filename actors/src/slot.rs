@@ -148,6 +148,7 @@ pub fn spawn<R: Role>(
             mailbox: Mailbox::new(capacity),
             turn: Turn::new(),
             dead: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
             state: Mutex::new(State { role: Some(role(WeakAddress { slot: me })), inbox: Inbox::new(), kinds: Vec::new() }),
             clock: runtime.clock().clone(),
             runtime: runtime.clone(),
@@ -163,7 +164,10 @@ pub fn spawn<R: Role>(
 struct Slot<R: Role> {
     mailbox: Mailbox<R::Message>,
     turn: Turn,
+    /// It panicked or was closed: nothing is handled any more.
     dead: AtomicBool,
+    /// Its role has been dropped since.
+    swept: AtomicBool,
     /// Locked by the holder of the turn only, so never waited for.
     state: Mutex<State<R>>,
     clock: Arc<dyn Clock>,
@@ -187,6 +191,14 @@ enum Runner {
     Poster(u64),
 }
 
+/// What a runner does next.
+enum Next {
+    /// It looks at the next message, at this time in microseconds.
+    At(u64),
+    Empty,
+    Limit,
+}
+
 /// A panic of a role, already caught.
 struct Panicked;
 
@@ -196,17 +208,22 @@ impl<R: Role> Slot<R> {
         loop {
             let mut state = self.state.lock();
             let (outcome, effects) = effects::handling(|| self.batch(&mut state, runner));
-            match outcome {
-                Ok(()) => effects::let_go(effects),
-                Err(Panicked) => self.bury(&mut state, effects),
-            }
+            let left_over = match outcome {
+                Ok(left_over) => {
+                    effects::let_go(effects);
+                    left_over
+                }
+                Err(Panicked) => {
+                    self.bury(&mut state, effects);
+                    false
+                }
+            };
             let is_dead = self.dead.load(Ordering::Acquire);
             if is_dead {
                 self.sweep(&mut state);
             }
-            let left_over = self.mailbox.is_waiting();
             drop(state);
-            if !leave(&self.turn, left_over, || self.mailbox.is_waiting()) {
+            if !leave(&self.turn, left_over, || self.has_work()) {
                 return;
             }
             if !is_dead {
@@ -220,40 +237,51 @@ impl<R: Role> Slot<R> {
         }
     }
 
-    /// Handles messages, and ends their turn. A dead slot handles nothing.
-    fn batch(&self, state: &mut State<R>, runner: Runner) -> Result<(), Panicked> {
-        let State { role: Some(role), inbox, kinds } = state else { return Ok(()) };
-        if self.dead.load(Ordering::Acquire) {
-            return Ok(());
-        }
+    /// Looks at the queue, with the turn or without it; and whether it was closed meanwhile.
+    fn has_work(&self) -> bool {
+        self.mailbox.is_waiting() || (self.dead.load(Ordering::Acquire) && !self.swept.load(Ordering::Acquire))
+    }
+
+    /// Handles messages, and ends their turn. True if it stops with messages left. A dead slot handles nothing.
+    fn batch(&self, state: &mut State<R>, runner: Runner) -> Result<bool, Panicked> {
+        let State { role: Some(role), inbox, kinds } = state else { return Ok(false) };
         let mut cx = Context::new(&*self.clock);
         let mut handled = 0;
-        let mut now_us = if runner == Runner::Owner { self.clock.now_us() } else { 0 };
-        while runner != Runner::Owner || handled < OWNER_MESSAGES {
-            if let Runner::Poster(_) = runner {
-                if !self.mailbox.is_waiting() {
-                    break;
-                }
-                let Some(now) = effects::may_run_inline(&*self.clock) else { break };
-                now_us = now;
-            }
-            let Some(source) = inbox.pick(&self.mailbox, now_us) else { break };
+        let left_over = loop {
+            let now_us = match self.may_go_on(runner, handled) {
+                Next::At(now_us) => now_us,
+                Next::Empty => break false,
+                Next::Limit => break true,
+            };
+            let Some(source) = inbox.pick(&self.mailbox, now_us) else { break false };
             let allowed = |head: &Entry<R::Message>| match runner {
                 Runner::Owner => true,
                 Runner::Poster(ticket) => head.inline && (handled > 0 || head.ticket == ticket),
             };
             if !inbox.head(source).is_some_and(allowed) {
-                break;
+                break true;
             }
-            let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break };
+            let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break false };
             handled += 1;
             self.handle(role, entry, kinds, &mut cx)?;
+        };
+        if handled > 0 {
+            self.meter.handled(u64::from(handled), runner != Runner::Owner);
+            self.guard(|| role.turn_ended(&mut cx))?;
         }
-        if handled == 0 {
-            return Ok(());
+        Ok(left_over)
+    }
+
+    /// Whether a runner that has handled so many messages may look at the next. Reads the clock only when one may be there.
+    fn may_go_on(&self, runner: Runner, handled: u32) -> Next {
+        if self.dead.load(Ordering::Acquire) || !self.mailbox.is_waiting() {
+            return Next::Empty;
         }
-        self.meter.handled(u64::from(handled), runner != Runner::Owner);
-        self.guard(|| role.turn_ended(&mut cx))
+        match runner {
+            Runner::Owner if handled < OWNER_MESSAGES => Next::At(self.clock.now_us()),
+            Runner::Owner => Next::Limit,
+            Runner::Poster(_) => effects::may_run_inline(&*self.clock).map_or(Next::Limit, Next::At),
+        }
     }
 
     /// Handles one message, and measures it if it carries its time.
@@ -302,6 +330,7 @@ impl<R: Role> Slot<R> {
         if let Some(role) = state.role.take() {
             effects::later(move || drop(role));
         }
+        self.swept.store(true, Ordering::Release);
         for message in state.inbox.take_all(&self.mailbox) {
             effects::later(move || drop(message));
         }
