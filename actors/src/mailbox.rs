@@ -246,10 +246,10 @@ impl<M: Envelope> Inbox<M> {
         }?;
         self.passed[entry.lane] = 0;
         self.due_us[entry.lane] = u64::MAX;
-        for lane in entry.lane + 1..LANES {
+        for (lane, patience_us) in DEADLINE_US.iter().enumerate().skip(entry.lane + 1) {
             if !self.staged[lane].is_empty() {
                 self.passed[lane] = self.passed[lane].saturating_add(1);
-                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(DEADLINE_US[lane]));
+                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(*patience_us));
             }
         }
         Self::count_taken(mailbox, &entry);

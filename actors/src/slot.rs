@@ -1,19 +1,23 @@
-//! A slot: the mailbox, the state and the turn of one actor, and the address by which others post to it.
+//! A slot: the mailbox, the state and the turn of one actor.
 //!
-//! Owns: `Role`, `Address`, `Context`, and the batch: how messages are taken, run, published and let go. Must be true: TURN-1..3; O1 the
+//! Owns: `Role` and the batch: how messages are taken, run, published and let go. Must be true: TURN-1..3; O1 the
 //! messages of a lane are handled in posting order, by one thread at a time; O6 `turn_ended` runs before anything of its batch leaves;
 //! O9 nobody waits: who does not get the turn leaves a mark. Fails: a panic of a role kills its slot alone: what its unfinished batch
 //! would have posted and answered is thrown away (it was never published), and everything that waits, in the lanes, in the role, or
 //! posted later, is dropped, so that its repliers answer.
 
+mod address;
 mod context;
 #[cfg(test)]
 mod tests;
 
+pub use address::{Address, WeakAddress};
 pub use context::Context;
 
+use address::Port;
+
 use crate::clock::Clock;
-use crate::effects::{self, Effect, Posted};
+use crate::effects::{self, Effect};
 use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter};
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::turn::{Turn, leave};
@@ -23,7 +27,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// Messages of one turn of the owner; then its effects leave, and other slots of the same thread have theirs.
 const OWNER_MESSAGES: u32 = 64;
@@ -53,83 +56,6 @@ pub trait Runnable: Send + Sync {
     fn is_quiet(&self) -> bool;
     /// Ends it: what waits and what comes is dropped, and thereby answered.
     fn close(self: Arc<Self>);
-}
-
-/// A slot as those see it who post to it.
-trait Port<M>: Runnable {
-    fn push(&self, lane: Lane, message: M) -> (u64, bool);
-    fn has_room(&self) -> bool;
-    fn runtime(&self) -> &Arc<dyn Runtime>;
-}
-
-/// Where messages of one type are posted to. Clones are cheap and mean the same slot.
-pub struct Address<M: Envelope> {
-    slot: Arc<dyn Port<M>>,
-}
-
-impl<M: Envelope> Clone for Address<M> {
-    fn clone(&self) -> Self {
-        Self { slot: self.slot.clone() }
-    }
-}
-
-impl<M: Envelope> Address<M> {
-    /// Posts; always accepted. An inline message at the head of a free slot is handled before this returns, unless this thread is
-    /// inside a turn: then the post leaves when the batch ends. To a dead slot: the message is dropped.
-    pub fn post(&self, lane: Lane, message: M) {
-        let slot = self.slot.clone();
-        effects::post(move || {
-            let (ticket, inline) = slot.push(lane, message);
-            Posted { slot, ticket, inline }
-        });
-    }
-
-    /// Posts after a delay, by the clock of the runtime. Dropped if the runtime stops before.
-    pub fn post_after(&self, delay: Duration, lane: Lane, message: M) {
-        let address = self.clone();
-        self.slot.runtime().after(delay, Box::new(move || address.post(lane, message)));
-    }
-
-    /// Admission at the door: false if the mailbox is at its capacity. The caller then withholds the reply; it is counted as rejected.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.slot.has_room()
-    }
-
-    #[must_use]
-    pub fn stats(&self) -> MailboxStats {
-        self.slot.stats()
-    }
-
-    /// Ends the slot, as [`Runnable::close`].
-    pub fn close(&self) {
-        let slot: Arc<dyn Runnable> = self.slot.clone();
-        slot.close();
-    }
-
-    #[must_use]
-    pub fn downgrade(&self) -> WeakAddress<M> {
-        WeakAddress { slot: Arc::downgrade(&self.slot) }
-    }
-}
-
-/// An address that does not keep its slot alive: for a role that posts to itself.
-pub struct WeakAddress<M: Envelope> {
-    slot: Weak<dyn Port<M>>,
-}
-
-impl<M: Envelope> Clone for WeakAddress<M> {
-    fn clone(&self) -> Self {
-        Self { slot: self.slot.clone() }
-    }
-}
-
-impl<M: Envelope> WeakAddress<M> {
-    /// The address, while the slot lives.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<Address<M>> {
-        Some(Address { slot: self.slot.upgrade()? })
-    }
 }
 
 /// Makes a slot at `home` with an admission limit of `capacity` messages. `role` is given the address of its own slot.
@@ -263,7 +189,7 @@ impl<R: Role> Slot<R> {
             }
             let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break false };
             handled += 1;
-            self.handle(role, entry, kinds, &mut cx)?;
+            self.handle(role, entry, now_us, kinds, &mut cx)?;
         };
         if handled > 0 {
             self.meter.handled(u64::from(handled), runner != Runner::Owner);
@@ -284,11 +210,12 @@ impl<R: Role> Slot<R> {
         }
     }
 
-    /// Handles one message, and measures it if it carries its time.
+    /// Handles one message, from `start_us` on, and measures it if it carries its time.
     fn handle(
         &self,
         role: &mut R,
         entry: Entry<R::Message>,
+        start_us: u64,
         kinds: &mut Vec<(&'static str, Histogram)>,
         cx: &mut Context<'_>,
     ) -> Result<(), Panicked> {
@@ -296,7 +223,6 @@ impl<R: Role> Slot<R> {
             return self.guard(|| role.handle(entry.message, cx));
         };
         let kind = entry.message.kind();
-        let start_us = self.clock.now_us();
         self.meter.waited(start_us.saturating_sub(posted_us));
         self.guard(|| role.handle(entry.message, cx))?;
         self.meter.took(kinds, kind, self.clock.now_us().saturating_sub(start_us));
