@@ -135,7 +135,7 @@ impl Slot {
 /// Explores the interleavings, up to some preemptions, of posters, which post what they are given, and owners, which come when called.
 fn explore(plan: &'static [&'static [bool]], chained: bool, owner_thread: bool) {
     let mut model = loom::model::Builder::new();
-    // Two find every protocol error that was ever put in on purpose; `LOOM_MAX_PREEMPTIONS=3` looks deeper, for minutes.
+    // Two find a lost wake, a double turn and posts that cross, each put in on purpose; `LOOM_MAX_PREEMPTIONS=3` looks deeper.
     model.preemption_bound = model.preemption_bound.or(Some(2));
     model.check(move || {
         let last = Slot::new(None);
