@@ -14,5 +14,5 @@ mod turn;
 
 /// What `turn` is built of. The loom model builds the same file on loom's atomics.
 mod sync {
-    pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }

@@ -14,9 +14,10 @@ mod tests;
 pub use meter::{LaneStats, MailboxStats};
 pub(crate) use meter::{Meter, SAMPLE, publish};
 
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
+use crate::turn::Tally;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 
 /// Which queue of a mailbox a message waits in. The sender chooses (O7): the same operation is urgent from the door and not otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +84,7 @@ struct Queue<M> {
 /// The sending side: shared by all who post.
 pub(crate) struct Mailbox<M> {
     lanes: [Queue<M>; LANES],
-    tickets: AtomicU64,
-    taken: AtomicU64,
+    tally: Tally,
     rejected: AtomicU64,
     capacity: usize,
 }
@@ -95,13 +95,7 @@ impl<M: Envelope> Mailbox<M> {
             let (sender, receiver) = flume::unbounded();
             Queue { sender, receiver, posted: AtomicU64::new(0), taken: AtomicU64::new(0), bytes: AtomicUsize::new(0) }
         };
-        Self {
-            lanes: std::array::from_fn(queue),
-            tickets: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            capacity,
-        }
+        Self { lanes: std::array::from_fn(queue), tally: Tally::new(), rejected: AtomicU64::new(0), capacity }
     }
 
     /// Gives the message its position. `stamp` reads the clock; it is asked for all messages but most of the inline ones.
@@ -109,7 +103,7 @@ impl<M: Envelope> Mailbox<M> {
         let lane = lane as usize;
         let queue = &self.lanes[lane];
         let (inline, payload_bytes) = (message.inline(), message.payload_bytes());
-        let ticket = self.tickets.fetch_add(1, Ordering::AcqRel);
+        let ticket = self.tally.ticket();
         let measured = !inline || lane != FOREGROUND || ticket.is_multiple_of(SAMPLE);
         let posted_us = measured.then(stamp);
         if payload_bytes != 0 {
@@ -121,16 +115,14 @@ impl<M: Envelope> Mailbox<M> {
         (ticket, inline)
     }
 
-    /// True if something was posted and not taken. `taken` is read first: so a message that the caller posted is never overlooked.
+    /// True if something was posted and not taken.
     pub(crate) fn is_waiting(&self) -> bool {
-        let taken = self.taken.load(Ordering::Acquire);
-        self.tickets.load(Ordering::Acquire) != taken
+        self.tally.waiting() > 0
     }
 
     /// Messages that wait.
     pub(crate) fn depth(&self) -> usize {
-        let taken = self.taken.load(Ordering::Acquire);
-        usize::try_from(self.tickets.load(Ordering::Acquire).saturating_sub(taken)).unwrap_or(usize::MAX)
+        usize::try_from(self.tally.waiting()).unwrap_or(usize::MAX)
     }
 
     /// Admission: true if a message from the door may come now. False is counted as withheld.
@@ -153,7 +145,7 @@ impl<M: Envelope> Mailbox<M> {
             capacity: self.capacity,
             bytes: lanes.iter().map(|lane| lane.bytes).sum(),
             lanes,
-            posted: self.tickets.load(Ordering::Relaxed),
+            posted: self.lanes.iter().map(|queue| queue.posted.load(Ordering::Relaxed)).sum(),
             rejected: self.rejected.load(Ordering::Relaxed),
             ..MailboxStats::default()
         }
@@ -169,7 +161,6 @@ pub(crate) struct Inbox<M> {
     fetched: [u64; LANES],
     passed: [u32; LANES],
     due_us: [u64; LANES],
-    taken: u64,
 }
 
 /// Where the next message comes from.
@@ -187,7 +178,6 @@ impl<M: Envelope> Inbox<M> {
             fetched: [0; LANES],
             passed: [0; LANES],
             due_us: [u64::MAX; LANES],
-            taken: 0,
         }
     }
 
@@ -256,25 +246,24 @@ impl<M: Envelope> Inbox<M> {
         }?;
         self.passed[entry.lane] = 0;
         self.due_us[entry.lane] = u64::MAX;
-        for lane in entry.lane + 1..LANES {
+        for (lane, patience_us) in DEADLINE_US.iter().enumerate().skip(entry.lane + 1) {
             if !self.staged[lane].is_empty() {
                 self.passed[lane] = self.passed[lane].saturating_add(1);
-                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(DEADLINE_US[lane]));
+                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(*patience_us));
             }
         }
-        self.count_taken(mailbox, &entry);
+        Self::count_taken(mailbox, &entry);
         Some(entry)
     }
 
-    fn count_taken(&mut self, mailbox: &Mailbox<M>, entry: &Entry<M>) {
+    fn count_taken(mailbox: &Mailbox<M>, entry: &Entry<M>) {
         let queue = &mailbox.lanes[entry.lane];
         if entry.payload_bytes != 0 {
             queue.bytes.fetch_sub(entry.payload_bytes, Ordering::Relaxed);
         }
         // Only the holder of the turn changes these two.
         queue.taken.store(queue.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
-        self.taken += 1;
-        mailbox.taken.store(self.taken, Ordering::Release);
+        mailbox.tally.took_one();
     }
 
     /// Everything that waits, in the order of the lanes: for a slot that is dead.
@@ -286,7 +275,7 @@ impl<M: Envelope> Inbox<M> {
         for lane in &mut self.staged {
             all.extend(lane.drain(..));
         }
-        all.iter().for_each(|entry| self.count_taken(mailbox, entry));
+        all.iter().for_each(|entry| Self::count_taken(mailbox, entry));
         all.into_iter().map(|entry| entry.message).collect()
     }
 }

@@ -5,6 +5,7 @@
 //! Fails: `RuntimeError` when it cannot start; a slot of a pool that does not exist is refused.
 
 pub mod actix_pool;
+mod alarm;
 pub mod step;
 #[cfg(test)]
 mod tests;

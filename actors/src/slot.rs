@@ -1,19 +1,23 @@
-//! A slot: the mailbox, the state and the turn of one actor, and the address by which others post to it.
+//! A slot: the mailbox, the state and the turn of one actor.
 //!
-//! Owns: `Role`, `Address`, `Context`, and the batch: how messages are taken, run, published and let go. Must be true: TURN-1..3; O1 the
+//! Owns: `Role` and the batch: how messages are taken, run, published and let go. Must be true: TURN-1..3; O1 the
 //! messages of a lane are handled in posting order, by one thread at a time; O6 `turn_ended` runs before anything of its batch leaves;
 //! O9 nobody waits: who does not get the turn leaves a mark. Fails: a panic of a role kills its slot alone: what its unfinished batch
 //! would have posted and answered is thrown away (it was never published), and everything that waits, in the lanes, in the role, or
 //! posted later, is dropped, so that its repliers answer.
 
+mod address;
 mod context;
 #[cfg(test)]
 mod tests;
 
+pub use address::{Address, WeakAddress};
 pub use context::Context;
 
+use address::Port;
+
 use crate::clock::Clock;
-use crate::effects::{self, Effect, Posted};
+use crate::effects::{self, Effect};
 use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter};
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::turn::{Turn, leave};
@@ -23,7 +27,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// Messages of one turn of the owner; then its effects leave, and other slots of the same thread have theirs.
 const OWNER_MESSAGES: u32 = 64;
@@ -55,83 +58,6 @@ pub trait Runnable: Send + Sync {
     fn close(self: Arc<Self>);
 }
 
-/// A slot as those see it who post to it.
-trait Port<M>: Runnable {
-    fn push(&self, lane: Lane, message: M) -> (u64, bool);
-    fn has_room(&self) -> bool;
-    fn runtime(&self) -> &Arc<dyn Runtime>;
-}
-
-/// Where messages of one type are posted to. Clones are cheap and mean the same slot.
-pub struct Address<M: Envelope> {
-    slot: Arc<dyn Port<M>>,
-}
-
-impl<M: Envelope> Clone for Address<M> {
-    fn clone(&self) -> Self {
-        Self { slot: self.slot.clone() }
-    }
-}
-
-impl<M: Envelope> Address<M> {
-    /// Posts; always accepted. An inline message at the head of a free slot is handled before this returns, unless this thread is
-    /// inside a turn: then the post leaves when the batch ends. To a dead slot: the message is dropped.
-    pub fn post(&self, lane: Lane, message: M) {
-        let slot = self.slot.clone();
-        effects::post(move || {
-            let (ticket, inline) = slot.push(lane, message);
-            Posted { slot, ticket, inline }
-        });
-    }
-
-    /// Posts after a delay, by the clock of the runtime. Dropped if the runtime stops before.
-    pub fn post_after(&self, delay: Duration, lane: Lane, message: M) {
-        let address = self.clone();
-        self.slot.runtime().after(delay, Box::new(move || address.post(lane, message)));
-    }
-
-    /// Admission at the door: false if the mailbox is at its capacity. The caller then withholds the reply; it is counted as rejected.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.slot.has_room()
-    }
-
-    #[must_use]
-    pub fn stats(&self) -> MailboxStats {
-        self.slot.stats()
-    }
-
-    /// Ends the slot, as [`Runnable::close`].
-    pub fn close(&self) {
-        let slot: Arc<dyn Runnable> = self.slot.clone();
-        slot.close();
-    }
-
-    #[must_use]
-    pub fn downgrade(&self) -> WeakAddress<M> {
-        WeakAddress { slot: Arc::downgrade(&self.slot) }
-    }
-}
-
-/// An address that does not keep its slot alive: for a role that posts to itself.
-pub struct WeakAddress<M: Envelope> {
-    slot: Weak<dyn Port<M>>,
-}
-
-impl<M: Envelope> Clone for WeakAddress<M> {
-    fn clone(&self) -> Self {
-        Self { slot: self.slot.clone() }
-    }
-}
-
-impl<M: Envelope> WeakAddress<M> {
-    /// The address, while the slot lives.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<Address<M>> {
-        Some(Address { slot: self.slot.upgrade()? })
-    }
-}
-
 /// Makes a slot at `home` with an admission limit of `capacity` messages. `role` is given the address of its own slot.
 ///
 /// # Errors
@@ -148,6 +74,7 @@ pub fn spawn<R: Role>(
             mailbox: Mailbox::new(capacity),
             turn: Turn::new(),
             dead: AtomicBool::new(false),
+            swept: AtomicBool::new(false),
             state: Mutex::new(State { role: Some(role(WeakAddress { slot: me })), inbox: Inbox::new(), kinds: Vec::new() }),
             clock: runtime.clock().clone(),
             runtime: runtime.clone(),
@@ -163,7 +90,10 @@ pub fn spawn<R: Role>(
 struct Slot<R: Role> {
     mailbox: Mailbox<R::Message>,
     turn: Turn,
+    /// It panicked or was closed: nothing is handled any more.
     dead: AtomicBool,
+    /// Its role has been dropped since.
+    swept: AtomicBool,
     /// Locked by the holder of the turn only, so never waited for.
     state: Mutex<State<R>>,
     clock: Arc<dyn Clock>,
@@ -187,6 +117,14 @@ enum Runner {
     Poster(u64),
 }
 
+/// What a runner does next.
+enum Next {
+    /// It looks at the next message, at this time in microseconds.
+    At(u64),
+    Empty,
+    Limit,
+}
+
 /// A panic of a role, already caught.
 struct Panicked;
 
@@ -196,17 +134,22 @@ impl<R: Role> Slot<R> {
         loop {
             let mut state = self.state.lock();
             let (outcome, effects) = effects::handling(|| self.batch(&mut state, runner));
-            match outcome {
-                Ok(()) => effects::let_go(effects),
-                Err(Panicked) => self.bury(&mut state, effects),
-            }
+            let left_over = match outcome {
+                Ok(left_over) => {
+                    effects::let_go(effects);
+                    left_over
+                }
+                Err(Panicked) => {
+                    self.bury(&mut state, effects);
+                    false
+                }
+            };
             let is_dead = self.dead.load(Ordering::Acquire);
             if is_dead {
                 self.sweep(&mut state);
             }
-            let left_over = self.mailbox.is_waiting();
             drop(state);
-            if !leave(&self.turn, left_over, || self.mailbox.is_waiting()) {
+            if !leave(&self.turn, left_over, || self.has_work()) {
                 return;
             }
             if !is_dead {
@@ -220,47 +163,59 @@ impl<R: Role> Slot<R> {
         }
     }
 
-    /// Handles messages, and ends their turn. A dead slot handles nothing.
-    fn batch(&self, state: &mut State<R>, runner: Runner) -> Result<(), Panicked> {
-        let State { role: Some(role), inbox, kinds } = state else { return Ok(()) };
-        if self.dead.load(Ordering::Acquire) {
-            return Ok(());
-        }
+    /// Looks at the queue, with the turn or without it; and whether it was closed meanwhile.
+    fn has_work(&self) -> bool {
+        self.mailbox.is_waiting() || (self.dead.load(Ordering::Acquire) && !self.swept.load(Ordering::Acquire))
+    }
+
+    /// Handles messages, and ends their turn. True if it stops with messages left. A dead slot handles nothing.
+    fn batch(&self, state: &mut State<R>, runner: Runner) -> Result<bool, Panicked> {
+        let State { role: Some(role), inbox, kinds } = state else { return Ok(false) };
         let mut cx = Context::new(&*self.clock);
         let mut handled = 0;
-        let mut now_us = if runner == Runner::Owner { self.clock.now_us() } else { 0 };
-        while runner != Runner::Owner || handled < OWNER_MESSAGES {
-            if let Runner::Poster(_) = runner {
-                if !self.mailbox.is_waiting() {
-                    break;
-                }
-                let Some(now) = effects::may_run_inline(&*self.clock) else { break };
-                now_us = now;
-            }
-            let Some(source) = inbox.pick(&self.mailbox, now_us) else { break };
+        let left_over = loop {
+            let now_us = match self.may_go_on(runner, handled) {
+                Next::At(now_us) => now_us,
+                Next::Empty => break false,
+                Next::Limit => break true,
+            };
+            let Some(source) = inbox.pick(&self.mailbox, now_us) else { break false };
             let allowed = |head: &Entry<R::Message>| match runner {
                 Runner::Owner => true,
                 Runner::Poster(ticket) => head.inline && (handled > 0 || head.ticket == ticket),
             };
             if !inbox.head(source).is_some_and(allowed) {
-                break;
+                break true;
             }
-            let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break };
+            let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break false };
             handled += 1;
-            self.handle(role, entry, kinds, &mut cx)?;
+            self.handle(role, entry, now_us, kinds, &mut cx)?;
+        };
+        if handled > 0 {
+            self.meter.handled(u64::from(handled), runner != Runner::Owner);
+            self.guard(|| role.turn_ended(&mut cx))?;
         }
-        if handled == 0 {
-            return Ok(());
-        }
-        self.meter.handled(u64::from(handled), runner != Runner::Owner);
-        self.guard(|| role.turn_ended(&mut cx))
+        Ok(left_over)
     }
 
-    /// Handles one message, and measures it if it carries its time.
+    /// Whether a runner that has handled so many messages may look at the next. Reads the clock only when one may be there.
+    fn may_go_on(&self, runner: Runner, handled: u32) -> Next {
+        if self.dead.load(Ordering::Acquire) || !self.mailbox.is_waiting() {
+            return Next::Empty;
+        }
+        match runner {
+            Runner::Owner if handled < OWNER_MESSAGES => Next::At(self.clock.now_us()),
+            Runner::Owner => Next::Limit,
+            Runner::Poster(_) => effects::may_run_inline(&*self.clock).map_or(Next::Limit, Next::At),
+        }
+    }
+
+    /// Handles one message, from `start_us` on, and measures it if it carries its time.
     fn handle(
         &self,
         role: &mut R,
         entry: Entry<R::Message>,
+        start_us: u64,
         kinds: &mut Vec<(&'static str, Histogram)>,
         cx: &mut Context<'_>,
     ) -> Result<(), Panicked> {
@@ -268,7 +223,6 @@ impl<R: Role> Slot<R> {
             return self.guard(|| role.handle(entry.message, cx));
         };
         let kind = entry.message.kind();
-        let start_us = self.clock.now_us();
         self.meter.waited(start_us.saturating_sub(posted_us));
         self.guard(|| role.handle(entry.message, cx))?;
         self.meter.took(kinds, kind, self.clock.now_us().saturating_sub(start_us));
@@ -302,6 +256,7 @@ impl<R: Role> Slot<R> {
         if let Some(role) = state.role.take() {
             effects::later(move || drop(role));
         }
+        self.swept.store(true, Ordering::Release);
         for message in state.inbox.take_all(&self.mailbox) {
             effects::later(move || drop(message));
         }

@@ -1,6 +1,6 @@
 //! The right to run a slot: one word that says who has it, who came by meanwhile, and whether the owner has been called.
 //!
-//! Owns: the protocol of push, try, release, look again, call. It knows no mailbox and no actor, so that the loom model in
+//! Owns: the protocol of push, try, release, look again, call, and the tally that says whether to look. It knows no mailbox and no actor, so that the loom model in
 //! `tests/loom_turns.rs` compiles this very file. Must be true: TURN-1 never two turns of a slot at once; TURN-2 no lost wake: a
 //! pushed message is seen by a holder, or the owner is called after it; TURN-3 at most one call is under way.
 //! Fails: never; all operations are lock-free.
@@ -8,7 +8,7 @@
 //! A poster that does not get the turn leaves a mark instead of calling the owner: the holder finds it when it releases, and calls
 //! only if the queue is not empty then. That is the coalesced wake of the design without a futex for a message that is already handled.
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Somebody has the turn.
 const HELD: u32 = 1;
@@ -75,4 +75,33 @@ impl Turn {
 pub(crate) fn leave(turn: &Turn, left_over: bool, waiting: impl FnOnce() -> bool) -> bool {
     let came = turn.release();
     (came || left_over) && waiting() && turn.ask()
+}
+
+/// How many messages were posted to a mailbox, and how many of them taken.
+pub(crate) struct Tally {
+    posted: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self { posted: AtomicU64::new(0), taken: AtomicU64::new(0) }
+    }
+
+    /// A poster, before its push: the number of its message.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.posted.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// The holder of the turn took one.
+    pub(crate) fn took_one(&self) {
+        self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// Messages that were posted and not taken, some perhaps about to be pushed. `taken` is read first: who reads a count has then
+    /// seen the posts of all that it counts, so a message that the caller posted is never overlooked.
+    pub(crate) fn waiting(&self) -> u64 {
+        let taken = self.taken.load(Ordering::Acquire);
+        self.posted.load(Ordering::Acquire).saturating_sub(taken)
+    }
 }

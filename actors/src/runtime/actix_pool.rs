@@ -5,13 +5,13 @@
 //! held, so a member that is let go has had its last; RUN-2; nothing unwinds into actix, since turns do not. Fails: `RuntimeError::
 //! Thread` when a thread does not start; a resize that fails leaves the pool as it was.
 
-use super::{Action, Home, Roster, Runtime, RuntimeError, Timer, delay_us};
+use super::alarm::Alarm;
+use super::{Action, Home, Roster, Runtime, RuntimeError, delay_us};
 use crate::clock::{Clock, RealClock};
 use crate::effects;
 use crate::slot::Runnable;
 use actix::{Actor, Addr, Handler, Message, System};
-use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::BinaryHeap;
+use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -124,18 +124,6 @@ impl Pool {
     }
 }
 
-#[derive(Default)]
-struct Timers {
-    heap: BinaryHeap<Timer>,
-    numbers: u64,
-    stopped: bool,
-}
-
-struct Alarm {
-    timers: Mutex<Timers>,
-    changed: Condvar,
-}
-
 /// Pools of actix actors.
 pub struct ActixPools {
     clock: Arc<dyn Clock>,
@@ -155,7 +143,7 @@ impl ActixPools {
     /// A thread does not start; those that did are stopped.
     pub fn start(pools: &[(&'static str, usize)]) -> Result<Arc<Self>, RuntimeError> {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-        let alarm = Arc::new(Alarm { timers: Mutex::default(), changed: Condvar::new() });
+        let alarm = Arc::<Alarm>::default();
         let runtime = Arc::new(Self {
             clock: clock.clone(),
             pools: pools.iter().map(|(name, _)| Pool { name, threads: RwLock::default(), busy: Arc::default() }).collect(),
@@ -278,17 +266,7 @@ impl Runtime for ActixPools {
     }
 
     fn after(&self, delay: Duration, action: Action) {
-        let due_us = self.clock.now_us().saturating_add(delay_us(delay));
-        let mut timers = self.alarm.timers.lock();
-        if timers.stopped {
-            drop(timers);
-            return drop(action);
-        }
-        timers.numbers += 1;
-        let number = timers.numbers;
-        timers.heap.push(Timer { due_us, number, action });
-        drop(timers);
-        self.alarm.changed.notify_one();
+        self.alarm.set(self.clock.now_us().saturating_add(delay_us(delay)), action);
     }
 
     fn adopt(&self, slot: &Arc<dyn Runnable>) -> Result<(), RuntimeError> {
@@ -298,34 +276,5 @@ impl Runtime for ActixPools {
         }
         self.roster.add(slot);
         Ok(())
-    }
-}
-
-impl Alarm {
-    /// The timer's thread.
-    fn run(&self, clock: &dyn Clock) {
-        let mut timers = self.timers.lock();
-        while !timers.stopped {
-            let now_us = clock.now_us();
-            match timers.heap.peek().map(|timer| timer.due_us) {
-                None => self.changed.wait(&mut timers),
-                Some(due_us) if due_us > now_us => {
-                    self.changed.wait_for(&mut timers, Duration::from_micros(due_us - now_us));
-                }
-                Some(_) => {
-                    let Some(timer) = timers.heap.pop() else { continue };
-                    parking_lot::MutexGuard::unlocked(&mut timers, || effects::contain(timer.action));
-                }
-            }
-        }
-    }
-
-    fn stop(&self) {
-        let mut timers = self.timers.lock();
-        timers.stopped = true;
-        let forgotten = std::mem::take(&mut timers.heap);
-        drop(timers);
-        self.changed.notify_one();
-        drop(forgotten);
     }
 }

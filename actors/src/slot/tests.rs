@@ -2,6 +2,7 @@ use super::*;
 use crate::replier::{Replier, Reply, Unanswered, replies_dropped};
 use crate::runtime::step::{Order, StepRuntime};
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -16,6 +17,8 @@ impl Unanswered for Eio {
 
 type Answer = Result<u64, Eio>;
 
+type Act = Box<dyn FnOnce(&mut Echo, &mut Context<'_>) + Send>;
+
 /// Messages of the test actors.
 enum Ask {
     /// Answers with the count of messages so far, on the poster's thread.
@@ -25,7 +28,7 @@ enum Ask {
     /// Writes a line, inline.
     Note(String),
     /// Does what it is told.
-    Do(Box<dyn FnOnce(&mut Echo, &mut Context<'_>) + Send>),
+    Do(Act),
     /// Keeps the replier.
     Park(Replier<Answer>),
     Panic,
@@ -308,6 +311,7 @@ fn the_same_seed_gives_the_same_order_and_another_seed_another() {
     assert_eq!(trace(Order::Seeded(1)), trace(Order::Seeded(1)));
     assert_ne!(trace(Order::Seeded(1)), trace(Order::Seeded(2)));
     let (mut fifo, mut seeded) = (trace(Order::Fifo), trace(Order::Seeded(1)));
-    (fifo.sort(), seeded.sort());
+    fifo.sort();
+    seeded.sort();
     assert_eq!(fifo, seeded);
 }
