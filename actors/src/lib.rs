@@ -1,1 +1,3 @@
 //! Who does what when.
+
+pub mod settings;
