@@ -1,5 +1,5 @@
 //! The program `infmap`: hands its arguments to the library and exits with what that says.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    infmap::cli::main(std::env::args_os())
 }
