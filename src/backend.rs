@@ -33,8 +33,6 @@ pub enum BackendError {
 /// How a new volume is made.
 #[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
-    /// Bytes that the volume may take; `None`: what the disk has.
-    pub limit: Option<u64>,
     /// A name for people; `None`: the directory's name.
     pub label: Option<String>,
 }
@@ -58,8 +56,6 @@ pub struct VolumeFacts {
     pub used_bytes: Option<u64>,
     /// Files, directories and all else that has an inode.
     pub inodes: Option<u64>,
-    /// Bytes that the volume may take; `None`: what the disk has.
-    pub limit_bytes: Option<u64>,
     /// Bytes of log that the next mount replays.
     pub log_bytes: u64,
     pub snapshots: u64,

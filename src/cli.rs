@@ -65,7 +65,8 @@ struct Context {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let call = match alias::resolve(arguments.into_iter().collect()) {
         Ok(call) => call,
-        Err(error) => return report(&error, false, alias::Caller::Verb),
+        // Only the call of mount(8) has a form of its own that can be wrong.
+        Err(error) => return report(&error, false, alias::Caller::MountHelper),
     };
     if call.dry {
         return ExitCode::SUCCESS;
@@ -76,6 +77,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if !error.use_stderr() => {
             let _ = error.print();
             return ExitCode::SUCCESS;
+        }
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return ExitCode::from(Code::Usage.exit());
         }
         Err(error) => return report(&usage(&error), json, call.caller),
     };

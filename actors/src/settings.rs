@@ -137,7 +137,7 @@ choice!(
 );
 
 /// All settings of a mount.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub memory: Memory,
     pub actors: Actors,
@@ -253,9 +253,18 @@ impl Default for Cache {
     }
 }
 
-impl Default for Compression {
+impl Default for Settings {
     fn default() -> Self {
-        Self::Auto
+        Self {
+            memory: Memory::default(),
+            actors: Actors::default(),
+            cache: Cache::default(),
+            compression: Compression::Auto,
+            durability: Durability::default(),
+            mount: Mount::default(),
+            limit: None,
+            log: Log::default(),
+        }
     }
 }
 

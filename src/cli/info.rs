@@ -2,6 +2,7 @@
 
 use super::error::{CliError, Code};
 use super::output::{human, table};
+use super::settings::{self, SettingsArguments};
 use super::{Context, output};
 use crate::backend::{self, VolumeFacts};
 use crate::mount::lock::{self, Owner};
@@ -21,6 +22,7 @@ pub struct Info {
 struct Shown {
     #[serde(flatten)]
     facts: VolumeFacts,
+    limit_bytes: Option<u64>,
     mounted_at: Option<PathBuf>,
     pid: Option<u32>,
 }
@@ -29,15 +31,16 @@ impl Info {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = volume_of(&self.path)?;
         let facts = backend::facts(&volume)?;
+        let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
         let owner = lock::held(&volume)?.unwrap_or_default();
         if context.json {
-            return output::json(&Shown { facts, mounted_at: owner.mountpoint, pid: owner.pid });
+            return output::json(&Shown { facts, limit_bytes, mounted_at: owner.mountpoint, pid: owner.pid });
         }
-        table(&rows(&facts, &owner))
+        table(&rows(&facts, limit_bytes, &owner))
     }
 }
 
-fn rows(facts: &VolumeFacts, owner: &Owner) -> Vec<(&'static str, String)> {
+fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'static str, String)> {
     let state = match (&owner.mountpoint, owner.pid, facts.clean) {
         (Some(mountpoint), pid, _) => format!("mounted at {} by process {}", mountpoint.display(), pid.unwrap_or(0)),
         (None, Some(pid), _) => format!("in use by process {pid}"),
@@ -54,7 +57,7 @@ fn rows(facts: &VolumeFacts, owner: &Owner) -> Vec<(&'static str, String)> {
         ("images", format!("{}, {}", facts.images, human(facts.image_bytes))),
         ("data", facts.used_bytes.map_or("unknown".into(), human)),
         ("inodes", facts.inodes.map_or("unknown".into(), |inodes| inodes.to_string())),
-        ("limit", facts.limit_bytes.map_or("none".into(), human)),
+        ("limit", limit_bytes.map_or("none".into(), human)),
         ("log", human(facts.log_bytes)),
         ("snapshots", facts.snapshots.to_string()),
     ]

@@ -50,9 +50,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 impl Mount {
     pub fn run(mut self, context: &Context) -> Result<(), CliError> {
-        if self.daemon && !self.daemon_child {
-            return self.start_daemon(context);
-        }
         if self.daemon_child {
             daemon::leave_session();
         }
@@ -61,6 +58,10 @@ impl Mount {
         let volume = info::volume(&self.volume)?;
         let settings = settings::load(&self.settings, Some(&volume), &options.assignments)?.settings;
         let flags = options.flags.resolve(&volume.to_string_lossy());
+        if self.daemon && !self.daemon_child {
+            // What is wrong with the call itself is refused here, with its own code.
+            return self.start_daemon(context);
+        }
         log_to_stderr(&settings);
         let point = point::prepare(&self.dir, &volume)?;
         if point.cleared {

@@ -143,7 +143,7 @@ impl Kind {
             (Self::Choice(words), Value::Choice(position)) => words.get(position).copied().unwrap_or("?").into(),
             (Self::Size { .. } | Self::SizeOrNone { .. }, Value::Number(bytes)) => size(bytes),
             (Self::Duration { .. }, Value::Number(ms)) => {
-                let (unit, factor) = DURATIONS.iter().rev().find(|(_, f)| ms != 0 && ms % f == 0).unwrap_or(&DURATIONS[0]);
+                let (unit, factor) = DURATIONS.iter().rev().find(|(_, f)| ms != 0 && ms.is_multiple_of(*f)).unwrap_or(&DURATIONS[0]);
                 format!("{}{unit}", ms / factor)
             }
             (Self::Percent { .. }, Value::Number(percent)) => format!("{percent}%"),
@@ -162,7 +162,7 @@ impl fmt::Display for Kind {
 /// Bytes in the largest unit that divides them: `512MiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    let (unit, factor) = SIZES.iter().find(|(_, factor)| bytes != 0 && bytes % factor == 0).unwrap_or(&SIZES[6]);
+    let (unit, factor) = SIZES.iter().find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor)).unwrap_or(&SIZES[6]);
     format!("{}{unit}", bytes / factor)
 }
 
