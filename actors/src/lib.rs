@@ -9,6 +9,7 @@ mod effects;
 pub mod mailbox;
 pub mod replier;
 pub mod runtime;
+pub mod settings;
 pub mod slot;
 mod turn;
 

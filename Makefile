@@ -1,0 +1,39 @@
+# How to build, mount and test Infinite Map. Every target installs what it needs, or says exactly what to install.
+#
+#   make mount                        builds, makes a volume if there is none, mounts it, and says how to unmount
+#   make mount VOLUME=/d/v MNT=/d/m   the same elsewhere
+#   make umount                       unmounts, and returns when everything is durable
+#   make test                         what .ci/run runs
+#   make install                      the program and its names for mount(8), below PREFIX
+
+SHELL    := bash
+VOLUME   ?= $(HOME)/infinite.map
+MNT      ?= $(HOME)/infinite
+PREFIX   ?= /usr/local
+CARGO    ?= cargo
+TARGET   := $(or $(CARGO_TARGET_DIR),target)
+INFMAP   := $(TARGET)/release/infmap
+
+.PHONY: build mount umount test install
+
+build:
+	@scripts/setup build
+	$(CARGO) build --release --locked
+
+mount: build
+	@scripts/setup mount
+	@scripts/mount '$(INFMAP)' '$(VOLUME)' '$(MNT)'
+
+umount:
+	'$(INFMAP)' umount '$(MNT)'
+
+test:
+	@scripts/setup build mount test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+install: build
+	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'
+	install -d '$(DESTDIR)/sbin'
+	for name in mount.infmap mount.fuse.infmap umount.infmap fsck.infmap mkfs.infmap; do ln -sf '$(PREFIX)/bin/infmap' "$(DESTDIR)/sbin/$$name"; done

@@ -1,0 +1,345 @@
+//! Everything that can be set, in one typed value that is passed down: no leaf reads a file, a flag or the environment.
+//!
+//! Owns: the settings, their defaults, ranges and units. What follows from them (the division of the memory budget, sizes that
+//! the kernel is told) is in `settings/derived.rs`. Must be true: SET-1 `Settings::default()` lies inside every range and passes
+//! [`Settings::contradiction`]; SET-2 whatever passes it fits into its memory budget (the tests of `derived.rs`).
+//! Fails: never here; the package `infmap` checks ranges where a person wrote the value and can be shown the place.
+
+mod derived;
+
+pub use derived::{DECODER_BYTES, ENCODER_BYTES, IMAGE_BUFFER_BYTES, MemoryPlan};
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const TIB: u64 = 1024 * GIB;
+
+/// Bytes that everything together may take: `memory.budget`.
+pub const BUDGET_RANGE: RangeInclusive<u64> = 32 * MIB..=TIB;
+/// Threads of the cache's pool and of the pixel readers' pool: there are 64 slots of each.
+pub const POOL_THREADS_RANGE: RangeInclusive<u64> = 1..=64;
+/// Threads of the pixel writers' pool: there are 16 slots.
+pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
+/// Messages that a mailbox admits from the door.
+pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
+/// Percent of the flexible memory for decoded data.
+pub const L1_RANGE: RangeInclusive<u64> = 5..=70;
+/// Percent of the flexible memory for compressed units as they are stored.
+pub const L2_RANGE: RangeInclusive<u64> = 0..=50;
+/// Percent that L1 and L2 may take together, so that dirty blocks and nodes keep a fifth.
+pub const CACHES_MAX_PERCENT: u64 = 80;
+/// Milliseconds between ordered commits.
+pub const COMMIT_INTERVAL_RANGE_MS: RangeInclusive<u64> = 100..=300_000;
+/// Bytes of log that start a checkpoint; the least is one log segment.
+pub const CHECKPOINT_AT_RANGE: RangeInclusive<u64> = 16 * MIB..=16 * GIB;
+/// Threads that read requests from the kernel.
+pub const FUSE_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
+/// Bytes that a volume may be limited to.
+pub const LIMIT_RANGE: RangeInclusive<u64> = 64 * MIB..=4_194_304 * TIB;
+
+/// A setting that is one of a few words.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// All values, in the order of [`Self::NAMES`].
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The words of a configuration file, in the order of [`Self::ALL`].
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// The word for this value.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+choice!(
+    /// How far ahead of sequential readers is read.
+    Prefetch {
+        /// As wide as the readers' patterns deserve, within the prefetch share of the memory.
+        Adaptive = "adaptive",
+        /// Only what was asked for.
+        Off = "off",
+    }
+);
+choice!(
+    /// When units are compressed.
+    Compression {
+        /// When the processors have time and the unit shrinks.
+        Auto = "auto",
+        /// Whenever the unit shrinks.
+        Always = "always",
+        /// Never.
+        Off = "off",
+    }
+);
+choice!(
+    /// What an acknowledged sync means. Order is kept under each of them.
+    Sync {
+        /// Callers that wait at the same time share one sync of the disk.
+        Group = "group",
+        /// Every sync is its own.
+        Always = "always",
+        /// Syncs are dropped: a power cut loses up to everything since the last checkpoint, never the order.
+        None = "none",
+    }
+);
+choice!(
+    /// Who tracks open files.
+    FuseOpen {
+        /// OPEN and RELEASE reach the daemon: it can commit at close.
+        Daemon = "daemon",
+        /// The kernel alone; not built yet, and refused where it is set.
+        Kernel = "kernel",
+    }
+);
+choice!(
+    /// When reading changes a file's access time.
+    Atime {
+        /// When it is older than the last change, or than a day.
+        Relatime = "relatime",
+        /// Never.
+        Noatime = "noatime",
+    }
+);
+choice!(
+    /// The least important message that the daemon's log carries.
+    LogLevel {
+        /// What failed.
+        Error = "error",
+        /// What may need attention.
+        Warn = "warn",
+        /// Starts, stops, checkpoints.
+        Info = "info",
+        /// Decisions.
+        Debug = "debug",
+        /// Requests.
+        Trace = "trace",
+    }
+);
+choice!(
+    /// How a line of the daemon's log is written.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+);
+
+/// All settings of a mount.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub memory: Memory,
+    pub actors: Actors,
+    pub cache: Cache,
+    /// Default `auto`.
+    pub compression: Compression,
+    pub durability: Durability,
+    pub mount: Mount,
+    /// Bytes that the volume may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has.
+    pub limit: Option<u64>,
+    pub log: Log,
+}
+
+/// `memory`: the one budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// Bytes, [`BUDGET_RANGE`], default 512 MiB. [`Settings::memory_plan`] divides it.
+    pub budget: u64,
+}
+
+/// `actors`: threads and mailboxes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Actors {
+    /// Default 2 threads (1..=64), 1024 messages.
+    pub cache: Pool,
+    /// Default 2 threads (1..=16), 512 messages. Small budgets run fewer: [`MemoryPlan::writer_threads`].
+    pub pixel_writer: Pool,
+    /// Default 4 threads (1..=64), 1024 messages.
+    pub pixel_reader: Pool,
+    /// Messages in the mailbox of the one Vat, [`MAILBOX_RANGE`], default 4096.
+    pub vat_mailbox: usize,
+    /// Messages in the mailbox of the one Wal, [`MAILBOX_RANGE`], default 4096.
+    pub wal_mailbox: usize,
+}
+
+/// How many threads run the slots of one kind of actor, and how much waits for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Threads.
+    pub threads: usize,
+    /// Messages that the mailbox of one slot admits, [`MAILBOX_RANGE`].
+    pub mailbox: usize,
+}
+
+/// `cache`: how the flexible memory is used for reading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Percent of the flexible memory for decoded data, [`L1_RANGE`], default 30.
+    pub l1_percent: u64,
+    /// Percent of the flexible memory for compressed units as stored, [`L2_RANGE`], default 20.
+    pub l2_percent: u64,
+    /// Default `adaptive`.
+    pub prefetch: Prefetch,
+}
+
+/// `durability`: what is safe, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Durability {
+    /// Default `group`.
+    pub sync: Sync,
+    /// Time between ordered commits, 100 ms to 5 min ([`COMMIT_INTERVAL_RANGE_MS`]), default 5 s: what a power cut can take.
+    pub commit_interval: Duration,
+    /// Bytes of log that start a checkpoint, [`CHECKPOINT_AT_RANGE`], default 256 MiB. The one in force is
+    /// [`Settings::checkpoint_at`]; twice that is the hard limit.
+    pub checkpoint_at: u64,
+}
+
+/// `mount`: what the kernel is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mount {
+    /// Threads that read requests, 1..=16, default 1.
+    pub fuse_threads: usize,
+    /// Default `daemon`, and nothing else for now.
+    pub fuse_open: FuseOpen,
+    /// Let the kernel gather small writes; default true.
+    pub writeback: bool,
+    /// Let other users in, with the kernel's permission checks; default false.
+    pub allow_other: bool,
+    /// Default `relatime`.
+    pub atime: Atime,
+}
+
+/// `log`: the daemon's messages to people, not the write-ahead log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// Default `info`.
+    pub level: LogLevel,
+    /// Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { budget: 512 * MIB }
+    }
+}
+
+impl Default for Actors {
+    fn default() -> Self {
+        Self {
+            cache: Pool { threads: 2, mailbox: 1024 },
+            pixel_writer: Pool { threads: 2, mailbox: 512 },
+            pixel_reader: Pool { threads: 4, mailbox: 1024 },
+            vat_mailbox: 4096,
+            wal_mailbox: 4096,
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { l1_percent: 30, l2_percent: 20, prefetch: Prefetch::Adaptive }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            memory: Memory::default(),
+            actors: Actors::default(),
+            cache: Cache::default(),
+            compression: Compression::Auto,
+            durability: Durability::default(),
+            mount: Mount::default(),
+            limit: None,
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self { sync: Sync::Group, commit_interval: Duration::from_secs(5), checkpoint_at: 256 * MIB }
+    }
+}
+
+impl Default for Mount {
+    fn default() -> Self {
+        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false, atime: Atime::Relatime }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// Two settings that are each in range and do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Key of the setting to change.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Settings {
+    /// What contradicts itself, if anything. Ranges of single values are not looked at.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<Contradiction> {
+        let caches = self.cache.l1_percent + self.cache.l2_percent;
+        if caches > CACHES_MAX_PERCENT {
+            return Some(Contradiction {
+                key: "cache.l1",
+                what: format!("cache.l1 and cache.l2 take {caches}% together"),
+                help: format!("at most {CACHES_MAX_PERCENT}%: dirty blocks, nodes, prefetch and messages need the rest"),
+            });
+        }
+        if self.mount.fuse_open == FuseOpen::Kernel {
+            return Some(Contradiction {
+                key: "mount.fuse_open",
+                what: "mount.fuse_open: kernel is not available in this version".into(),
+                help: "use daemon".into(),
+            });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_do_not_contradict_each_other() {
+        assert_eq!(Settings::default().contradiction(), None);
+    }
+
+    #[test]
+    fn caches_that_leave_nothing_for_writing_are_refused() {
+        let mut settings = Settings::default();
+        (settings.cache.l1_percent, settings.cache.l2_percent) = (70, 11);
+        assert_eq!(settings.contradiction().map(|c| c.key), Some("cache.l1"));
+    }
+
+    #[test]
+    fn opening_by_the_kernel_alone_is_refused_until_it_exists() {
+        let mut settings = Settings::default();
+        settings.mount.fuse_open = FuseOpen::Kernel;
+        assert_eq!(settings.contradiction().map(|c| c.key), Some("mount.fuse_open"));
+    }
+}

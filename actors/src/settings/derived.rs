@@ -1,0 +1,206 @@
+//! What follows from the settings: how the memory budget is divided, and the sizes that depend on it.
+//!
+//! Owns: the arithmetic, no memory. Must be true: SET-2 the parts of a plan never add up to more than the budget; SET-3 a part
+//! holds what it must hold at once: two of the largest writes among the dirty blocks, one among the messages.
+//! Fails: never, for settings in range.
+//!
+//! The budget has a fixed part, allocated at start and never lent, and a flexible part, divided by percent:
+//!
+//! | part | 32 MiB | 512 MiB | what decides |
+//! |---|---|---|---|
+//! | image buffers, 4.6 MiB each | 2 = 9.2 | 3 = 13.8 | one a pixel writer thread, one for the checkpoint |
+//! | parity encoders, 4 MiB each | 1 = 4.0 | 2 = 8.0 | one a pixel writer thread; the checkpoint takes turns |
+//! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
+//! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
+//! | **fixed** | **22.2** | **33.8** | |
+//! | L1 | 2.9 | 143.5 | `cache.l1` 30% of the rest |
+//! | L2 | 2.0 | 95.6 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 2.0 | 95.6 | 40% of what the caches leave |
+//! | nodes | 1.5 | 71.7 | 30% |
+//! | messages | 1.0 | 47.8 | 20% |
+//! | prefetch | 0.5 | 23.9 | 10% |
+//!
+//! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
+//! nodes are held nowhere else.
+
+use super::{KIB, MIB, Settings};
+
+/// Bytes of a buffer for one region image: pixels, filter bytes, tables, parity and padding.
+pub const IMAGE_BUFFER_BYTES: u64 = 4_710 * KIB;
+/// Bytes of work space of a parity encoder.
+pub const ENCODER_BYTES: u64 = 4 * MIB;
+/// Bytes of work space of the parity decoder.
+pub const DECODER_BYTES: u64 = 8 * MIB;
+
+/// Bytes of budget below which everything is small.
+const SMALL_BUDGET: u64 = 64 * MIB;
+/// Bytes of budget that pay for one more pixel writer thread.
+const BUDGET_PER_WRITER: u64 = 64 * MIB;
+
+/// The budget, divided. Bytes, unless a field says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The whole.
+    pub budget: u64,
+    /// Threads of the pixel writers that the budget pays for, 1..=16.
+    pub writer_threads: usize,
+    /// Image buffers of [`IMAGE_BUFFER_BYTES`] each: one a writer thread and one for the checkpoint. A number, at least 2.
+    pub image_buffers: usize,
+    /// Parity encoders of [`ENCODER_BYTES`] each: one a writer thread. A number.
+    pub encoders: usize,
+    /// Buffers of the write-ahead log together.
+    pub log_buffers: u64,
+    /// Decoded data.
+    pub l1: u64,
+    /// Compressed units as stored.
+    pub l2: u64,
+    /// Blocks that are not yet placed and logged.
+    pub dirty: u64,
+    /// Nodes of the trees, clean and dirty. Dirty ones above half of it start a checkpoint.
+    pub nodes: u64,
+    /// Payload of messages that wait.
+    pub messages: u64,
+    /// What was read ahead and not yet asked for.
+    pub prefetch: u64,
+}
+
+impl MemoryPlan {
+    /// Bytes that are allocated at start and never lent.
+    #[must_use]
+    pub fn fixed(&self) -> u64 {
+        self.image_buffers as u64 * IMAGE_BUFFER_BYTES + self.encoders as u64 * ENCODER_BYTES + DECODER_BYTES + self.log_buffers
+    }
+
+    /// Bytes of all parts; never above the budget.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.fixed() + self.parts().iter().map(|(_, bytes)| bytes).sum::<u64>()
+    }
+
+    /// The flexible parts by the name that metrics and `config show` use.
+    #[must_use]
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("l1", self.l1),
+            ("l2", self.l2),
+            ("dirty", self.dirty),
+            ("nodes", self.nodes),
+            ("messages", self.messages),
+            ("prefetch", self.prefetch),
+        ]
+    }
+}
+
+impl Settings {
+    /// Divides the memory budget, as the table of this module says.
+    #[must_use]
+    pub fn memory_plan(&self) -> MemoryPlan {
+        let budget = self.memory.budget;
+        let affordable = usize::try_from(budget / BUDGET_PER_WRITER).unwrap_or(usize::MAX).max(1);
+        let writer_threads = self.actors.pixel_writer.threads.clamp(1, affordable);
+        let mut plan = MemoryPlan {
+            budget,
+            writer_threads,
+            image_buffers: writer_threads + 1,
+            encoders: writer_threads,
+            log_buffers: if budget < SMALL_BUDGET { MIB } else { 4 * MIB },
+            l1: 0,
+            l2: 0,
+            dirty: 0,
+            nodes: 0,
+            messages: 0,
+            prefetch: 0,
+        };
+        let flexible = budget.saturating_sub(plan.fixed());
+        plan.l1 = flexible / 100 * self.cache.l1_percent;
+        plan.l2 = flexible / 100 * self.cache.l2_percent;
+        let working = flexible.saturating_sub(plan.l1 + plan.l2);
+        plan.dirty = working / 10 * 4;
+        plan.nodes = working / 10 * 3;
+        plan.messages = working / 10 * 2;
+        plan.prefetch = working / 10;
+        plan
+    }
+
+    /// Bytes of the largest write that the kernel may send: 1 MiB, or 128 KiB when the budget is below 64 MiB.
+    #[must_use]
+    pub fn max_write(&self) -> u32 {
+        if self.memory.budget < SMALL_BUDGET { 128 * 1024 } else { 1024 * 1024 }
+    }
+
+    /// Bytes of log that start a checkpoint: what is set, but at most half the budget, so that replay of a full log finds
+    /// room for what it holds; one segment (16 MiB) at least.
+    #[must_use]
+    pub fn checkpoint_at(&self) -> u64 {
+        self.durability.checkpoint_at.min((self.memory.budget / 2).max(*super::CHECKPOINT_AT_RANGE.start()))
+    }
+
+    /// Bytes of log at which the door withholds replies until a checkpoint has made room.
+    #[must_use]
+    pub fn log_limit(&self) -> u64 {
+        self.checkpoint_at() * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use proptest::prelude::*;
+
+    fn with(budget: u64, writers: usize, l1: u64, l2: u64) -> Settings {
+        let mut settings = Settings::default();
+        settings.memory.budget = budget;
+        settings.actors.pixel_writer.threads = writers;
+        (settings.cache.l1_percent, settings.cache.l2_percent) = (l1, l2);
+        settings
+    }
+
+    #[test]
+    fn thirty_two_mebibytes_hold_everything_and_two_image_buffers() {
+        let settings = with(32 * MIB, 16, 30, 20);
+        let plan = settings.memory_plan();
+        assert_eq!((plan.writer_threads, plan.image_buffers, plan.encoders), (1, 2, 1));
+        assert!(plan.total() <= 32 * MIB, "{plan:?}");
+        assert_eq!(settings.max_write(), 128 * 1024);
+        assert_eq!(settings.checkpoint_at(), 16 * MIB);
+    }
+
+    #[test]
+    fn the_default_runs_the_threads_that_were_asked_for() {
+        let settings = Settings::default();
+        assert_eq!(settings.memory_plan().writer_threads, settings.actors.pixel_writer.threads);
+        assert_eq!(settings.checkpoint_at(), 256 * MIB);
+    }
+
+    #[test]
+    fn the_table_of_this_module_is_what_is_computed() {
+        let table = include_str!("derived.rs");
+        for (column, budget) in [(2, 32 * MIB), (3, 512 * MIB)] {
+            let settings = with(budget, 2, 30, 20);
+            let plan = settings.memory_plan();
+            let mut rows = vec![("**fixed**", plan.fixed()), ("log buffers", plan.log_buffers)];
+            let names = ["L1", "L2", "dirty blocks", "nodes", "messages", "prefetch"];
+            rows.extend(names.into_iter().zip(plan.parts().map(|(_, bytes)| bytes)));
+            for (name, bytes) in rows {
+                let row = table.lines().find(|line| line.starts_with(&format!("//! | {name} "))).expect(name);
+                let cell = row.split('|').nth(column).expect("a cell").trim().trim_matches('*');
+                assert_eq!(cell, format!("{:.1}", bytes as f64 / MIB as f64), "{name}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_set_fits_into_the_budget(
+            budget in BUDGET_RANGE, small in proptest::bool::ANY, writers in 1usize..=16, l1 in L1_RANGE, l2 in L2_RANGE
+        ) {
+            let budget = if small { *BUDGET_RANGE.start() + budget % (256 * MIB) } else { budget };
+            let settings = with(budget, writers, l1, l2);
+            prop_assume!(settings.contradiction().is_none());
+            let plan = settings.memory_plan();
+            prop_assert!(plan.total() <= budget, "{:?}", plan);
+            prop_assert!(plan.dirty >= 2 * u64::from(settings.max_write()), "{:?}", plan);
+            prop_assert!(plan.messages >= u64::from(settings.max_write()), "{:?}", plan);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Where the verbs meet the storage and the actors: plain functions over plain values.
+//!
+//! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
+//! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
+
+use infmap_actors::settings::Settings;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Why a verb could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// This part of the program does not exist yet.
+    #[error("{0} is not built yet")]
+    NotBuilt(&'static str),
+    #[error("there is no volume at {}", .0.display())]
+    Missing(PathBuf),
+    #[error("{} is not a volume: {why}", path.display())]
+    NotAVolume { path: PathBuf, why: String },
+    #[error("{} exists already and is not empty", .0.display())]
+    Exists(PathBuf),
+    #[error("{} has format version {found}; this program reads up to {newest}", path.display())]
+    Version { path: PathBuf, found: u32, newest: u32 },
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    #[error("there is no FUSE: {0}")]
+    Fuse(String),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+}
+
+/// How a new volume is made.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// A name for people; `None`: the directory's name.
+    pub label: Option<String>,
+}
+
+/// What a volume is and holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VolumeFacts {
+    pub path: PathBuf,
+    pub uuid: String,
+    pub label: String,
+    pub format_version: u32,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// Whether the last mount ended with everything durable.
+    pub clean: bool,
+    /// Region images.
+    pub images: u64,
+    /// Bytes of all region images.
+    pub image_bytes: u64,
+    /// Bytes of files, as far as the root in force says; `None` before the first mount.
+    pub used_bytes: Option<u64>,
+    /// Files, directories and all else that has an inode.
+    pub inodes: Option<u64>,
+    /// Bytes of log that the next mount replays.
+    pub log_bytes: u64,
+    pub snapshots: u64,
+}
+
+/// What the kernel is asked for beside the settings: flags of this one mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFlags {
+    pub read_only: bool,
+    pub suid: bool,
+    pub dev: bool,
+    pub exec: bool,
+    /// Every write is answered when it is durable.
+    pub sync: bool,
+    /// Every change of a directory is answered when it is durable.
+    pub dirsync: bool,
+    /// The kernel checks permissions; implied by `allow_other`.
+    pub default_permissions: bool,
+    /// The source that `mount` and `df` show; holds no comma.
+    pub source_name: String,
+}
+
+impl Default for MountFlags {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            suid: false,
+            dev: false,
+            exec: true,
+            sync: false,
+            dirsync: false,
+            default_permissions: true,
+            source_name: "infmap".into(),
+        }
+    }
+}
+
+/// Everything that [`serve`] needs.
+pub struct Serve {
+    /// Canonical.
+    pub volume: PathBuf,
+    /// Canonical; checked by `mount::point`.
+    pub mountpoint: PathBuf,
+    pub settings: Settings,
+    pub flags: MountFlags,
+    /// To be called once, when the kernel's INIT is answered.
+    pub ready: Box<dyn FnOnce() + Send>,
+    pub stop: Stop,
+}
+
+/// The wish that a mount ends. Clones share it.
+#[derive(Clone, Default)]
+pub struct Stop {
+    inner: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Stop {
+    /// Wishes for the end; again is no more.
+    pub fn request(&self) {
+        *self.inner.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.inner.1.notify_all();
+    }
+
+    /// Whether the end is wished for.
+    #[must_use]
+    pub fn requested(&self) -> bool {
+        *self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the end is wished for.
+    pub fn wait(&self) {
+        let wished = self.inner.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.inner.1.wait_while(wished, |wished| !*wished).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// One step of long work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// What is being done: `images`, `nodes`, `files`.
+    pub phase: &'static str,
+    pub done: u64,
+    /// 0: not known yet.
+    pub total: u64,
+}
+
+/// Something that `check` found to be wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Name of the invariant that is broken: `REG-1`, `VAT-3`.
+    pub invariant: String,
+    /// Image, place, inode or path.
+    pub r#where: String,
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// What `check` looked at, and what it found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    pub findings: Vec<Finding>,
+    pub images: u64,
+    pub clusters: u64,
+    pub nodes: u64,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// A picture that was drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rendered {
+    pub width_px: u32,
+    pub height_px: u32,
+    pub images: u64,
+}
+
+/// Makes a volume at `path`, which does not exist or is an empty directory.
+pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
+    let _ = (path, options);
+    Err(BackendError::NotBuilt("making a volume"))
+}
+
+/// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
+pub fn serve(mount: Serve) -> Result<(), BackendError> {
+    let _ = mount;
+    Err(BackendError::NotBuilt("serving a mount"))
+}
+
+/// What the volume at `path` is, without its lock: it may be mounted.
+pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
+    let _ = path;
+    Err(BackendError::NotBuilt("reading a volume's facts"))
+}
+
+/// Verifies everything that is stored and changes nothing.
+pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackendError> {
+    let _ = (path, progress);
+    Err(BackendError::NotBuilt("checking a volume"))
+}
+
+/// Draws the whole map into one PNG at `out`. Images never change, so the volume may be mounted.
+pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
+    let _ = (path, out, progress);
+    Err(BackendError::NotBuilt("drawing the map"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_to_stop_reaches_whoever_waits() {
+        let stop = Stop::default();
+        let waiter = std::thread::spawn({
+            let stop = stop.clone();
+            move || stop.wait()
+        });
+        assert!(!stop.requested());
+        stop.request();
+        waiter.join().expect("the waiter returns");
+        assert!(stop.requested());
+        stop.wait();
+    }
+}

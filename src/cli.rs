@@ -1,0 +1,140 @@
+//! The command line: one file a verb.
+//!
+//! Owns: the list of verbs, the names under which the program may be called, and what goes to which stream. Must be true:
+//! facts go to stdout, everything else to stderr; every failure has a stable code and an exit code (`error`).
+//! Fails: with `error[IM1042]: ...`, a help line, and the exit code that `error` gives for it.
+
+pub mod error;
+pub mod options;
+
+mod alias;
+mod check;
+mod config;
+mod info;
+mod init;
+mod map;
+mod mount;
+mod output;
+mod progress;
+mod settings;
+mod umount;
+mod version;
+
+use clap::{Parser, Subcommand};
+use error::{CliError, Code};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A filesystem whose storage is a picture: every byte of every file is a pixel of a PNG.
+#[derive(Parser)]
+#[command(name = "infmap", version, propagate_version = true, disable_help_subcommand = true)]
+struct Arguments {
+    /// Print facts, progress and errors as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Draw no progress bars.
+    #[arg(long, global = true)]
+    no_progress: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Init(init::Init),
+    Mount(mount::Mount),
+    #[command(alias = "unmount")]
+    Umount(umount::Umount),
+    Info(info::Info),
+    #[command(alias = "fsck")]
+    Check(check::Check),
+    Map(map::Map),
+    Config(config::Config),
+    Version(version::Version),
+}
+
+/// What every verb is given.
+struct Context {
+    json: bool,
+    no_progress: bool,
+    /// The arguments as this program would have to be called again with.
+    arguments: Vec<OsString>,
+}
+
+/// Runs the program with the arguments of its process, its own name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let call = match alias::resolve(arguments.into_iter().collect()) {
+        Ok(call) => call,
+        // Only the call of mount(8) has a form of its own that can be wrong.
+        Err(error) => return report(&error, false, alias::Caller::MountHelper),
+    };
+    if call.dry {
+        return ExitCode::SUCCESS;
+    }
+    let json = call.arguments.iter().any(|argument| argument == "--json");
+    let parsed = match Arguments::try_parse_from(&call.arguments) {
+        Ok(parsed) => parsed,
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return ExitCode::from(Code::Usage.exit());
+        }
+        Err(error) => return report(&usage(&error), json, call.caller),
+    };
+    let arguments = call.arguments.into_iter().skip(1).collect();
+    let context = Context { json: parsed.json, no_progress: parsed.no_progress, arguments };
+    match run(parsed.verb, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, context.json, call.caller),
+    }
+}
+
+fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
+    match verb {
+        Verb::Init(verb) => verb.run(context),
+        Verb::Mount(verb) => verb.run(context),
+        Verb::Umount(verb) => verb.run(context),
+        Verb::Info(verb) => verb.run(context),
+        Verb::Check(verb) => verb.run(context),
+        Verb::Map(verb) => verb.run(context),
+        Verb::Config(verb) => verb.run(context),
+        Verb::Version(verb) => verb.run(context),
+    }
+}
+
+fn report(error: &CliError, json: bool, caller: alias::Caller) -> ExitCode {
+    error.print(json);
+    ExitCode::from(caller.exit(error))
+}
+
+/// What clap found, in our form: its first paragraph is the message, its tips are the help.
+fn usage(error: &clap::Error) -> CliError {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let tip = rest.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let help = tip.map_or_else(|| "`infmap --help` lists the verbs, `infmap VERB --help` their options".into(), str::to_string);
+    CliError::new(Code::Usage, message.trim()).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistyped_verb_names_the_nearest() {
+        let error = Arguments::try_parse_from(["infmap", "moutn"]).err().expect("refused");
+        let error = usage(&error);
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.help.as_deref().unwrap_or("").contains("mount"), "{error:?}");
+    }
+}

@@ -1,0 +1,61 @@
+//! `infmap check VOLUME`: verifies everything that is stored, and changes nothing.
+
+use super::error::{CliError, Code};
+use super::output::human;
+use super::progress::Shown;
+use super::{Context, info, output};
+use crate::backend::{self, CheckReport};
+use crate::mount::lock::VolumeLock;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Verify everything that a volume stores; nothing is changed.
+#[derive(clap::Args)]
+pub struct Check {
+    /// The volume's directory; it must not be mounted.
+    volume: PathBuf,
+}
+
+impl Check {
+    pub fn run(self, context: &Context) -> Result<(), CliError> {
+        let volume = info::volume(&self.volume)?;
+        let _lock = VolumeLock::take(&volume, None, Duration::ZERO)?;
+        let mut shown = Shown::new(context);
+        let report = backend::check(&volume, &mut |progress| shown.step(progress));
+        drop(shown);
+        let report = report?;
+        if context.json {
+            output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
+        } else {
+            output::text_line(&text(&report))?;
+        }
+        match report.findings.len() {
+            0 => Ok(()),
+            count => Err(CliError::new(Code::CheckFound, format!("{count} finding(s) in {}", self.volume.display()))),
+        }
+    }
+}
+
+fn text(report: &CheckReport) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for finding in &report.findings {
+        lines.push(format!("[{}] {}: {}\n  help: {}", finding.invariant, finding.r#where, finding.what, finding.help));
+    }
+    let CheckReport { images, clusters, nodes, files, bytes, findings } = report;
+    let found = if findings.is_empty() { "nothing is wrong".into() } else { format!("{} finding(s)", findings.len()) };
+    lines.push(format!("Checked {images} images, {clusters} clusters, {nodes} nodes, {files} files, {}: {found}.", human(*bytes)));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Finding;
+
+    #[test]
+    fn a_finding_names_its_invariant_its_place_and_what_to_do() {
+        let finding = Finding { invariant: "REG-1".into(), r#where: "(0, 0).1".into(), what: "torn".into(), help: "restore it".into() };
+        let text = text(&CheckReport { findings: vec![finding], images: 2, ..CheckReport::default() });
+        assert!(text.starts_with("[REG-1] (0, 0).1: torn\n  help: restore it\nChecked 2 images"), "{text}");
+    }
+}

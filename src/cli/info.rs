@@ -1,0 +1,94 @@
+//! `infmap info VOLUME|DIR`: what a volume is and holds.
+
+use super::error::{CliError, Code};
+use super::output::{human, table};
+use super::settings::{self, SettingsArguments};
+use super::{Context, output};
+use crate::backend::{self, VolumeFacts};
+use crate::mount::lock::{self, Owner};
+use crate::mount::{IDENTITY_FILE, mountinfo, point};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Say what a volume is and holds.
+#[derive(clap::Args)]
+pub struct Info {
+    /// The volume's directory, or the directory where it is mounted.
+    #[arg(value_name = "VOLUME|DIR")]
+    path: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    facts: VolumeFacts,
+    limit_bytes: Option<u64>,
+    mounted_at: Option<PathBuf>,
+    pid: Option<u32>,
+}
+
+impl Info {
+    pub fn run(self, context: &Context) -> Result<(), CliError> {
+        let volume = volume_of(&self.path)?;
+        let facts = backend::facts(&volume)?;
+        let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
+        let owner = lock::held(&volume)?.unwrap_or_default();
+        if context.json {
+            return output::json(&Shown { facts, limit_bytes, mounted_at: owner.mountpoint, pid: owner.pid });
+        }
+        table(&rows(&facts, limit_bytes, &owner))
+    }
+}
+
+fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'static str, String)> {
+    let state = match (&owner.mountpoint, owner.pid, facts.clean) {
+        (Some(mountpoint), pid, _) => format!("mounted at {} by process {}", mountpoint.display(), pid.unwrap_or(0)),
+        (None, Some(pid), _) => format!("in use by process {pid}"),
+        (None, None, true) => "clean".into(),
+        (None, None, false) => "not unmounted in order; the next mount replays the log".into(),
+    };
+    vec![
+        ("volume", facts.path.display().to_string()),
+        ("label", facts.label.clone()),
+        ("uuid", facts.uuid.clone()),
+        ("format", facts.format_version.to_string()),
+        ("created", facts.created.clone()),
+        ("state", state),
+        ("images", format!("{}, {}", facts.images, human(facts.image_bytes))),
+        ("data", facts.used_bytes.map_or("unknown".into(), human)),
+        ("inodes", facts.inodes.map_or("unknown".into(), |inodes| inodes.to_string())),
+        ("limit", limit_bytes.map_or("none".into(), human)),
+        ("log", human(facts.log_bytes)),
+        ("snapshots", facts.snapshots.to_string()),
+    ]
+}
+
+/// The volume that is meant by its own directory or by its mountpoint.
+pub fn volume_of(path: &Path) -> Result<PathBuf, CliError> {
+    let absolute = point::absolute(path)?;
+    if mountinfo::at(&absolute)?.is_some_and(|mounted| mounted.is_ours()) {
+        let lost = || CliError::new(Code::VolumeMissing, format!("cannot find the volume that is mounted at {}", path.display()));
+        return lock::volume_at(&absolute).ok_or_else(|| lost().help("name the volume's directory instead"));
+    }
+    volume(path)
+}
+
+/// The canonical path of a directory that claims to be a volume.
+pub fn volume(path: &Path) -> Result<PathBuf, CliError> {
+    let missing = |why: &str| CliError::new(Code::VolumeMissing, format!("there is no volume at {}: {why}", path.display()));
+    let canonical = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => missing("no such directory"),
+        _ => CliError::new(Code::System, format!("cannot open {}: {error}", path.display())),
+    })?;
+    if !canonical.is_dir() {
+        return Err(missing("it is not a directory"));
+    }
+    match std::fs::symlink_metadata(canonical.join(IDENTITY_FILE)) {
+        Ok(_) => Ok(canonical),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("{} is not a volume: it holds no {IDENTITY_FILE}", path.display());
+            Err(CliError::new(Code::NotAVolume, message))
+        }
+        Err(error) => Err(CliError::io(format!("cannot read {}", path.display()))(error)),
+    }
+}

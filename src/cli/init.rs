@@ -1,0 +1,53 @@
+//! `infmap init VOLUME`: makes a volume.
+//!
+//! Must be true: the limit has one home, the key `limit` of the settings; what is said here is written into the volume's own
+//! config.yaml. Fails: with the backend's code, or the system's.
+
+use super::error::{CliError, Code};
+use super::{Context, output};
+use crate::backend::{self, CreateOptions};
+use crate::config::value::{Kind, Value};
+use infmap_actors::settings::LIMIT_RANGE;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Make a new, empty volume.
+#[derive(clap::Args)]
+pub struct Init {
+    /// The directory to make: it must not exist, or be empty.
+    volume: PathBuf,
+    /// How much of the disk the volume may take: none, or a size such as 100GiB.
+    #[arg(long, default_value = "none")]
+    limit: String,
+    /// A name for people; the directory's name if left out.
+    #[arg(long)]
+    label: Option<String>,
+}
+
+impl Init {
+    pub fn run(self, context: &Context) -> Result<(), CliError> {
+        let kind = Kind::SizeOrNone { range: LIMIT_RANGE };
+        let limit = kind.parse(&self.limit, false).map_err(|refused| {
+            let help = refused.help.unwrap_or_else(|| format!("allowed: {}", kind.allowed()));
+            CliError::new(Code::Usage, format!("--limit: {}", refused.found)).help(help)
+        })?;
+        let facts = backend::create_volume(&self.volume, &CreateOptions { label: self.label })?;
+        if limit != Value::Nothing {
+            self::limit(&self.volume, &kind.show(limit))?;
+        }
+        if context.json {
+            return output::json(&facts);
+        }
+        let volume = self.volume.display();
+        output::text_line(&format!("Made the volume {volume}.\nMount it with: infmap mount {volume} DIR"))
+    }
+}
+
+fn limit(volume: &Path, limit: &str) -> Result<(), CliError> {
+    let path = volume.join("config.yaml");
+    let text = format!("# Settings of this volume; every mount of it reads them. `infmap config show` lists the keys.\nlimit: {limit}\n");
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(CliError::io(format!("cannot write {}", path.display())))
+}

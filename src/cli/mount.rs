@@ -1,0 +1,128 @@
+//! `infmap mount VOLUME DIR`: serves a volume in the foreground, or as a daemon.
+//!
+//! Owns: the order of the steps. Must be true: everything that can be refused is refused before the daemon detaches, on the
+//! caller's terminal; with `-d` the command returns only when the mount answers. Fails: with the code of the step.
+
+use super::error::{CliError, Code};
+use super::settings::{self, SettingsArguments};
+use super::{Context, info, options, output};
+use crate::backend::{self, Serve, Stop};
+use crate::config::value;
+use crate::mount::daemon::{self, Outcome};
+use crate::mount::lock::VolumeLock;
+use crate::mount::{point, signals};
+use infmap_actors::settings::{LogFormat, Settings};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Mount a volume. In the foreground unless -d is given.
+#[derive(clap::Args)]
+#[command(after_long_help = settings::keys_help())]
+pub struct Mount {
+    /// The volume's directory.
+    volume: PathBuf,
+    /// An existing directory, outside of the volume.
+    dir: PathBuf,
+    /// Run as a daemon; return when the mount answers.
+    #[arg(short, long)]
+    daemon: bool,
+    /// Stay in the foreground; so it is anyway without -d.
+    #[arg(short, long, conflicts_with = "daemon")]
+    foreground: bool,
+    /// How long -d waits for the mount, and a mount for its predecessor to finish.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    wait: Duration,
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Options as mount(8) has them, separated by commas, or any setting: ro, noatime, allow_other, memory.budget=1GiB.
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// This is the daemon itself.
+    #[arg(long, hide = true)]
+    daemon_child: bool,
+}
+
+/// Reads a duration such as `30s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::parse_duration_ms(text).map(Duration::from_millis).ok_or_else(|| "write it as 500ms, 30s or 5m".into())
+}
+
+impl Mount {
+    pub fn run(mut self, context: &Context) -> Result<(), CliError> {
+        if self.daemon_child {
+            daemon::leave_session();
+        }
+        let options = options::parse(self.options.iter().map(String::as_str))?;
+        self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
+        let volume = info::volume(&self.volume)?;
+        let settings = settings::load(&self.settings, Some(&volume), &options.assignments)?.settings;
+        let flags = options.flags.resolve(&volume.to_string_lossy());
+        if self.daemon && !self.daemon_child {
+            // What is wrong with the call itself is refused here, with its own code.
+            return self.start_daemon(context);
+        }
+        log_to_stderr(&settings);
+        let point = point::prepare(&self.dir, &volume)?;
+        if point.cleared {
+            tracing::warn!(mountpoint = %point.path.display(), "a dead mount of ours was cleared away");
+        }
+        if point.hides_files {
+            tracing::warn!(mountpoint = %point.path.display(), "the mountpoint holds files; the mount hides them");
+        }
+        let _lock = VolumeLock::take(&volume, Some(&point.path), self.wait)?;
+        let stop = Stop::default();
+        signals::listen(stop.clone(), point.path.clone(), self.daemon_child)?;
+        let ready = ready(self.daemon_child, &volume, &point.path);
+        backend::serve(Serve { volume, mountpoint: point.path, settings, flags, ready, stop })?;
+        Ok(())
+    }
+
+    fn start_daemon(&self, context: &Context) -> Result<(), CliError> {
+        // The child waits for a predecessor that is finishing as long as we wait for the child.
+        let verb = context.arguments.iter().position(|argument| argument == "mount").map_or(0, |at| at + 1);
+        let (before, after) = context.arguments.split_at(verb);
+        let flag = [OsString::from(daemon::CHILD_FLAG)];
+        let arguments: Vec<OsString> = before.iter().chain(&flag).chain(after).cloned().collect();
+        let dir = self.dir.display();
+        match daemon::start(&arguments, self.wait)? {
+            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": self.dir, "pid": pid })),
+            Outcome::Ready { .. } => Ok(()),
+            Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
+                .help("see its log in the volume, run/daemon.log")),
+            Outcome::Ended { code } => {
+                // It has said why, on the same terminal.
+                Err(CliError { exit: Some(code), silent: true, ..CliError::new(Code::DaemonEnded, "the daemon ended") })
+            }
+            Outcome::Late { pid } => {
+                let message = format!("{dir} did not answer within {} ms; process {pid} was asked to end", self.wait.as_millis());
+                Err(CliError::new(Code::MountLate, message))
+            }
+        }
+    }
+}
+
+/// What is done when the mount answers.
+fn ready(daemon_child: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce() + Send> {
+    let (log, mountpoint) = (volume.join("run/daemon.log"), mountpoint.to_path_buf());
+    Box::new(move || {
+        if !daemon_child {
+            tracing::info!(mountpoint = %mountpoint.display(), "mounted; Ctrl-C unmounts");
+        } else if let Err(error) = daemon::say_ready(&log) {
+            tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+        } else {
+            tracing::info!(mountpoint = %mountpoint.display(), "mounted");
+        }
+    })
+}
+
+/// Sends the messages of this process to stderr, which a daemon turns into a file.
+fn log_to_stderr(settings: &Settings) {
+    let level = settings.log.level.name().parse().unwrap_or(tracing::Level::INFO);
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
+    // A second subscriber is refused; the first one stays.
+    let _ = match settings.log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}

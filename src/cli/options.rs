@@ -1,0 +1,199 @@
+//! The list behind `-o`: the words of mount(8), and every key of the configuration.
+//!
+//! Owns: the list. Must be true: an unknown option is refused with the nearest known one; `-` and `_` are the same; the later
+//! of two options wins. Fails: with [`Code::Option`].
+
+use super::error::{CliError, Code};
+use crate::backend::MountFlags;
+use crate::config::{nearest, schema};
+
+/// Words for mount(8), systemd and habit that change nothing here.
+const IGNORED: &[&str] = &[
+    "defaults",
+    "user",
+    "nouser",
+    "users",
+    "auto",
+    "noauto",
+    "nofail",
+    "_netdev",
+    "rw",
+    "async",
+    "nosuid",
+    "nodev",
+    "exec",
+    "nonempty",
+    "acl",
+    "user_xattr",
+    "xattr",
+    "default_permissions",
+    "diratime",
+    "nodiratime",
+];
+/// Words that set a flag or a key.
+const KNOWN: &[&str] = &[
+    "ro",
+    "suid",
+    "dev",
+    "noexec",
+    "sync",
+    "dirsync",
+    "allow_other",
+    "noatime",
+    "relatime",
+    "writeback",
+    "nowriteback",
+    "fsname=",
+    "config=",
+];
+/// Words that are understood and not possible, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("allow_root", "use allow_other"),
+    ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
+    ("strictatime", "use relatime or noatime"),
+    ("remount", "unmount and mount again"),
+];
+
+/// What the options said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    pub flags: Flags,
+    /// A file with settings.
+    pub config: Option<String>,
+    /// `key=value` for the configuration, in order.
+    pub assignments: Vec<String>,
+}
+
+/// Flags as far as they were said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    pub read_only: bool,
+    pub suid: bool,
+    pub dev: bool,
+    pub noexec: bool,
+    pub sync: bool,
+    pub dirsync: bool,
+    pub source_name: Option<String>,
+}
+
+impl Flags {
+    /// The flags of the mount. `source_name` is what is shown if none was said; commas would become options of their own.
+    #[must_use]
+    pub fn resolve(self, source_name: &str) -> MountFlags {
+        MountFlags {
+            read_only: self.read_only,
+            suid: self.suid,
+            dev: self.dev,
+            exec: !self.noexec,
+            sync: self.sync,
+            dirsync: self.dirsync,
+            default_permissions: true,
+            source_name: self.source_name.unwrap_or_else(|| source_name.into()).replace(',', "_"),
+        }
+    }
+}
+
+/// Reads the lists, each separated by commas.
+pub fn parse<'a>(lists: impl IntoIterator<Item = &'a str>) -> Result<Options, CliError> {
+    let mut options = Options::default();
+    for option in lists.into_iter().flat_map(|list| list.split(',')).filter(|option| !option.is_empty()) {
+        one(option, &mut options)?;
+    }
+    Ok(options)
+}
+
+fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
+    let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+    let name = name.replace('-', "_");
+    if name.starts_with("x_") || name.starts_with("X_") || name.starts_with("comment") {
+        return Ok(());
+    }
+    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        return Err(CliError::new(Code::Option, format!("the mount option `{option}` is not possible")).help(*why));
+    }
+    let assign = |text: String, out: &mut Options| out.assignments.push(text);
+    match (name.as_str(), value) {
+        ("ro", None) => out.flags.read_only = true,
+        ("rw", None) => out.flags.read_only = false,
+        ("suid", None) => out.flags.suid = true,
+        ("nosuid", None) => out.flags.suid = false,
+        ("dev", None) => out.flags.dev = true,
+        ("nodev", None) => out.flags.dev = false,
+        ("noexec", None) => out.flags.noexec = true,
+        ("exec", None) => out.flags.noexec = false,
+        ("sync", None) => out.flags.sync = true,
+        ("async", None) => (out.flags.sync, out.flags.dirsync) = (false, false),
+        ("dirsync", None) => out.flags.dirsync = true,
+        ("allow_other", None) => assign("mount.allow_other=true".into(), out),
+        ("noatime" | "relatime", None) => assign(format!("mount.atime={name}"), out),
+        ("writeback", None) => assign("mount.writeback=true".into(), out),
+        ("nowriteback", None) => assign("mount.writeback=false".into(), out),
+        ("fsname", Some(source)) => out.flags.source_name = Some(source.into()),
+        ("config", Some(file)) => out.config = Some(file.into()),
+        (ignored, None) if IGNORED.contains(&ignored) => {}
+        (key, Some(value)) if schema::key(key).is_some() => assign(format!("{key}={value}"), out),
+        _ => return Err(unknown(option, &name)),
+    }
+    Ok(())
+}
+
+fn unknown(option: &str, name: &str) -> CliError {
+    let words = KNOWN.iter().chain(IGNORED).copied().chain(REFUSED.iter().map(|(word, _)| *word));
+    let error = CliError::new(Code::Option, format!("unknown mount option `{option}`"));
+    match nearest(name, words.chain(schema::KEYS.iter().map(|key| key.path))) {
+        // The word itself is known, but not in this form.
+        Some(word) if word.trim_end_matches('=') == name && word.ends_with('=') => error.help(format!("write {word}VALUE")),
+        Some(word) if word == name && schema::key(word).is_some() => error.help(format!("write {word}=VALUE")),
+        Some(word) if word == name => error.help(format!("write `{word}` without a value")),
+        Some(word) => error.help(format!("did you mean `{word}`?")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_of_fstab_is_understood() {
+        let text =
+            "rw,nofail,x-systemd.requires-mounts-for=/var/lib/infmap,noatime,allow-other,config=/etc/a.yaml,_netdev,memory.budget=1GiB";
+        let options = parse([text]).expect("understood");
+        assert_eq!(options.config.as_deref(), Some("/etc/a.yaml"));
+        assert_eq!(options.assignments, ["mount.atime=noatime", "mount.allow_other=true", "memory.budget=1GiB"]);
+        assert_eq!(options.flags, Flags::default());
+    }
+
+    #[test]
+    fn the_later_option_wins_and_safe_is_the_default() {
+        let flags = parse(["ro,suid", "rw,sync,dev,nodev"]).expect("understood").flags.resolve("/v,1");
+        assert_eq!((flags.read_only, flags.suid, flags.dev, flags.sync), (false, true, false, true));
+        assert_eq!(flags.source_name, "/v_1");
+        assert!(!MountFlags::default().suid && !MountFlags::default().dev);
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_nearest() {
+        for (option, help) in [
+            ("allow_othr", "did you mean `allow_other`?"),
+            ("no-atim", "did you mean `noatime`?"),
+            ("memory.bugdet=1GiB", "did you mean `memory.budget`?"),
+            ("fsname", "write fsname=VALUE"),
+            ("memory.budget", "write memory.budget=VALUE"),
+            ("ro=1", "write `ro` without a value"),
+            ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
+            ("qqqqqqqqqqq", Code::Option.help()),
+        ] {
+            let error = parse([option]).expect_err(option);
+            assert_eq!((error.code, error.help_text()), (Code::Option, help), "{option}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_makes_the_parser_panic(list in "[a-z_=,.\\-]{0,40}") {
+            let _ = parse([list.as_str()]);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The table of keys: the one place that says which settings there are, what they take, and what they are for.
+//!
+//! Owns: [`KEYS`]. Must be true: CFG-1 parsing, `config show` and the tests of `config/*.yaml` read this table and no other
+//! list; each key's path is its place in the file; CFG-4 setting a key to what `get` says changes nothing.
+//! Fails: never; a path that is not in the table is `None`.
+
+use super::value::{Kind, Value};
+use infmap_actors::settings::{self as s, Atime, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
+use std::time::Duration;
+
+/// When a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// At once, when the daemon reads its configuration again.
+    Live,
+    /// At the next mount.
+    Remount,
+    /// Never: it says how the file or the volume is written.
+    Format,
+}
+
+impl Class {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Remount => "remount",
+            Self::Format => "format",
+        }
+    }
+}
+
+/// One setting.
+pub struct Key {
+    /// Dotted path: `memory.budget`.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub class: Class,
+    /// One sentence: what it does.
+    pub doc: &'static str,
+    pub get: fn(&Settings) -> Value,
+    pub set: fn(&mut Settings, Value),
+}
+
+impl Key {
+    /// The value in these settings, as one writes it.
+    #[must_use]
+    pub fn show(&self, settings: &Settings) -> String {
+        self.kind.show((self.get)(settings))
+    }
+}
+
+/// The row of a key that holds a number of type `$type`.
+macro_rules! number {
+    ($path:literal, $kind:expr, $doc:literal, $($field:ident).+ as $type:ty) => {
+        Key {
+            path: $path,
+            kind: $kind,
+            class: Class::Remount,
+            doc: $doc,
+            get: |s| Value::Number(s.$($field).+ as u64),
+            // Every range of the table ends far below what a usize holds.
+            set: |s, v| s.$($field).+ = v.number() as $type,
+        }
+    };
+}
+
+/// The row of a key that holds one of a few words.
+macro_rules! word {
+    ($path:literal, $type:ident, $doc:literal, $($field:ident).+) => {
+        Key {
+            path: $path,
+            kind: Kind::Choice($type::NAMES),
+            class: Class::Remount,
+            doc: $doc,
+            get: |s| Value::Choice(s.$($field).+ as usize),
+            set: |s, v| {
+                if let Value::Choice(position) = v && let Some(choice) = $type::ALL.get(position) {
+                    s.$($field).+ = *choice;
+                }
+            },
+        }
+    };
+}
+
+/// The row of a switch.
+macro_rules! switch {
+    ($path:literal, $doc:literal, $($field:ident).+) => {
+        Key {
+            path: $path,
+            kind: Kind::Switch,
+            class: Class::Remount,
+            doc: $doc,
+            get: |s| Value::Switch(s.$($field).+),
+            set: |s, v| s.$($field).+ = v == Value::Switch(true),
+        }
+    };
+}
+
+const MAILBOX: Kind = Kind::Count { range: s::MAILBOX_RANGE, unit: "messages" };
+const POOL: Kind = Kind::Count { range: s::POOL_THREADS_RANGE, unit: "threads" };
+const WRITERS: Kind = Kind::Count { range: s::WRITER_THREADS_RANGE, unit: "threads" };
+const FUSE_THREADS: Kind = Kind::Count { range: s::FUSE_THREADS_RANGE, unit: "threads" };
+
+/// All keys, in the order in which `config show` prints them.
+pub static KEYS: &[Key] = &[
+    Key {
+        path: "version",
+        kind: Kind::Count { range: 1..=1, unit: "version" },
+        class: Class::Format,
+        doc: "Version of this file's layout.",
+        get: |_| Value::Number(1),
+        set: |_, _| {},
+    },
+    number!(
+        "memory.budget",
+        Kind::Size { range: s::BUDGET_RANGE },
+        "Memory for everything: buffers, caches, tables, messages.",
+        memory.budget as u64
+    ),
+    number!("actors.cache.threads", POOL, "Threads that take writes over and keep the caches.", actors.cache.threads as usize),
+    number!("actors.cache.mailbox", MAILBOX, "Requests that wait for one part of the cache.", actors.cache.mailbox as usize),
+    number!("actors.pixel_writer.threads", WRITERS, "Threads that draw, protect and write images.", actors.pixel_writer.threads as usize),
+    number!("actors.pixel_writer.mailbox", MAILBOX, "Requests that wait for one open image.", actors.pixel_writer.mailbox as usize),
+    number!("actors.pixel_reader.threads", POOL, "Threads that read and verify images.", actors.pixel_reader.threads as usize),
+    number!("actors.pixel_reader.mailbox", MAILBOX, "Requests that wait for one reader.", actors.pixel_reader.mailbox as usize),
+    number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize),
+    number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize),
+    number!("cache.l1", Kind::Percent { range: s::L1_RANGE }, "Share of the flexible memory for decoded data.", cache.l1_percent as u64),
+    number!("cache.l2", Kind::Percent { range: s::L2_RANGE }, "Share of the flexible memory for compressed data.", cache.l2_percent as u64),
+    word!("cache.prefetch", Prefetch, "Whether sequential readers are read ahead for.", cache.prefetch),
+    word!("compression", Compression, "When file data is compressed.", compression),
+    word!("durability.sync", Sync, "What an acknowledged sync means.", durability.sync),
+    Key {
+        path: "durability.commit_interval",
+        kind: Kind::Duration { range: s::COMMIT_INTERVAL_RANGE_MS },
+        class: Class::Remount,
+        doc: "Time between ordered commits: what a power cut can take of unsynced work.",
+        get: |s| Value::Number(u64::try_from(s.durability.commit_interval.as_millis()).unwrap_or(u64::MAX)),
+        set: |s, v| s.durability.commit_interval = Duration::from_millis(v.number()),
+    },
+    number!(
+        "durability.checkpoint_at",
+        Kind::Size { range: s::CHECKPOINT_AT_RANGE },
+        "Bytes of log that start a checkpoint.",
+        durability.checkpoint_at as u64
+    ),
+    number!("mount.fuse_threads", FUSE_THREADS, "Threads that take requests from the kernel.", mount.fuse_threads as usize),
+    word!("mount.fuse_open", FuseOpen, "Who tracks open files; only daemon in this version.", mount.fuse_open),
+    switch!("mount.writeback", "Whether the kernel gathers small writes before it sends them.", mount.writeback),
+    switch!("mount.allow_other", "Whether other users may enter, under the usual permission checks.", mount.allow_other),
+    word!("mount.atime", Atime, "When reading changes the access time.", mount.atime),
+    Key {
+        path: "limit",
+        kind: Kind::SizeOrNone { range: s::LIMIT_RANGE },
+        class: Class::Remount,
+        doc: "Bytes that the volume may take on the disk.",
+        get: |s| s.limit.map_or(Value::Nothing, Value::Number),
+        set: |s, v| s.limit = if let Value::Number(bytes) = v { Some(bytes) } else { None },
+    },
+    word!("log.level", LogLevel, "The least important message that is logged.", log.level),
+    word!("log.format", LogFormat, "How a message is written.", log.format),
+];
+
+/// The key of a path.
+#[must_use]
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The names that may stand directly below a section (`""` is the whole file), each once.
+#[must_use]
+pub fn names_below(section: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let rest = match section {
+            "" => Some(key.path),
+            _ => key.path.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')),
+        };
+        let name = rest.and_then(|rest| rest.split('.').next());
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_a_key_to_its_value_changes_nothing() {
+        let defaults = Settings::default();
+        for key in KEYS {
+            let mut settings = defaults.clone();
+            (key.set)(&mut settings, (key.get)(&defaults));
+            assert_eq!(settings, defaults, "{}", key.path);
+            assert_eq!(key.kind.parse(&key.show(&defaults), false), Ok((key.get)(&defaults)), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn setting_one_key_changes_that_key_alone() {
+        let defaults = Settings::default();
+        for key in KEYS {
+            let candidates = ["2", "3", "65MiB", "64MiB", "7s", "31%", "true", "false"].into_iter();
+            let words = if let Kind::Choice(words) = key.kind { words } else { &[] };
+            for value in candidates.chain(words.iter().copied()).filter_map(|text| key.kind.parse(text, false).ok()) {
+                let mut settings = defaults.clone();
+                (key.set)(&mut settings, value);
+                assert_eq!((key.get)(&settings), value, "{}", key.path);
+                (key.set)(&mut settings, (key.get)(&defaults));
+                assert_eq!(settings, defaults, "{}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn every_path_stands_once_and_none_is_inside_another() {
+        for (position, key) in KEYS.iter().enumerate() {
+            for other in &KEYS[position + 1..] {
+                assert_ne!(key.path, other.path);
+                assert!(!other.path.starts_with(&format!("{}.", key.path)), "{} is a key and a section", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_names_below_a_section_are_its_own() {
+        assert_eq!(names_below("actors.cache"), ["threads", "mailbox"]);
+        assert_eq!(names_below("memory.budget"), Vec::<&str>::new());
+        assert!(names_below("").contains(&"compression"));
+    }
+}

@@ -1,0 +1,9 @@
+//! How people reach it: the command line, the configuration, and what a mount needs around the kernel's door.
+//!
+//! Decides nothing about files: that is `infmap-actors`, and what is on disk is `infmap-storage`. `backend` is the one place
+//! where the verbs meet them.
+
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod mount;

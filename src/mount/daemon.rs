@@ -1,0 +1,123 @@
+//! Becoming a daemon: the program starts itself again, and the parent returns when the mount answers.
+//!
+//! Owns: the pipe between the two. Must be true: nobody forks with threads running (this is a new process, not a fork); until
+//! the child is ready its errors appear on the parent's own terminal; a child that ends early ends the parent with its code; a
+//! child that is too late is asked to end. Fails: with [`Outcome::Ended`] or [`Outcome::Late`].
+
+use super::MountError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process, setsid};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The hidden flag that makes the program the child.
+pub const CHILD_FLAG: &str = "--daemon-child";
+const READY: &[u8] = b"ready\n";
+
+/// How the start of a daemon went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The mount answers; this is the daemon.
+    Ready { pid: u32 },
+    /// The daemon ended, having said why on stderr; its exit code.
+    Ended { code: u8 },
+    /// The time is over; the daemon was asked to end.
+    Late { pid: u32 },
+}
+
+/// Starts this program again with these arguments as a daemon, and waits until it is ready.
+pub fn start(arguments: &[OsString], patience: Duration) -> Result<Outcome, MountError> {
+    let program = std::env::current_exe().map_err(MountError::io("cannot find this program's file"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(MountError::io("cannot start the daemon"))?;
+    wait(&mut child, patience)
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Result<Outcome, MountError> {
+    let failed = || MountError::io("cannot wait for the daemon");
+    let deadline = Instant::now() + patience;
+    let mut said = Vec::new();
+    let mut pipe = child.stdout.take().ok_or_else(|| failed()(std::io::ErrorKind::BrokenPipe.into()))?;
+    while !said.ends_with(READY) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        let ready = match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other.map_err(|errno| failed()(errno.into()))?,
+        };
+        let mut buffer = [0; 64];
+        let read = if ready == 0 { None } else { Some(pipe.read(&mut buffer).map_err(failed())?) };
+        match read {
+            None => {
+                if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                return Ok(Outcome::Late { pid: child.id() });
+            }
+            Some(0) => {
+                let status = child.wait().map_err(failed())?;
+                return Ok(Outcome::Ended { code: status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1) });
+            }
+            Some(length) => said.extend_from_slice(buffer.get(..length).unwrap_or(&[])),
+        }
+    }
+    Ok(Outcome::Ready { pid: child.id() })
+}
+
+/// The child's first step, before any thread: it leaves the terminal's session.
+pub fn leave_session() {
+    // Fails only for the leader of a group, which a process started by `start` is not.
+    let _ = setsid();
+}
+
+/// The child's word that the mount answers. From here on its messages go to the file `log`.
+pub fn say_ready(log: &Path) -> std::io::Result<()> {
+    if let Some(directory) = log.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+    std::env::set_current_dir("/")?;
+    rustix::stdio::dup2_stderr(&log)?;
+    let mut out = std::io::stdout();
+    out.write_all(READY)?;
+    out.flush()?;
+    rustix::stdio::dup2_stdout(&File::options().write(true).open("/dev/null")?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Child {
+        Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("a shell")
+    }
+
+    #[test]
+    fn the_parent_returns_when_the_child_is_ready() {
+        let mut child = shell("printf rea; printf 'dy\\n'; exec cat /dev/null");
+        let pid = child.id();
+        assert_eq!(wait(&mut child, Duration::from_secs(60)).expect("waited"), Outcome::Ready { pid });
+        child.wait().expect("reaped");
+    }
+
+    #[test]
+    fn a_child_that_ends_early_hands_over_its_code() {
+        assert_eq!(wait(&mut shell("exit 11"), Duration::from_secs(60)).expect("waited"), Outcome::Ended { code: 11 });
+        assert_eq!(wait(&mut shell("kill -9 $$"), Duration::from_secs(60)).expect("waited"), Outcome::Ended { code: 1 });
+    }
+
+    #[test]
+    fn a_child_that_is_too_late_is_asked_to_end() {
+        let mut child = shell("exec tail -f /dev/null");
+        let pid = child.id();
+        assert_eq!(wait(&mut child, Duration::from_millis(1)).expect("waited"), Outcome::Late { pid });
+        assert!(!child.wait().expect("it ended").success());
+    }
+}

@@ -1,0 +1,229 @@
+//! The volume's lock: who may change it, and a text that says who does.
+//!
+//! Owns: the file `lock` of a volume. Must be true: MNT-3 the kernel's flock decides, the text only explains, so what a dead
+//! process left locks nothing; the file is never removed, or two processes could lock two of them.
+//! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
+
+use super::{MountError, mountinfo};
+use rustix::fs::{FlockOperation, flock};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const FILE: &str = "lock";
+/// Between two looks at a lock that somebody holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Who holds a volume, as its lock file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// `None`: the file does not say.
+    pub pid: Option<u32>,
+    /// Where it is mounted; `None`: it is not, a verb like `check` works on it.
+    pub mountpoint: Option<PathBuf>,
+}
+
+/// The lock, held until this is dropped.
+#[derive(Debug)]
+pub struct VolumeLock {
+    file: File,
+}
+
+impl VolumeLock {
+    /// Takes the lock for this process. Waits up to `patience` for an owner that is not mounted any more: it is finishing.
+    pub fn take(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
+        let path = volume.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = file.map_err(MountError::io(format!("cannot open {}", path.display())))?;
+        let deadline = Instant::now() + patience;
+        while !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
+            let owner = owner(volume);
+            if owner.is_mounted()? || Instant::now() >= deadline {
+                return Err(MountError::Locked { volume: volume.into(), owner });
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        let text = Owner { pid: Some(std::process::id()), mountpoint: mountpoint.map(Into::into) }.encode();
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
+        written.map_err(MountError::io(format!("cannot write {}", path.display())))?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for VolumeLock {
+    fn drop(&mut self) {
+        // The text goes first, so that it never names a process that has let go.
+        let _ = self.file.set_len(0);
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+impl Owner {
+    fn encode(&self) -> Vec<u8> {
+        let mut text = format!("pid {}\n", self.pid.unwrap_or(0)).into_bytes();
+        if let Some(mountpoint) = &self.mountpoint {
+            // Last, because a path may hold anything, line ends too.
+            text.extend_from_slice(b"mountpoint ");
+            text.extend_from_slice(mountpoint.as_os_str().as_bytes());
+        }
+        text
+    }
+
+    fn decode(text: &[u8]) -> Self {
+        let (first, rest) = match text.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (text.get(..at).unwrap_or(&[]), text.get(at + 1..).unwrap_or(&[])),
+            None => (text, &[][..]),
+        };
+        let pid = std::str::from_utf8(first).ok().and_then(|line| line.strip_prefix("pid ")?.parse().ok()).filter(|pid| *pid != 0);
+        let path = rest.strip_prefix(b"mountpoint ").filter(|path| !path.is_empty());
+        Self { pid, mountpoint: path.map(|path| std::ffi::OsString::from_vec(path.to_vec()).into()) }
+    }
+
+    /// Whether the place that the file names is a mount of ours now.
+    fn is_mounted(&self) -> Result<bool, MountError> {
+        let Some(mountpoint) = &self.mountpoint else { return Ok(false) };
+        Ok(mountinfo::at(mountpoint)?.is_some_and(|mounted| mounted.is_ours()))
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.mountpoint.is_some() { "mounted" } else { "locked" };
+        match self.pid {
+            Some(pid) => write!(f, "already {verb} by process {pid}")?,
+            None => write!(f, "already {verb} by another process")?,
+        }
+        match &self.mountpoint {
+            Some(mountpoint) => write!(f, " at {}", mountpoint.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who holds the volume now; `None`: nobody. Takes the lock for a moment, shared, which [`VolumeLock::take`] waits out.
+pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
+    let path = volume.join(FILE);
+    match File::open(&path) {
+        Ok(file) if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? => Ok(None),
+        Ok(_) => Ok(Some(owner(volume))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
+    }
+}
+
+/// Waits until nobody holds the volume, `patience` at most. Returns the owner that is still there.
+pub fn wait_for_release(volume: &Path, patience: Duration) -> Result<Option<Owner>, MountError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match held(volume)? {
+            Some(_) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+            owner => return Ok(owner),
+        }
+    }
+}
+
+/// The volume that is mounted at `mountpoint`: the one whose locked file says so, whatever its source is called.
+#[must_use]
+pub fn volume_at(mountpoint: &Path) -> Option<PathBuf> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let files = lockers(&locks).flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten());
+    let volumes = files.filter_map(|fd| {
+        let path = std::fs::read_link(fd.path()).ok()?;
+        (path.file_name()? == FILE).then(|| path.parent().map(Path::to_path_buf))?
+    });
+    volumes.into_iter().find(|volume| owner(volume).mountpoint.as_deref() == Some(mountpoint))
+}
+
+/// The processes that hold a flock, from the text of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF`.
+fn lockers(locks: &str) -> impl Iterator<Item = u32> {
+    locks.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        (fields.next()? == "FLOCK").then(|| fields.nth(2)?.parse().ok())?
+    })
+}
+
+fn owner(volume: &Path) -> Owner {
+    let mut text = Vec::new();
+    // Longer than any path: a file that is not ours is not read whole.
+    let read = File::open(volume.join(FILE)).and_then(|file| file.take(8192).read_to_end(&mut text));
+    if read.is_ok() { Owner::decode(&text) } else { Owner::default() }
+}
+
+fn try_lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, MountError> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(MountError::io(format!("cannot lock {}", path.display()))(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NO_PATIENCE: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_second_owner_is_refused_and_told_who_the_first_is() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let lock = VolumeLock::take(volume.path(), Some(Path::new("/mnt/a b")), NO_PATIENCE).expect("free");
+        let error = VolumeLock::take(volume.path(), None, NO_PATIENCE).expect_err("held").to_string();
+        assert!(error.contains(&format!("already mounted by process {} at /mnt/a b", std::process::id())), "{error}");
+        assert_eq!(held(volume.path()).expect("looked").and_then(|owner| owner.pid), Some(std::process::id()));
+        drop(lock);
+        assert_eq!(held(volume.path()).expect("looked"), None);
+        VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free again");
+    }
+
+    #[test]
+    fn what_a_dead_process_left_locks_nothing() {
+        let volume = tempfile::tempdir().expect("a directory");
+        std::fs::write(volume.path().join(FILE), "pid 1\nmountpoint /").expect("written");
+        VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free");
+    }
+
+    #[test]
+    fn an_owner_that_is_finishing_is_waited_for() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let lock = VolumeLock::take(volume.path(), Some(Path::new("/nowhere")), NO_PATIENCE).expect("free");
+        let path = volume.path().to_path_buf();
+        let next = std::thread::spawn(move || VolumeLock::take(&path, None, Duration::from_secs(60)).map(drop));
+        drop(lock);
+        next.join().expect("no panic").expect("taken");
+        assert_eq!(wait_for_release(volume.path(), Duration::from_secs(60)).expect("looked"), None);
+    }
+
+    #[test]
+    fn the_volume_of_a_mountpoint_is_found_by_its_lock() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let path = volume.path().canonicalize().expect("canonical");
+        let mountpoint = path.join("not really");
+        let _lock = VolumeLock::take(&path, Some(&mountpoint), NO_PATIENCE).expect("free");
+        assert_eq!(volume_at(&mountpoint), Some(path));
+        assert_eq!(volume_at(Path::new("/elsewhere")), None);
+    }
+
+    #[test]
+    fn only_flocks_count() {
+        let text = "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF\n2: POSIX  ADVISORY  READ 7 08:01:1 0 EOF\n2: -> FLOCK\n\n";
+        assert_eq!(lockers(text).collect::<Vec<_>>(), [123]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_survives_the_file(pid in 1u32.., path in proptest::collection::vec(1u8.., 1..60)) {
+            let owner = Owner { pid: Some(pid), mountpoint: Some(std::ffi::OsString::from_vec(path).into()) };
+            prop_assert_eq!(Owner::decode(&owner.encode()), owner);
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text: Vec<u8>) {
+            Owner::decode(&text);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The program as a person calls it: what it prints, where, and how it exits.
+
+use std::process::{Command, Output};
+
+fn infmap(arguments: &[&str]) -> Output {
+    // Settings of whoever runs the tests must not reach them.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infmap"));
+    command.args(arguments).env("XDG_CONFIG_HOME", "/nonexistent").env_remove("INFMAP__MEMORY__BUDGET");
+    command.output().expect("it starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A call, its exit code, and what stderr begins with.
+const REFUSED: &[(&[&str], i32, &str)] = &[
+    (&["moutn"], 2, "error[IM1001]: unrecognized subcommand"),
+    (&["init"], 2, "error[IM1001]: the following required arguments"),
+    (&["init", "--limit", "5", "/nonexistent/v"], 2, "error[IM1001]: --limit: `5` is not a size"),
+    (&["mount", "/nonexistent/v", "/nonexistent/m"], 10, "error[IM1010]: there is no volume at /nonexistent/v"),
+    (&["mount", "-f", "/proc", "/nonexistent/m"], 10, "error[IM1011]: /proc is not a volume"),
+    (&["mount", "--wait", "3", "/proc", "/tmp"], 2, "error[IM1001]: invalid value '3' for '--wait"),
+    (&["mount", "-o", "ro,noatme", "/proc", "/tmp"], 2, "error[IM1003]: unknown mount option `noatme`\nhelp: did you mean `noatime`?"),
+    (&["umount", "/nonexistent/m"], 15, "error[IM1033]: /nonexistent/m is not mounted"),
+    (&["unmount", "/proc"], 15, "error[IM1034]: /proc is a mount of type proc"),
+    (&["fsck", "/nonexistent/v"], 10, "error[IM1010]"),
+    (&["config", "check", "/nonexistent.yaml"], 2, "error[IM1002]: there is no file"),
+    (&["config", "show", "--set", "memory.budget=1MiB"], 2, "error[IM1002]: `memory.budget`: `1MiB` is out of range\n  --> --set:1:15"),
+];
+
+#[test]
+fn every_refusal_has_a_code_a_help_line_and_an_exit_code() {
+    for (arguments, exit, begins) in REFUSED {
+        let output = infmap(arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(*exit), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with(begins), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("\nhelp: ") && output.stdout.is_empty(), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn errors_are_json_when_json_is_asked_for() {
+    let output = infmap(&["--json", "info", "/nonexistent/v"]);
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one JSON object");
+    assert_eq!((&error["code"], &error["exit"], output.status.code()), (&"IM1010".into(), &10.into(), Some(10)));
+}
+
+#[test]
+fn facts_go_to_stdout_and_nothing_else_does() {
+    let output = infmap(&["version", "--json"]);
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&facts["version"], output.stderr.len()), (&env!("CARGO_PKG_VERSION").into(), 0));
+}
+
+#[test]
+fn what_config_show_prints_is_a_config() {
+    let shown = infmap(&["config", "show", "--set", "memory.budget=48MiB"]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &shown.stdout).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    assert!(infmap(&["config", "check", path]).status.success());
+    assert_eq!(infmap(&["config", "show", "--config", path]).stdout, shown.stdout);
+}
+
+#[test]
+fn a_mountpoint_that_overlaps_the_volume_is_refused_in_the_daemon_too() {
+    let volume = tempfile::tempdir().expect("a directory");
+    std::fs::write(volume.path().join("volume.yaml"), "").expect("written");
+    let path = volume.path().to_str().expect("UTF-8");
+    for daemon in [&["mount", path, path][..], &["mount", "-d", path, path], &["--json", "mount", path, path, "--daemon"]] {
+        let output = infmap(daemon);
+        assert_eq!(output.status.code(), Some(15), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("IM1031"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_locked_volume_is_refused_with_its_owner() {
+    let volume = tempfile::tempdir().expect("a directory");
+    std::fs::write(volume.path().join("volume.yaml"), "").expect("written");
+    let mountpoint = tempfile::tempdir().expect("a directory");
+    let _lock = infmap::mount::lock::VolumeLock::take(volume.path(), None, std::time::Duration::ZERO).expect("free");
+    let (volume, mountpoint) = (volume.path().to_str().expect("UTF-8"), mountpoint.path().to_str().expect("UTF-8"));
+    for call in [&["check", volume][..], &["mount", "--wait", "1ms", volume, mountpoint]] {
+        let output = infmap(call);
+        assert_eq!(output.status.code(), Some(11), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&format!("process {}", std::process::id())), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn mount_8_finds_its_helper_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let helper = dir.path().join("mount.infmap");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_infmap"), &helper).expect("linked");
+    let run = |arguments: &[&str]| Command::new(&helper).args(arguments).output().expect("it starts").status.code();
+    assert_eq!(run(&["/nonexistent/v", "/nonexistent/m", "-o", "rw,nofail"]), Some(32));
+    assert_eq!(run(&["/nonexistent/v", "/nonexistent/m", "-o", "nonsense"]), Some(1));
+    assert_eq!(run(&["/nonexistent/v"]), Some(1));
+    assert_eq!(run(&["/nonexistent/v", "/nonexistent/m", "-f"]), Some(0));
+}
