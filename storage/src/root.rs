@@ -127,7 +127,8 @@ impl RootRecord {
         let gauge = std::sync::Arc::new(DirtyGauge::default());
         let mut state = State {
             names: Tree::open(self.names, gauge.clone()),
-            volume: Tree::open(self.volume, gauge),
+            volume: Tree::open(self.volume, gauge.clone()),
+            gauge,
             generation,
             next_inode: self.next_inode,
             frontier: self.frontier,

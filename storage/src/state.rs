@@ -68,6 +68,8 @@ pub struct State {
     pub inodes: u64,
     /// Clusters that are alive according to the volume tree.
     pub live_clusters: u64,
+    /// Counts the dirty nodes of both trees.
+    pub gauge: std::sync::Arc<crate::vat::DirtyGauge>,
     /// What changed about space since the last fold.
     pub deltas: SpaceDeltas,
     /// Versions of nodes that were superseded while a checkpoint was writing them; their clusters become known when it ends.

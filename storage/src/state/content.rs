@@ -94,3 +94,52 @@ impl Txn<'_> {
         Ok(number > 0)
     }
 }
+
+/// Blocks that a content in the tree counts for.
+fn blocks_of(content: &[u8]) -> i64 {
+    (content.len() as u64).div_ceil(512).cast_signed()
+}
+
+impl Txn<'_> {
+    /// Keeps the whole content of a file in the tree, instead of whatever it had. `version` says which logged data it supersedes.
+    /// Returns the change of the file's blocks.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put_inline(&mut self, inode: Inode, content: &[u8], version: u64) -> Result<i64, StateError> {
+        let before = self.drop_inline(inode)?;
+        let (freed, rest) = self.cut_extents(inode, 0, u64::MAX, version)?;
+        if rest.is_some() {
+            return Err(StateError::Contradiction("a file that fits into the tree has more extents than a step can cut"));
+        }
+        if !content.is_empty() {
+            self.put_inline_content(inode, content)?;
+        }
+        Ok(blocks_of(content) - before - freed)
+    }
+
+    /// Removes the content of a file from the tree. Returns the blocks that it counted for.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn drop_inline(&mut self, inode: Inode) -> Result<i64, StateError> {
+        let Some(content) = self.view().inline_content(inode)? else { return Ok(0) };
+        self.delete_inline_content(inode)?;
+        Ok(blocks_of(&content))
+    }
+
+    /// Cuts what the tree keeps of a file's content at `size`. Returns the change of the file's blocks, never above 0.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn truncate_inline(&mut self, inode: Inode, size: u64) -> Result<i64, StateError> {
+        let Some(content) = self.view().inline_content(inode)? else { return Ok(0) };
+        let Some(kept) = usize::try_from(size).ok().and_then(|size| content.get(..size)) else { return Ok(0) };
+        if kept.is_empty() {
+            self.delete_inline_content(inode)?;
+        } else {
+            self.put_inline_content(inode, kept)?;
+        }
+        Ok(blocks_of(kept) - blocks_of(&content))
+    }
+}

@@ -1,0 +1,203 @@
+//! The pixel writers: gather blocks into open regions, seal them, make them durable, and report where everything is.
+//!
+//! Owns: one open region a slot, its image buffer, a parity encoder, a compressor. Accepts: `Place`, `Flush`, `Granted`. Sends: `Placed`
+//! or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog, bounded by the dirty budget. Fails: an
+//! image that cannot be written is abandoned and its blocks go to another; after three in a row the volume is read-only.
+//!
+//! Must be true: O3 a shard hears of a place only when the image is durable under its name; an image gets its name only after its
+//! grant was synced, which the Vat sees to.
+
+mod gather;
+
+use crate::cache::CacheMessage;
+use crate::mailbox::{Envelope, Lane};
+use crate::shared::Shared;
+use crate::slot::{Address, Context, Role, WeakAddress};
+use crate::vat::{Grant, VatMessage};
+use gather::{Gathered, OpenRegion};
+use infmap_storage::file_buffer::{Run, Ticket};
+use infmap_storage::region::ParityEncoder;
+use infmap_storage::row::{Inode, RegionKind};
+use infmap_storage::unit::{Compression, Compressor};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Places that are asked for at once, and the number left at which more are asked for.
+const GRANTS: usize = 8;
+const FEW_GRANTS: usize = 3;
+/// Images that may fail in a row.
+const MAX_FAILURES: u32 = 3;
+/// Messages that wait at which `auto` stores raw: the processors have no time.
+const BUSY_BACKLOG: usize = 24;
+
+/// Blocks of one file to be placed.
+pub struct PlaceJob {
+    pub from: Address<CacheMessage>,
+    pub inode: Inode,
+    pub ticket: Ticket,
+    pub runs: VecDeque<Run>,
+}
+
+/// What a pixel writer is told.
+pub enum WriteMessage {
+    Place(PlaceJob),
+    /// Seal what is open, although it is not full.
+    Flush,
+    Granted(Vec<Grant>),
+}
+
+impl Envelope for WriteMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Place(_) => "place",
+            Self::Flush => "flush",
+            Self::Granted(_) => "granted",
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Place(job) => job.runs.iter().map(|run| run.bytes() as usize).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// The role of a pixel writer.
+pub struct PixelWriter {
+    shared: Arc<Shared>,
+    own: WeakAddress<WriteMessage>,
+    vat: Address<VatMessage>,
+    open: Option<OpenRegion>,
+    grants: VecDeque<Grant>,
+    asked: bool,
+    backlog: VecDeque<PlaceJob>,
+    flush: bool,
+    failures: u32,
+    encoder: Option<ParityEncoder>,
+    compressor: Option<Compressor>,
+}
+
+impl PixelWriter {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, own: WeakAddress<WriteMessage>, vat: Address<VatMessage>) -> Self {
+        Self {
+            shared,
+            own,
+            vat,
+            open: None,
+            grants: VecDeque::new(),
+            asked: false,
+            backlog: VecDeque::new(),
+            flush: false,
+            failures: 0,
+            encoder: None,
+            compressor: None,
+        }
+    }
+
+    /// Places as much as there are places for.
+    fn pump(&mut self, cx: &mut Context<'_>) {
+        while let Some(mut job) = self.backlog.pop_front() {
+            if self.shared.health.is_read_only() {
+                self.give_up(job, cx);
+                continue;
+            }
+            let Some(mut open) = self.open.take().or_else(|| self.open_region()) else {
+                self.backlog.push_front(job);
+                break;
+            };
+            let gathered = open.gather(&mut job, self.compressor());
+            self.open = Some(open);
+            if gathered == Gathered::Full {
+                self.backlog.push_front(job);
+                self.seal(cx);
+            }
+        }
+        if self.flush && self.backlog.is_empty() {
+            self.flush = false;
+            self.seal(cx);
+        }
+        self.ask_for_grants(cx);
+    }
+
+    fn open_region(&mut self) -> Option<OpenRegion> {
+        OpenRegion::new(&self.shared, self.grants.pop_front()?)
+    }
+
+    fn compressor(&mut self) -> Option<&mut Compressor> {
+        let wanted = match self.shared.settings.compression {
+            Compression::Off => false,
+            Compression::Always => true,
+            Compression::Auto => self.own.upgrade().is_none_or(|own| own.stats().depth < BUSY_BACKLOG),
+        };
+        wanted.then(|| self.compressor.get_or_insert_default())
+    }
+
+    fn ask_for_grants(&mut self, cx: &mut Context<'_>) {
+        if self.asked || self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none()) {
+            return;
+        }
+        if let Some(to) = self.own.upgrade() {
+            self.asked = true;
+            cx.post(&self.vat, Lane::Foreground, VatMessage::Grant { kind: RegionKind::Data, count: GRANTS, to });
+        }
+    }
+
+    /// Finishes the open region, makes it durable and reports. Nothing if it is empty.
+    fn seal(&mut self, cx: &mut Context<'_>) {
+        let Some(open) = self.open.take_if(|open| !open.is_empty()) else { return };
+        let encoder = self.encoder.get_or_insert_default();
+        let start = self.shared.clock.now_us();
+        match open.install(&self.shared, encoder) {
+            Ok(reports) => {
+                self.failures = 0;
+                let took_us = self.shared.clock.now_us().saturating_sub(start);
+                metrics::histogram!("infmap_region_seal_seconds").record(took_us as f64 / 1e6);
+                for report in reports {
+                    cx.post(
+                        &report.from,
+                        Lane::Data,
+                        CacheMessage::Placed { inode: report.inode, ticket: report.ticket, extents: report.extents, grant: report.grant },
+                    );
+                }
+            }
+            Err((jobs, error)) => {
+                self.failures += 1;
+                tracing::error!(%error, failures = self.failures, "an image could not be written; its blocks go to another");
+                if self.failures >= MAX_FAILURES {
+                    self.shared.health.fail(format!("images cannot be written: {error}"));
+                }
+                jobs.into_iter().rev().for_each(|job| self.backlog.push_front(job));
+                self.flush = true;
+                if let Some(own) = self.own.upgrade() {
+                    cx.post(&own, Lane::Data, WriteMessage::Flush);
+                }
+            }
+        }
+    }
+
+    fn give_up(&self, job: PlaceJob, cx: &mut Context<'_>) {
+        cx.post(&job.from, Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket });
+    }
+}
+
+impl Role for PixelWriter {
+    type Message = WriteMessage;
+
+    fn handle(&mut self, message: WriteMessage, cx: &mut Context<'_>) {
+        match message {
+            WriteMessage::Place(job) => self.backlog.push_back(job),
+            WriteMessage::Flush => self.flush = true,
+            WriteMessage::Granted(grants) => {
+                self.asked = false;
+                self.grants.extend(grants);
+            }
+        }
+        self.pump(cx);
+    }
+
+    fn dead(&mut self) {
+        self.shared.health.fail("an actor that writes images has failed");
+    }
+}

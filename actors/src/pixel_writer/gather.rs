@@ -1,0 +1,188 @@
+//! An open region: gathering runs into it, compressed where it pays, and installing it.
+
+use super::PlaceJob;
+use crate::cache::CacheMessage;
+use crate::shared::Shared;
+use crate::slot::Address;
+use crate::vat::Grant;
+use infmap_storage::address::Address as MapAddress;
+use infmap_storage::address::Generation;
+use infmap_storage::blocks::Block;
+use infmap_storage::buffer::PooledBuf;
+use infmap_storage::file_buffer::{PlacedExtent, Run, Ticket};
+use infmap_storage::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, SQUARE_CLUSTERS};
+use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, ParityEncoder, RegionBuilder};
+use infmap_storage::row::{ExtentRow, Inode, RegionKind};
+use infmap_storage::unit::Compressor;
+use std::collections::VecDeque;
+use std::io;
+
+/// Whether a job found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    All,
+    /// The region is full: what is left is still in the job.
+    Full,
+}
+
+/// What a shard will hear.
+pub(super) struct Report {
+    pub from: Address<CacheMessage>,
+    pub inode: Inode,
+    pub ticket: Ticket,
+    pub extents: Vec<PlacedExtent>,
+    pub grant: Grant,
+}
+
+/// A region being filled.
+pub(super) struct OpenRegion {
+    builder: RegionBuilder<PooledBuf>,
+    grant: Grant,
+    reports: Vec<Report>,
+    /// What is in it, to be placed elsewhere should it fail.
+    jobs: Vec<PlaceJob>,
+}
+
+impl OpenRegion {
+    pub(super) fn new(shared: &Shared, grant: Grant) -> Option<Self> {
+        let identity = Identity { volume: shared.uuid, region: grant.region(), kind: RegionKind::Data };
+        let builder = RegionBuilder::new(shared.image_buffers.take(), identity)?;
+        Some(Self { builder, grant, reports: Vec::new(), jobs: Vec::new() })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    /// Takes runs of a job as long as there is room.
+    pub(super) fn gather(&mut self, job: &mut PlaceJob, mut compressor: Option<&mut Compressor>) -> Gathered {
+        while let Some(run) = job.runs.pop_front() {
+            let placed = self.gather_run(job, &run, compressor.as_deref_mut());
+            let (done, rest) = split(run, placed);
+            if let Some(done) = done {
+                self.remember(job, done);
+            }
+            if let Some(rest) = rest {
+                job.runs.push_front(rest);
+                return Gathered::Full;
+            }
+        }
+        Gathered::All
+    }
+
+    /// Places the pieces of a run, and returns how many of its blocks found room.
+    fn gather_run(&mut self, job: &PlaceJob, run: &Run, mut compressor: Option<&mut Compressor>) -> usize {
+        let (mut raw_from, mut at) = (0, 0);
+        while at < run.blocks.len() {
+            let unit_end = unit_end(run, at);
+            if let Some(compressor) = compressor.as_deref_mut() {
+                let unit: Vec<u8> = run.blocks[at..unit_end].iter().flat_map(|block| *block.bytes()).collect();
+                if let Some(stored) = compressor.compress(&unit) {
+                    if !self.place(job, run, raw_from, at, None) {
+                        return raw_from;
+                    }
+                    if !self.place(job, run, at, unit_end, Some(stored)) {
+                        return at;
+                    }
+                    raw_from = unit_end;
+                }
+            }
+            at = unit_end;
+            if at - raw_from >= EXTENT_MAX_CLUSTERS || at == run.blocks.len() {
+                let room = self.builder.clusters_free();
+                // The last raw run of a region may be cut to fit it.
+                let end = at.min(raw_from + room.max(1));
+                if !self.place(job, run, raw_from, end, None) {
+                    return raw_from;
+                }
+                raw_from = end;
+                if end < at {
+                    return end;
+                }
+            }
+        }
+        raw_from
+    }
+
+    /// Places blocks `from..to` of a run as one extent. True if it found room, or there was nothing to place.
+    fn place(&mut self, job: &PlaceJob, run: &Run, from: usize, to: usize, stored: Option<&[u8]>) -> bool {
+        let (Some(blocks), Some(sequences)) = (run.blocks.get(from..to), run.sequences.get(from..to)) else { return true };
+        if blocks.is_empty() {
+            return true;
+        }
+        let decoded_bytes = (blocks.len() * CLUSTER_BYTES) as u32;
+        let offset = run.offset + (from * CLUSTER_BYTES) as u64;
+        let sequence = sequences.iter().copied().max().unwrap_or(0);
+        let codec = if stored.is_some() { Codec::Zstd } else { Codec::Raw };
+        let owner =
+            Owner { kind: OwnerKind::Extent, codec, inode: job.inode.0, offset_bytes: offset, decoded_bytes, sequence, home: None };
+        let raw: Vec<&[u8]> = blocks.iter().map(|block: &Block| &block.bytes()[..]).collect();
+        let pieces = stored.map_or(raw, |stored| vec![stored]);
+        let stored_bytes = pieces.iter().map(|piece| piece.len()).sum::<usize>() as u32;
+        let Ok(placed) = self.builder.place(owner, &pieces) else { return false };
+        let row = ExtentRow {
+            first: MapAddress { region: self.grant.region(), cluster: placed.first },
+            clusters: placed.crcs.len() as u8,
+            codec,
+            stored_bytes,
+            decoded_bytes,
+            skip: 0,
+            length: decoded_bytes,
+            sequence,
+            birth: Generation(0),
+            crcs_from: 0,
+            crcs: placed.crcs.to_vec(),
+        };
+        self.report(job, PlacedExtent { offset, row, sequences: sequences.to_vec() });
+        true
+    }
+
+    fn report(&mut self, job: &PlaceJob, extent: PlacedExtent) {
+        match self.reports.last_mut() {
+            Some(report) if report.inode == job.inode && report.ticket == job.ticket => report.extents.push(extent),
+            _ => self.reports.push(Report {
+                from: job.from.clone(),
+                inode: job.inode,
+                ticket: job.ticket,
+                extents: vec![extent],
+                grant: self.grant.clone(),
+            }),
+        }
+    }
+
+    fn remember(&mut self, job: &PlaceJob, run: Run) {
+        match self.jobs.last_mut() {
+            Some(last) if last.inode == job.inode && last.ticket == job.ticket => last.runs.push_back(run),
+            _ => self.jobs.push(PlaceJob { from: job.from.clone(), inode: job.inode, ticket: job.ticket, runs: VecDeque::from([run]) }),
+        }
+    }
+
+    /// Finishes the image and makes it durable under its name.
+    pub(super) fn install(self, shared: &Shared, encoder: &mut ParityEncoder) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
+        let sealed = self.builder.finish(encoder);
+        match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes()) {
+            Ok(()) => Ok(self.reports),
+            Err(error) => Err((self.jobs, error)),
+        }
+    }
+}
+
+/// The end of the unit of the file that block `at` of a run lies in, or of the run.
+fn unit_end(run: &Run, at: usize) -> usize {
+    let number = run.offset as usize / CLUSTER_BYTES + at;
+    let left = SQUARE_CLUSTERS - number % SQUARE_CLUSTERS;
+    (at + left).min(run.blocks.len())
+}
+
+/// The first `placed` blocks of a run, and the others.
+fn split(mut run: Run, placed: usize) -> (Option<Run>, Option<Run>) {
+    if placed >= run.blocks.len() {
+        return (Some(run), None);
+    }
+    let rest = Run {
+        offset: run.offset + (placed * CLUSTER_BYTES) as u64,
+        blocks: run.blocks.split_off(placed),
+        sequences: run.sequences.split_off(placed),
+    };
+    (Some(run).filter(|run| !run.blocks.is_empty()), Some(rest))
+}

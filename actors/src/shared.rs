@@ -1,0 +1,135 @@
+//! What the actors of one volume share: the published tree, live rows, caches, budgets, health.
+//!
+//! Owns: `Shared`, `Published`, `LiveRows`, `Budget`, `Health`. Must be true: O6 a published tree and a live row are there before the
+//! answer of the change leaves; a reader loads the live row first and the tree second; a lease (an `Arc<Published>`) is held no longer
+//! than one request. Fails: never; `Health` says when the volume has become read-only, and why.
+
+mod budget;
+mod health;
+mod live;
+mod spares;
+
+pub use budget::Budget;
+pub use health::Health;
+pub use live::LiveRows;
+pub use spares::Spares;
+
+use crate::api::{Answer, Attributes, Refusal};
+use crate::clock::Clock;
+use crate::settings::Settings;
+use arc_swap::ArcSwap;
+use infmap_storage::blocks::BlockPool;
+use infmap_storage::buffer::BufferPool;
+use infmap_storage::device::Device;
+use infmap_storage::images::Images;
+use infmap_storage::nodes::NodeStore;
+use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
+use infmap_storage::state::{StateError, View};
+use infmap_storage::tiers::Tiers;
+use infmap_storage::vat::{NodeSource, Tree, TreeId};
+use std::sync::Arc;
+
+/// A version of the tree that everybody may read. To hold it is a lease.
+pub struct Published {
+    pub names: Tree,
+    /// Counts publications.
+    pub number: u64,
+    /// Inodes that exist.
+    pub inodes: u64,
+}
+
+/// Everything that is shared.
+pub struct Shared {
+    pub uuid: [u8; 16],
+    pub device: Arc<dyn Device>,
+    pub settings: Settings,
+    pub clock: Arc<dyn Clock>,
+    pub published: ArcSwap<Published>,
+    pub live: LiveRows,
+    pub images: Arc<Images>,
+    pub nodes: NodeStore,
+    pub tiers: Tiers,
+    pub blocks: BlockPool,
+    pub reads: BufferPool,
+    pub image_buffers: BufferPool,
+    pub budget: Budget,
+    pub health: Health,
+    pub spares: Spares,
+}
+
+impl Shared {
+    /// Now, as files have it.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        let ns = self.clock.wall_ns();
+        Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 }
+    }
+
+    /// What `stat` shows: the row with the live row laid over it.
+    #[must_use]
+    pub fn attributes(&self, inode: Inode, row: &InodeRow) -> Attributes {
+        let live = self.live.get(inode);
+        LiveRows::overlay(Attributes::of(inode, row), row.version, live.as_ref())
+    }
+
+    /// Runs a query on the published tree with resident nodes only. `Miss` is for the pixel reader.
+    ///
+    /// # Errors
+    /// Whatever the query fails with.
+    pub fn query<T>(&self, body: impl FnOnce(View<'_>) -> Result<T, StateError>) -> Result<T, StateError> {
+        let lease = self.published.load();
+        body(View::new(&lease.names, &self.nodes.resident))
+    }
+
+    /// The same, waiting for the disk where nodes are not resident. Only on threads that may wait.
+    ///
+    /// # Errors
+    /// Whatever the query fails with.
+    pub fn query_waiting<T>(&self, body: impl FnOnce(View<'_>) -> Result<T, StateError>) -> Result<T, StateError> {
+        let lease = self.published.load_full();
+        body(View::new(&lease.names, &self.names()))
+    }
+
+    /// Nodes of the name tree, loaded where they are not resident.
+    pub fn names(&self) -> impl NodeSource + '_ {
+        self.nodes.loading(TreeId::Name)
+    }
+
+    /// The attributes of an inode, from resident nodes.
+    ///
+    /// # Errors
+    /// `Miss`, or the inode is gone.
+    pub fn attributes_of(&self, view: View<'_>, inode: Inode) -> Result<Attributes, StateError> {
+        // The live row first: if it is let go in between, the tree read after it has what it said (O6).
+        let live = self.live.get(inode);
+        let row = view.inode(inode)?;
+        Ok(LiveRows::overlay(Attributes::of(inode, &row), row.version, live.as_ref()))
+    }
+
+    /// Refuses changes of a volume that is read-only.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub fn writable(&self) -> Answer<()> {
+        if self.health.is_read_only() { Err(Refusal::ReadOnly) } else { Ok(()) }
+    }
+
+    /// What a caller hears of an error of the state; the details are logged here.
+    #[must_use]
+    pub fn refuse(&self, error: &StateError) -> Refusal {
+        match error {
+            StateError::Refused(refusal) => *refusal,
+            StateError::Miss(_) => Refusal::Gone,
+            other => {
+                tracing::error!(error = %other, "metadata could not be used");
+                Refusal::Damaged
+            }
+        }
+    }
+}
+
+/// Whether the content of a file of this kind is ours to keep.
+#[must_use]
+pub fn has_content(kind: FileKind) -> bool {
+    kind == FileKind::Regular
+}

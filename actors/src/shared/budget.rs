@@ -1,0 +1,160 @@
+//! Admission: how many bytes may wait to be placed, and who is to be told when there is room.
+//!
+//! Must be true: O9 nobody waits here: who gets no room leaves a callback and keeps its replier; what was taken is given back exactly
+//! once. Space is promised at the door: room is given only for bytes that the medium can still take.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+type Callback = Box<dyn FnOnce() + Send>;
+
+/// The budget of dirty bytes, and what is known of the medium.
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    /// Bytes that the medium can still take, reserve deducted.
+    space: AtomicU64,
+    /// The log is over its hard limit.
+    log_full: AtomicBool,
+    waiting: Mutex<Vec<Callback>>,
+    has_waiting: AtomicBool,
+}
+
+/// Why no room was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// Wait: there will be.
+    Wait,
+    /// The medium is full.
+    Space,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            space: AtomicU64::new(u64::MAX),
+            log_full: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            has_waiting: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes room for `bytes`. One request is always let in when nothing is used, however large.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; nothing was taken.
+    pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
+        if self.log_full.load(Ordering::Acquire) {
+            return Err(NoRoom::Wait);
+        }
+        let space = self.space.load(Ordering::Relaxed);
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            let fits = used == 0 || used + bytes <= self.limit;
+            (fits && used + bytes <= space).then_some(used + bytes)
+        });
+        match taken {
+            Ok(_) => Ok(()),
+            Err(used) if used + bytes > space => Err(NoRoom::Space),
+            Err(_) => Err(NoRoom::Wait),
+        }
+    }
+
+    /// Takes room that must be had: for bytes that exist already.
+    pub fn force(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Gives room back, and tells who waits.
+    pub fn give(&self, bytes: u64) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::AcqRel);
+            self.call();
+        }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Bytes that there are in all.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether so much is in use that placing should begin.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.used() > self.limit / 2 || self.has_waiting.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the medium can still take.
+    pub fn set_space(&self, bytes: u64) {
+        self.space.store(bytes, Ordering::Relaxed);
+        self.call();
+    }
+
+    /// Bytes that the medium can still take beyond those promised.
+    #[must_use]
+    pub fn space(&self) -> u64 {
+        self.space.load(Ordering::Relaxed).saturating_sub(self.used())
+    }
+
+    /// The log reached its hard limit, or is below it again.
+    pub fn set_log_full(&self, full: bool) {
+        if self.log_full.swap(full, Ordering::AcqRel) && !full {
+            self.call();
+        }
+    }
+
+    /// Calls back once, when room may have become free. To be followed by another try, since it may have become free just before.
+    pub fn wait(&self, callback: impl FnOnce() + Send + 'static) {
+        self.waiting.lock().push(Box::new(callback));
+        self.has_waiting.store(true, Ordering::Release);
+    }
+
+    fn call(&self) {
+        if self.has_waiting.swap(false, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            waiting.into_iter().for_each(|callback| callback());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn room_is_given_up_to_the_limit_and_waiters_are_told() {
+        let budget = Budget::new(100);
+        assert_eq!((budget.take(60), budget.take(60)), (Ok(()), Err(NoRoom::Wait)));
+        let told = Arc::new(AtomicBool::new(false));
+        budget.wait({
+            let told = told.clone();
+            move || told.store(true, Ordering::SeqCst)
+        });
+        budget.give(60);
+        assert!(told.load(Ordering::SeqCst));
+        assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
+    }
+
+    #[test]
+    fn a_full_medium_is_refused_and_a_full_log_waits() {
+        let budget = Budget::new(100);
+        budget.set_space(50);
+        assert_eq!(budget.take(60), Err(NoRoom::Space));
+        budget.set_log_full(true);
+        assert_eq!(budget.take(1), Err(NoRoom::Wait));
+        budget.set_log_full(false);
+        assert_eq!(budget.take(50), Ok(()));
+        assert_eq!(budget.space(), 0);
+    }
+}

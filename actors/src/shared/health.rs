@@ -1,0 +1,38 @@
+//! Whether the volume may still be changed.
+//!
+//! Must be true: once read-only, for good; the first reason is kept, logged and given to whoever asks.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The health of a volume.
+#[derive(Default)]
+pub struct Health {
+    read_only: AtomicBool,
+    reason: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// From now on nothing is changed any more.
+    pub fn fail(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        let mut first = self.reason.lock();
+        if first.is_none() {
+            tracing::error!(%reason, "the volume is read-only from now on");
+            metrics::gauge!("infmap_mode", "mode" => "ro").set(1.0);
+            *first = Some(reason);
+        }
+        self.read_only.store(true, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Why it is read-only.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.reason.lock().clone()
+    }
+}

@@ -1,0 +1,141 @@
+//! Spare region files: recycled ones first, since their blocks are allocated already.
+//!
+//! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
+//! synced, and only then named under `map/` (4.1).
+
+use infmap_storage::address::RegionId;
+use infmap_storage::device::{Device, DeviceFile, Open};
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+/// Spare files that are kept; more are removed.
+const KEEP: usize = 16;
+const DIRECTORY: &str = "spare";
+
+/// The stock of spare files.
+#[derive(Default)]
+pub struct Spares {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    unused: Vec<u64>,
+    next: u64,
+    /// Directories of `map/` that are known to be durable.
+    directories: HashSet<String>,
+}
+
+impl Spares {
+    /// Takes stock of what is there.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn load(device: &dyn Device) -> io::Result<Self> {
+        let mut inner = Inner::default();
+        for entry in device.list(DIRECTORY)? {
+            if let Some(number) = entry.name.strip_suffix(".png").and_then(|number| u64::from_str_radix(number, 16).ok()) {
+                inner.next = inner.next.max(number + 1);
+                inner.unused.push(number);
+            }
+        }
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    /// A file to write an image into.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn open(&self, device: &dyn Device) -> io::Result<SpareFile> {
+        let (number, how) = {
+            let mut inner = self.inner.lock();
+            match inner.unused.pop() {
+                Some(number) => (number, Open::CREATE),
+                None => {
+                    inner.next += 1;
+                    (inner.next - 1, Open::CREATE)
+                }
+            }
+        };
+        let path = path(number);
+        let file = device.open(&path, how.direct())?;
+        Ok(SpareFile { path, file })
+    }
+
+    /// Writes a whole image into a spare file, makes it durable, and gives it its name; durable when this returns.
+    ///
+    /// # Errors
+    /// The device's. The image is then not there, or must not be relied on.
+    pub fn install(&self, device: &dyn Device, region: RegionId, image: &[u8]) -> io::Result<()> {
+        let spare = self.open(device)?;
+        spare.file.write_at(image, 0)?;
+        if spare.file.len()? != image.len() as u64 {
+            spare.file.set_len(image.len() as u64)?;
+        }
+        spare.file.sync()?;
+        let directory = region.place.directory();
+        let known = self.inner.lock().directories.contains(&directory);
+        if !known {
+            device.create_dir(&directory)?;
+            device.sync_dir("map")?;
+            self.inner.lock().directories.insert(directory.clone());
+        }
+        device.rename(&spare.path, &region.path())?;
+        device.sync_dir(&directory)?;
+        Ok(())
+    }
+
+    /// Takes the files of dead images away: into the stock, or off the device. Durable when this returns.
+    ///
+    /// # Errors
+    /// The device's; those not taken stay where they are.
+    pub fn recycle(&self, device: &dyn Device, regions: &[RegionId]) -> io::Result<()> {
+        let mut directories = HashSet::new();
+        let mut taken = Vec::new();
+        for region in regions {
+            let from = region.path();
+            if device.metadata(&from)?.is_none() {
+                continue;
+            }
+            let number = {
+                let mut inner = self.inner.lock();
+                let room = inner.unused.len() + taken.len() < KEEP;
+                room.then(|| {
+                    inner.next += 1;
+                    inner.next - 1
+                })
+            };
+            match number {
+                Some(number) => {
+                    device.rename(&from, &path(number))?;
+                    taken.push(number);
+                }
+                None => device.remove(&from)?,
+            }
+            directories.insert(region.place.directory());
+        }
+        // Both ends, before anybody may overwrite the bytes: else a power cut could give them back under the old name.
+        if !taken.is_empty() {
+            device.sync_dir(DIRECTORY)?;
+        }
+        let mut directories: Vec<_> = directories.into_iter().collect();
+        directories.sort();
+        for directory in directories {
+            device.sync_dir(&directory)?;
+        }
+        self.inner.lock().unused.extend(taken);
+        Ok(())
+    }
+}
+
+/// A file that will become an image.
+pub struct SpareFile {
+    pub path: String,
+    pub file: Arc<dyn DeviceFile>,
+}
+
+fn path(number: u64) -> String {
+    format!("{DIRECTORY}/{number:016x}.png")
+}

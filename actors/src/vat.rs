@@ -1,0 +1,324 @@
+//! The Vat: the one actor that changes the trees and appends to the log.
+//!
+//! Owns: the trees, generations, LSNs, the append buffer. Accepts: names and attributes from the door, settlements from shards, grants
+//! for writers, syncs, commits, checkpoints. Sends: batches to the Wal, `Settled` to shards, grants to writers. Full: what misses a node
+//! is parked until it is fetched; later messages of the same inode wait behind it. Fails: an operation that fails changed nothing; an
+//! append that fails makes the volume read-only.
+//!
+//! Must be true: O2 log order is publication order; O3, O4 nothing is logged that names bytes or nodes which are not durable; O6 the tree
+//! is published before the answers of the batch leave; O9 resident nodes only, no I/O here.
+
+mod checkpoint;
+mod commit;
+mod grants;
+mod message;
+mod names;
+mod settle;
+
+pub use checkpoint::{Checkpoint, Frozen, RootWritten};
+pub use grants::Grant;
+pub use message::{Done, NameOp, Settle, VatMessage, Written};
+
+use crate::api::{Answer, Refusal};
+use crate::cache::CacheMessage;
+use crate::checkpointer::CheckpointMessage;
+use crate::mailbox::Lane;
+use crate::pixel_reader::ReadMessage;
+use crate::pixel_writer::WriteMessage;
+use crate::replier::Replier;
+use crate::shared::{Published, Shared};
+use crate::slot::{Address, Context, Role, WeakAddress};
+use crate::wal::WalMessage;
+use infmap_storage::row::Inode;
+use infmap_storage::state::{State, StateError};
+use infmap_storage::vat::{Node, NodeError, NodePtr, NodeSource, Pinned};
+use infmap_storage::wal::{Appender, Lsn, RecordKind};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+/// Bytes of log that are written although nobody waits for a sync, so that the append buffer stays small.
+const WRITE_AT_BYTES: usize = 256 * 1024;
+
+/// Everybody whom the Vat speaks to.
+pub struct Peers {
+    pub wal: Address<WalMessage>,
+    pub shards: Vec<Address<CacheMessage>>,
+    pub readers: Vec<Address<ReadMessage>>,
+    pub writers: Vec<Address<WriteMessage>>,
+    pub checkpointer: Address<CheckpointMessage>,
+}
+
+/// Nodes that were fetched for a message that missed them.
+pub type Pins = Vec<(NodePtr, Arc<Node>)>;
+
+/// The role of the Vat.
+pub struct Vat {
+    shared: Arc<Shared>,
+    own: WeakAddress<VatMessage>,
+    peers: Option<Peers>,
+    state: State,
+    appender: Appender,
+    largest_batch: usize,
+    /// Bytes of dirty nodes that start a checkpoint.
+    dirty_node_bytes: u64,
+    /// Something was changed since the last publication.
+    changed: bool,
+    publications: u64,
+    /// Published versions that somebody may still hold, oldest first.
+    leases: VecDeque<(u64, Weak<Published>)>,
+    /// A batch is with the Wal.
+    wal_busy: bool,
+    /// Who waits for a sync of everything up to an LSN.
+    waiting: VecDeque<(Lsn, Replier<Answer<()>>)>,
+    /// Highest LSN that was handed to the Wal.
+    handed: Lsn,
+    grants: grants::Grants,
+    commits: commit::Commits,
+    checkpoint: Checkpoint,
+    /// Messages of inodes that wait for a node, in order; the first is being fetched for.
+    parked: HashMap<Inode, VecDeque<VatMessage>>,
+}
+
+impl Vat {
+    /// `state` is published already; the log goes on in `appender`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, own: WeakAddress<VatMessage>, state: State, appender: Appender, start: Checkpoint) -> Self {
+        let handed = appender.next_lsn().before();
+        Self {
+            largest_batch: 4 * 1024 * 1024,
+            dirty_node_bytes: shared.settings.memory_plan().nodes / 2,
+            shared,
+            own,
+            peers: None,
+            state,
+            appender,
+            changed: false,
+            publications: 1,
+            leases: VecDeque::new(),
+            wal_busy: false,
+            waiting: VecDeque::new(),
+            handed,
+            grants: grants::Grants::default(),
+            commits: commit::Commits::default(),
+            checkpoint: start,
+            parked: HashMap::new(),
+        }
+    }
+
+    /// Appends one group of one record. Nothing for an empty payload.
+    fn append(&mut self, kind: RecordKind, payload: &[u8]) -> Result<Lsn, Refusal> {
+        if payload.is_empty() {
+            return Ok(self.appender.next_lsn().before());
+        }
+        self.append_group(kind, &[payload])
+    }
+
+    /// Appends records that are applied whole or not at all.
+    fn append_group(&mut self, kind: RecordKind, payloads: &[&[u8]]) -> Result<Lsn, Refusal> {
+        let mut lsn = self.appender.next_lsn().before();
+        for (n, payload) in payloads.iter().enumerate() {
+            match self.appender.append(kind, &[payload], n + 1 == payloads.len()) {
+                Ok(appended) => lsn = appended,
+                Err(error) => {
+                    // The trees have the change already: what is published must never be ahead of what can be replayed.
+                    self.appender.abandon_group();
+                    self.shared.health.fail(format!("a change could not be logged: {error}"));
+                    return Err(Refusal::Damaged);
+                }
+            }
+        }
+        self.changed = true;
+        Ok(lsn)
+    }
+
+    /// Answers when everything appended so far is durable.
+    fn sync(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        let last = self.appender.next_lsn().before();
+        if self.shared.health.is_read_only() {
+            cx.reply(replier, Err(Refusal::Damaged));
+        } else if last <= self.appender.synced() {
+            cx.reply(replier, Ok(()));
+        } else {
+            self.waiting.push_back((last, replier));
+        }
+    }
+
+    /// Hands the log to the Wal: whatever somebody waits for, or enough of it.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        let Some(peers) = &self.peers else { return };
+        if self.wal_busy || (self.waiting.is_empty() && self.appender.pending_bytes() < WRITE_AT_BYTES) {
+            return;
+        }
+        let batch = self.appender.take(self.largest_batch);
+        self.handed = batch.as_ref().map_or(self.handed, |batch| batch.last_lsn);
+        let covered = self.waiting.iter().take_while(|(lsn, _)| *lsn <= self.handed).count();
+        let answers: Vec<_> = self.waiting.drain(..covered).map(|(_, replier)| replier).collect();
+        let message = match batch {
+            Some(batch) => WalMessage::Write { batch, sync: !answers.is_empty(), answers },
+            None if answers.is_empty() => return,
+            None => WalMessage::Sync { answers },
+        };
+        self.wal_busy = true;
+        cx.post(&peers.wal, Lane::Foreground, message);
+    }
+
+    fn written(&mut self, report: Written, cx: &mut Context<'_>) {
+        self.wal_busy = false;
+        self.appender.note_synced(report.synced);
+        if let Some(buffer) = report.buffer {
+            self.appender.give_back(buffer);
+        }
+        if report.failed {
+            self.waiting.drain(..).for_each(|(_, replier)| cx.reply(replier, Err(Refusal::Damaged)));
+        }
+        self.shared.budget.set_log_full(report.bytes_above_low > self.shared.settings.log_limit());
+        self.grants_synced(cx);
+        self.checkpoint_synced(cx);
+        if report.bytes_above_low > self.shared.settings.checkpoint_at() {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// Publishes the tree, if it changed.
+    fn publish(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        self.publications += 1;
+        let published = Arc::new(Published { names: self.state.names.clone(), number: self.publications, inodes: self.state.inodes });
+        self.leases.push_back((self.publications, Arc::downgrade(&published)));
+        self.shared.published.store(published);
+        while self.leases.front().is_some_and(|(_, lease)| lease.strong_count() == 0) {
+            self.leases.pop_front();
+        }
+    }
+
+    /// Fetches what a message misses, on a thread that may wait, and has it come back.
+    fn park(&mut self, ptr: NodePtr, message: VatMessage, pins: Pins, cx: &mut Context<'_>) {
+        let (Some(peers), Some(own)) = (&self.peers, self.own.upgrade()) else { return };
+        if let Some(inode) = message.inode() {
+            self.parked.entry(inode).or_default();
+        }
+        let reader = &peers.readers[ptr.address.cluster.number() % peers.readers.len()];
+        let then = Replier::from_fn(move |node: Answer<Arc<Node>>| {
+            own.post(Lane::Foreground, VatMessage::Fetched { message: Box::new(message), ptr, node, pins });
+        });
+        cx.post(reader, Lane::Foreground, ReadMessage::Fetch { ptr, then });
+    }
+
+    /// Runs a message, or lets it wait behind an older one of its inode.
+    fn admit(&mut self, message: VatMessage, cx: &mut Context<'_>) {
+        match message.inode().and_then(|inode| self.parked.get_mut(&inode)) {
+            Some(queue) => queue.push_back(message),
+            None => self.run(message, Vec::new(), cx),
+        }
+    }
+
+    fn fetched(&mut self, message: VatMessage, ptr: NodePtr, node: Answer<Arc<Node>>, mut pins: Pins, cx: &mut Context<'_>) {
+        let queue = message.inode().and_then(|inode| Some((inode, self.parked.remove(&inode)?)));
+        match node {
+            Ok(node) => {
+                pins.push((ptr, node));
+                self.run(message, pins, cx);
+            }
+            Err(refusal) => self.refuse(message, refusal, cx),
+        }
+        let Some((inode, queue)) = queue else { return };
+        for message in queue {
+            // The first may have missed another node: the others still wait behind it.
+            match self.parked.get_mut(&inode) {
+                Some(queue) => queue.push_back(message),
+                None => self.run(message, Vec::new(), cx),
+            }
+        }
+    }
+
+    fn run(&mut self, message: VatMessage, pins: Pins, cx: &mut Context<'_>) {
+        match message {
+            VatMessage::Names { op, replier } => self.names(op, replier, pins, cx),
+            VatMessage::Settle(settle) => self.settle(settle, pins, cx),
+            VatMessage::Drop { inode } => self.drop_inode(inode, pins, cx),
+            VatMessage::Sync { replier } => self.sync(replier, cx),
+            VatMessage::Grant { kind, count, to } => self.grant(kind, count, to, pins, cx),
+            VatMessage::Written(report) => self.written(report, cx),
+            VatMessage::Fetched { message, ptr, node, pins } => self.fetched(*message, ptr, node, pins, cx),
+            VatMessage::Commit { replier } => self.commit(replier, cx),
+            VatMessage::Posted => self.posted(cx),
+            VatMessage::Drained => self.drained(cx),
+            VatMessage::Checkpoint { replier } => self.begin_checkpoint(Some(replier), cx),
+            VatMessage::Fold => self.fold(pins, cx),
+            VatMessage::RootWritten(written) => self.root_written(written, cx),
+            VatMessage::Recycled { regions } => self.recycled(regions, pins, cx),
+            VatMessage::Join(peers) => self.peers = Some(*peers),
+        }
+    }
+
+    /// A message cannot be carried out.
+    fn refuse(&mut self, message: VatMessage, refusal: Refusal, cx: &mut Context<'_>) {
+        match message {
+            VatMessage::Names { replier, .. } => cx.reply(replier, Err(refusal)),
+            VatMessage::Settle(settle) => self.settle_failed(*settle, refusal, cx),
+            VatMessage::Fold => self.checkpoint_failed("a node of the volume tree cannot be read", cx),
+            VatMessage::Grant { .. } | VatMessage::Recycled { .. } | VatMessage::Drop { .. } => {
+                self.shared.health.fail("the tables of the volume cannot be read");
+            }
+            _ => {}
+        }
+    }
+
+    /// Decides what an error of the state means: a miss is fetched, the rest refused.
+    fn failed(&mut self, error: StateError, message: VatMessage, pins: Pins, cx: &mut Context<'_>) {
+        match error {
+            StateError::Miss(ptr) => self.park(ptr, message, pins, cx),
+            other => {
+                let refusal = self.shared.refuse(&other);
+                self.refuse(message, refusal, cx);
+            }
+        }
+    }
+}
+
+/// Runs a body on the state with the resident nodes and those that were fetched for it.
+macro_rules! with_nodes {
+    ($vat:ident, $pins:ident, |$state:ident, $source:ident| $body:expr) => {{
+        let shared = ::std::sync::Arc::clone(&$vat.shared);
+        let mut held = ::infmap_storage::vat::Pinned::over(&shared.nodes.resident);
+        $pins.iter().for_each(|(ptr, node)| held.hold(ptr, ::std::sync::Arc::clone(node)));
+        let $source = &held;
+        let $state = &mut $vat.state;
+        $body
+    }};
+}
+use with_nodes;
+
+impl Role for Vat {
+    type Message = VatMessage;
+
+    fn handle(&mut self, message: VatMessage, cx: &mut Context<'_>) {
+        self.admit(message, cx);
+    }
+
+    fn turn_ended(&mut self, cx: &mut Context<'_>) {
+        self.publish();
+        self.watch_dirty_nodes(cx);
+        self.flush(cx);
+    }
+
+    fn dead(&mut self) {
+        self.shared.health.fail("the actor that owns the tables has failed");
+    }
+}
+
+/// Nothing is resident but what is pinned: for tests of misses.
+#[cfg(test)]
+pub(crate) struct Nowhere;
+
+#[cfg(test)]
+impl NodeSource for Nowhere {
+    fn node(&self, ptr: &NodePtr) -> Result<Arc<Node>, NodeError> {
+        Err(NodeError::Miss(*ptr))
+    }
+    fn resident(&self, _: &NodePtr) -> Option<Arc<Node>> {
+        None
+    }
+}

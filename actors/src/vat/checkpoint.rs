@@ -1,0 +1,273 @@
+//! Checkpoints: making a root durable, so that older log can go and dead places come free.
+//!
+//! Stages: gather (shards place what was logged), fold (space into the volume tree, in steps), write (the checkpointer writes the frozen
+//! trees while changes go on), root (the root record is logged and synced). Must be true: O4 the root is logged when all that it names
+//! is durable; O8 what was dead in a root is freed when the next root is durable and no lease is older than it.
+
+use super::{Grant, Pins, Vat, VatMessage, with_nodes};
+use crate::api::{Answer, Refusal};
+use crate::checkpointer::CheckpointMessage;
+use crate::mailbox::Lane;
+use crate::replier::Replier;
+use crate::slot::Context;
+use crate::wal::WalMessage;
+use infmap_storage::address::{Generation, Place, RegionId};
+use infmap_storage::limits::{NODE_MAX_CLUSTERS, REGION_CLUSTERS};
+use infmap_storage::root::RootRecord;
+use infmap_storage::row::RegionKind;
+use infmap_storage::state::{FoldProgress, StateError};
+use infmap_storage::vat::Tree;
+use infmap_storage::wal::{Lsn, RecordKind};
+
+/// Regions folded in one turn.
+const FOLD_REGIONS: usize = 16;
+/// Dirty nodes that start a checkpoint.
+const DIRTY_NODES: u64 = 4096;
+/// Clusters of a region that nodes are sure to find, although none crosses its end.
+const SURE_CLUSTERS: usize = REGION_CLUSTERS - NODE_MAX_CLUSTERS;
+
+/// The trees of a checkpoint, and what its root record says of them.
+pub struct Frozen {
+    pub names: Tree,
+    pub volume: Tree,
+    pub generation: Generation,
+    pub next_inode: u64,
+    pub frontier: Place,
+    pub inodes: u64,
+    pub live_clusters: u64,
+    pub cut: Lsn,
+    pub low: Lsn,
+    pub open: Vec<(RegionId, RegionKind)>,
+    /// Images that the nodes may need.
+    pub images: usize,
+}
+
+/// What the checkpointer reports.
+pub struct RootWritten {
+    pub root: Result<RootRecord, String>,
+    /// Held until the references to the nodes are noted.
+    pub grants: Vec<Grant>,
+}
+
+/// Images that were dead when a root was frozen, and the publication after which nobody could reach them.
+#[derive(Clone, Debug, Default)]
+struct Dead {
+    regions: Vec<RegionId>,
+    fence: u64,
+}
+
+enum Stage {
+    Idle,
+    Gather,
+    Fold { low: Lsn },
+    Write { dead: Dead },
+    Root { lsn: Lsn, low: Lsn, dead: Dead },
+}
+
+/// The state of checkpoints.
+pub struct Checkpoint {
+    stage: Stage,
+    waiting: Vec<Replier<Answer<()>>>,
+    next: Vec<Replier<Answer<()>>>,
+    /// Of the newest root: its low, the last record when it was logged, and what was dead in it.
+    low: Lsn,
+    root_lsn: Lsn,
+    dead: Dead,
+    /// Images granted to the checkpointer and not used yet.
+    granted: usize,
+}
+
+impl Checkpoint {
+    /// After a mount from `root`, in which `dead` images were dead.
+    #[must_use]
+    pub fn after(root: &RootRecord, dead: Vec<RegionId>) -> Self {
+        Self {
+            stage: Stage::Idle,
+            waiting: Vec::new(),
+            next: Vec::new(),
+            low: root.low,
+            root_lsn: Lsn::NONE,
+            dead: Dead { regions: dead, fence: 0 },
+            granted: 0,
+        }
+    }
+}
+
+impl Vat {
+    pub(super) fn begin_checkpoint(&mut self, replier: Option<Replier<Answer<()>>>, cx: &mut Context<'_>) {
+        if self.shared.health.is_read_only() {
+            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
+                cx.reply(replier, Err(Refusal::ReadOnly));
+            }
+            return;
+        }
+        if !matches!(self.checkpoint.stage, Stage::Idle) {
+            self.checkpoint.next.extend(replier);
+            return;
+        }
+        let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && self.shared.budget.used() == 0;
+        if nothing_new {
+            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
+                cx.reply(replier, Ok(()));
+            }
+            return;
+        }
+        self.checkpoint.stage = Stage::Gather;
+        self.checkpoint.waiting.extend(replier);
+        self.gather_for_checkpoint(cx);
+    }
+
+    /// Starts a checkpoint when too many nodes are dirty.
+    pub(super) fn watch_dirty_nodes(&mut self, cx: &mut Context<'_>) {
+        let (nodes, bytes) = (self.state.gauge.nodes(), self.state.gauge.bytes());
+        if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > DIRTY_NODES || bytes > self.dirty_node_bytes) {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// Everything logged up to `low` is placed.
+    pub(super) fn begin_fold(&mut self, low: Lsn, cx: &mut Context<'_>) {
+        self.checkpoint.stage = Stage::Fold { low };
+        self.fold_again(cx);
+    }
+
+    fn fold_again(&mut self, cx: &mut Context<'_>) {
+        if let Some(own) = self.own.upgrade() {
+            cx.post(&own, Lane::Data, VatMessage::Fold);
+        }
+    }
+
+    pub(super) fn fold(&mut self, pins: Pins, cx: &mut Context<'_>) {
+        let Stage::Fold { low } = self.checkpoint.stage else { return };
+        if self.shared.health.is_read_only() {
+            return self.checkpoint_failed("the volume is read-only", cx);
+        }
+        match self.fold_step(&pins) {
+            Ok(Some(dead)) => self.freeze(low, dead, cx),
+            Ok(None) => self.fold_again(cx),
+            Err(error) => self.failed(error, VatMessage::Fold, pins, cx),
+        }
+    }
+
+    /// One step: fold some, or grant what the nodes may need. Gives the dead images when nothing is left to do.
+    fn fold_step(&mut self, pins: &Pins) -> Result<Option<Vec<RegionId>>, StateError> {
+        let grants = &self.grants;
+        if with_nodes!(self, pins, |state, source| state.fold(source, grants, FOLD_REGIONS))? == FoldProgress::More {
+            return Ok(None);
+        }
+        let needed = self.images_needed();
+        if self.checkpoint.granted < needed {
+            // A few more than needed: to grant them makes nodes dirty too.
+            let more = needed + 1 - self.checkpoint.granted;
+            self.grant_to_checkpointer(more, pins)?;
+            self.checkpoint.granted += more;
+            return Ok(None);
+        }
+        with_nodes!(self, pins, |state, source| state.dead(source, usize::MAX)).map(Some)
+    }
+
+    fn images_needed(&self) -> usize {
+        let clusters = self.state.gauge.nodes() as usize * NODE_MAX_CLUSTERS;
+        clusters.div_ceil(SURE_CLUSTERS).max(1)
+    }
+
+    fn freeze(&mut self, low: Lsn, dead: Vec<RegionId>, cx: &mut Context<'_>) {
+        let frozen = Frozen {
+            names: self.state.names.clone(),
+            volume: self.state.volume.clone(),
+            generation: self.state.generation,
+            next_inode: self.state.next_inode,
+            frontier: self.state.frontier,
+            inodes: self.state.inodes,
+            live_clusters: self.state.live_clusters,
+            cut: self.appender.next_lsn().before(),
+            low,
+            open: self.grants.open(),
+            images: self.images_needed(),
+        };
+        self.state.generation = self.state.generation.next();
+        self.checkpoint.granted = 0;
+        self.changed = true;
+        self.checkpoint.stage = Stage::Write { dead: Dead { regions: dead, fence: self.publications + 1 } };
+        if let Some(peers) = &self.peers {
+            cx.post(&peers.checkpointer, Lane::Foreground, CheckpointMessage::Write(Box::new(frozen)));
+        }
+    }
+
+    pub(super) fn root_written(&mut self, written: RootWritten, cx: &mut Context<'_>) {
+        let root = match written.root {
+            Ok(root) => root,
+            Err(error) => {
+                self.shared.health.fail(format!("a root could not be written: {error}"));
+                return self.checkpoint_failed("a root could not be written", cx);
+            }
+        };
+        for (region, nodes) in &root.images {
+            for &(cluster, clusters) in nodes {
+                self.state.deltas.born(infmap_storage::address::Address { region: *region, cluster }, clusters);
+            }
+        }
+        self.state.settle_pending();
+        drop(written.grants);
+        match self.append(RecordKind::Root, &root.encode()) {
+            Ok(lsn) => {
+                let Stage::Write { dead } = std::mem::replace(&mut self.checkpoint.stage, Stage::Idle) else { return };
+                self.checkpoint.stage = Stage::Root { lsn, low: root.low, dead };
+                self.waiting.push_back((lsn, Replier::ignored()));
+            }
+            Err(_) => self.checkpoint_failed("a root could not be logged", cx),
+        }
+    }
+
+    /// The log was synced: perhaps the root was in it.
+    pub(super) fn checkpoint_synced(&mut self, cx: &mut Context<'_>) {
+        let Stage::Root { lsn, low, .. } = self.checkpoint.stage else { return };
+        if self.appender.synced() < lsn {
+            return;
+        }
+        let Stage::Root { dead, .. } = std::mem::replace(&mut self.checkpoint.stage, Stage::Idle) else { return };
+        // Two roots to fall back on: the log of the older one is kept, and what only it reaches.
+        let below = std::mem::replace(&mut self.checkpoint.low, low).next();
+        self.checkpoint.root_lsn = lsn;
+        let free = std::mem::replace(&mut self.checkpoint.dead, dead);
+        if let Some(peers) = &self.peers {
+            cx.post(&peers.wal, Lane::Background, WalMessage::Recycle { below, low });
+            let oldest = self.leases.iter().find(|(_, lease)| lease.strong_count() > 0).map_or(u64::MAX, |(number, _)| *number);
+            if oldest < free.fence {
+                self.checkpoint.dead.regions.extend(free.regions);
+            } else if !free.regions.is_empty() {
+                cx.post(&peers.checkpointer, Lane::Background, CheckpointMessage::Recycle { regions: free.regions });
+            }
+        }
+        self.finish_checkpoint(Ok(()), cx);
+    }
+
+    pub(super) fn checkpoint_failed(&mut self, why: &str, cx: &mut Context<'_>) {
+        self.shared.health.fail(format!("a checkpoint failed: {why}"));
+        self.checkpoint.stage = Stage::Idle;
+        self.finish_checkpoint(Err(Refusal::Damaged), cx);
+    }
+
+    fn finish_checkpoint(&mut self, answer: Answer<()>, cx: &mut Context<'_>) {
+        for replier in std::mem::take(&mut self.checkpoint.waiting) {
+            cx.reply(replier, answer);
+        }
+        // Who asked while it ran may have written since it began to gather: they wait for one of their own.
+        self.checkpoint.waiting = std::mem::take(&mut self.checkpoint.next);
+        if !self.checkpoint.waiting.is_empty() {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// Images of dead regions are gone: their places are free.
+    pub(super) fn recycled(&mut self, regions: Vec<RegionId>, pins: Pins, cx: &mut Context<'_>) {
+        match with_nodes!(self, pins, |state, source| state.free(source, &regions)) {
+            Ok(payload) => {
+                if self.append(RecordKind::Changes, &payload).is_err() {
+                    tracing::warn!("places of dead images could not be freed");
+                }
+            }
+            Err(error) => self.failed(error, VatMessage::Recycled { regions }, pins, cx),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Gathering from the shards: for an ordered commit, or for a checkpoint.
+//!
+//! Must be true: a commit syncs only after every shard has posted what it held (O5); pixel writers are flushed once, after all shards
+//! have handed out their blocks, so that few partial images are made.
+
+use super::Vat;
+use crate::api::Answer;
+use crate::cache::CacheMessage;
+use crate::mailbox::Lane;
+use crate::pixel_writer::WriteMessage;
+use crate::replier::Replier;
+use crate::slot::Context;
+use infmap_storage::limits::GROUP_MAX_BYTES;
+use infmap_storage::wal::Lsn;
+
+/// What is gathered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Everything durable: placed or logged.
+    Commit,
+    /// Everything that was logged up to here placed.
+    Checkpoint { low: Lsn },
+}
+
+struct Gathering {
+    purpose: Purpose,
+    /// Blocks are placed, not logged.
+    place: bool,
+    posted_left: usize,
+    drained_left: usize,
+    answers: Vec<Replier<Answer<()>>>,
+}
+
+/// Commits and checkpoints that gather, one at a time.
+#[derive(Default)]
+pub(super) struct Commits {
+    gathering: Option<Gathering>,
+    waiting: Vec<Replier<Answer<()>>>,
+    checkpoint_waits: bool,
+}
+
+impl Vat {
+    /// Makes everything durable that was written up to now.
+    pub(super) fn commit(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        self.commits.waiting.push(replier);
+        self.gather_next(cx);
+    }
+
+    /// Has everything placed, for a checkpoint.
+    pub(super) fn gather_for_checkpoint(&mut self, cx: &mut Context<'_>) {
+        self.commits.checkpoint_waits = true;
+        self.gather_next(cx);
+    }
+
+    fn gather_next(&mut self, cx: &mut Context<'_>) {
+        if self.commits.gathering.is_some() {
+            return;
+        }
+        let answers = std::mem::take(&mut self.commits.waiting);
+        let purpose = match (std::mem::take(&mut self.commits.checkpoint_waits), answers.is_empty()) {
+            (true, _) => Purpose::Checkpoint { low: self.appender.next_lsn().before() },
+            (false, false) => Purpose::Commit,
+            (false, true) => return,
+        };
+        let Some(peers) = &self.peers else { return };
+        // Little goes into the log, as an fsync does it; much is placed at once, or it would be written twice.
+        let place = purpose != Purpose::Commit || self.shared.budget.used() > GROUP_MAX_BYTES as u64;
+        let shards = peers.shards.len();
+        let drained_left = if place { shards } else { 0 };
+        self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, answers });
+        for shard in &peers.shards {
+            cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
+        }
+    }
+
+    pub(super) fn posted(&mut self, cx: &mut Context<'_>) {
+        let Some(gathering) = &mut self.commits.gathering else { return };
+        gathering.posted_left = gathering.posted_left.saturating_sub(1);
+        if gathering.posted_left == 0 && gathering.place {
+            for writer in self.peers.iter().flat_map(|peers| &peers.writers) {
+                cx.post(writer, Lane::WriteBehind, WriteMessage::Flush);
+            }
+        }
+        self.gathered(cx);
+    }
+
+    pub(super) fn drained(&mut self, cx: &mut Context<'_>) {
+        if let Some(gathering) = &mut self.commits.gathering {
+            gathering.drained_left = gathering.drained_left.saturating_sub(1);
+        }
+        self.gathered(cx);
+    }
+
+    fn gathered(&mut self, cx: &mut Context<'_>) {
+        let done = self.commits.gathering.take_if(|gathering| gathering.posted_left == 0 && gathering.drained_left == 0);
+        let Some(gathering) = done else { return };
+        for replier in gathering.answers {
+            self.sync(replier, cx);
+        }
+        if let Purpose::Checkpoint { low } = gathering.purpose {
+            self.begin_fold(low, cx);
+        }
+        self.gather_next(cx);
+    }
+}

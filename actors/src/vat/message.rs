@@ -1,0 +1,149 @@
+//! What the Vat is told, and what it answers.
+
+use super::{Grant, Peers, Pins, RootWritten};
+use crate::api::{Answer, Attributes};
+use crate::mailbox::Envelope;
+use crate::pixel_writer::WriteMessage;
+use crate::replier::Replier;
+use crate::slot::Address;
+use infmap_storage::address::RegionId;
+use infmap_storage::buffer::AlignedBuf;
+use infmap_storage::file_buffer::{Run, Ticket};
+use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, Settlement};
+use infmap_storage::row::{ExtentRow, Inode, RegionKind};
+use infmap_storage::vat::{Node, NodePtr};
+use infmap_storage::wal::Lsn;
+use std::sync::Arc;
+
+/// A change of names or attributes.
+#[derive(Clone, Debug)]
+pub enum NameOp {
+    Create(NewNode),
+    Symlink(NewNode, Vec<u8>),
+    Link { inode: Inode, parent: Inode, name: Vec<u8> },
+    Unlink { parent: Inode, name: Vec<u8> },
+    Rmdir { parent: Inode, name: Vec<u8> },
+    Rename(Rename),
+    /// Attributes of anything but a regular file; those pass their shard first (O10).
+    Change { inode: Inode, change: AttributeChange },
+}
+
+/// What a change of names gave.
+#[derive(Clone, Copy, Debug)]
+pub enum Done {
+    Attributes(Attributes),
+    /// What lost a name, if anything did.
+    Removed(Option<Removed>),
+}
+
+/// What a shard says of one of its files. Everything in it is one group of the log.
+pub struct Settle {
+    pub inode: Inode,
+    /// The shard is told when it is published.
+    pub ticket: Ticket,
+    /// Bytes to be cut first: from, to, sequence. More than a step can do goes on in further groups.
+    pub cut: Option<(u64, u64, u64)>,
+    /// Rows of placed extents, each with whether it is the first that claims its placement.
+    pub rows: Vec<(u64, ExtentRow, bool)>,
+    /// Keep the regions of the rows open until they are put.
+    pub grants: Vec<Grant>,
+    /// The whole content, to be kept in the tree.
+    pub inline: Option<Vec<u8>>,
+    /// Bytes for the log only.
+    pub data: Vec<Run>,
+    pub settlement: Settlement,
+    pub change: Option<AttributeChange>,
+    /// Answered when it is durable.
+    pub sync: Option<Replier<Answer<()>>>,
+    /// Answered when it is published.
+    pub answer: Option<Replier<Answer<Attributes>>>,
+    /// A cut that goes on: the rest of it.
+    pub resumed: bool,
+}
+
+/// What the Wal reports of a batch.
+pub struct Written {
+    pub synced: Lsn,
+    /// Bytes of log above the point up to which all data is placed.
+    pub bytes_above_low: u64,
+    /// For the next batch.
+    pub buffer: Option<AlignedBuf>,
+    pub failed: bool,
+}
+
+/// What the Vat is told.
+pub enum VatMessage {
+    /// Whom to speak to. The first message.
+    Join(Box<Peers>),
+    Names { op: NameOp, replier: Replier<Answer<Done>> },
+    Settle(Box<Settle>),
+    /// An inode without names is not used any more.
+    Drop { inode: Inode },
+    /// Answer when everything before is durable.
+    Sync { replier: Replier<Answer<()>> },
+    /// Places for images.
+    Grant { kind: RegionKind, count: usize, to: Address<WriteMessage> },
+    Written(Written),
+    /// A node that a message missed.
+    Fetched { message: Box<VatMessage>, ptr: NodePtr, node: Answer<Arc<Node>>, pins: Pins },
+    /// Make everything durable that was written up to now.
+    Commit { replier: Replier<Answer<()>> },
+    /// A shard has posted what a commit or checkpoint asked for.
+    Posted,
+    /// A shard holds nothing any more of what a commit or checkpoint asked for.
+    Drained,
+    Checkpoint { replier: Replier<Answer<()>> },
+    /// Go on folding.
+    Fold,
+    RootWritten(RootWritten),
+    /// Images of dead regions were taken away.
+    Recycled { regions: Vec<RegionId> },
+}
+
+impl VatMessage {
+    /// The inode among whose messages order must hold although one of them waits for a node.
+    pub(super) fn inode(&self) -> Option<Inode> {
+        match self {
+            Self::Settle(settle) => Some(settle.inode),
+            Self::Drop { inode } => Some(*inode),
+            _ => None,
+        }
+    }
+}
+
+impl Envelope for VatMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Names { .. } => "names",
+            Self::Settle(_) => "settle",
+            Self::Drop { .. } => "drop",
+            Self::Sync { .. } => "sync",
+            Self::Grant { .. } => "grant",
+            Self::Written(_) => "written",
+            Self::Fetched { .. } => "fetched",
+            Self::Commit { .. } => "commit",
+            Self::Posted => "posted",
+            Self::Drained => "drained",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Fold => "fold",
+            Self::RootWritten(_) => "root_written",
+            Self::Recycled { .. } => "recycled",
+        }
+    }
+
+    fn inline(&self) -> bool {
+        !matches!(self, Self::Fold | Self::RootWritten(_) | Self::Recycled { .. } | Self::Join(_))
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Settle(settle) => settle.data.iter().map(|run| run.bytes() as usize).sum(),
+            _ => 0,
+        }
+    }
+
+    fn order_key(&self) -> Option<u64> {
+        self.inode().map(|inode| inode.0)
+    }
+}

@@ -1,0 +1,131 @@
+//! The Wal: writes batches of the log and makes them durable.
+//!
+//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`. Sends: `Written` to the Vat. Full: the Vat keeps one batch under way, so
+//! at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is read-only from then on, and everybody
+//! who waits hears it.
+
+use crate::api::{Answer, Refusal};
+use crate::mailbox::{Envelope, Lane};
+use crate::replier::Replier;
+use crate::settings::Sync as SyncMode;
+use crate::shared::Shared;
+use crate::slot::{Address, Context, Role, WeakAddress};
+use crate::vat::{VatMessage, Written};
+use infmap_storage::wal::{Batch, LogWriter, Lsn, SpareJob, WriteError};
+use std::sync::Arc;
+
+/// What the Wal is told.
+pub enum WalMessage {
+    /// Write a batch, and sync if somebody waits for it: then answer them.
+    Write { batch: Batch, sync: bool, answers: Vec<Replier<Answer<()>>> },
+    /// Sync what was written before.
+    Sync { answers: Vec<Replier<Answer<()>>> },
+    /// Records below `below` are not needed any more; all data up to `low` is placed.
+    Recycle { below: Lsn, low: Lsn },
+    /// Make a segment ready ahead.
+    Prepare(SpareJob),
+}
+
+impl Envelope for WalMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Write { .. } => "write",
+            Self::Sync { .. } => "sync",
+            Self::Recycle { .. } => "recycle",
+            Self::Prepare(_) => "prepare",
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Write { batch, .. } => batch.bytes().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// The role of the Wal.
+pub struct Wal {
+    shared: Arc<Shared>,
+    writer: LogWriter,
+    vat: Address<VatMessage>,
+    own: WeakAddress<WalMessage>,
+    /// All data up to here is placed.
+    low: Lsn,
+}
+
+impl Wal {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, writer: LogWriter, vat: Address<VatMessage>, own: WeakAddress<WalMessage>, low: Lsn) -> Self {
+        Self { shared, writer, vat, own, low }
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        if self.shared.settings.durability.sync == SyncMode::None {
+            return Ok(());
+        }
+        let start = self.shared.clock.now_us();
+        self.writer.sync()?;
+        let took_us = self.shared.clock.now_us().saturating_sub(start);
+        metrics::histogram!("infmap_wal_fsync_duration_seconds").record(took_us as f64 / 1e6);
+        Ok(())
+    }
+
+    fn finish(&mut self, done: Result<(), WriteError>, buffer: Option<Batch>, answers: Vec<Replier<Answer<()>>>, cx: &mut Context<'_>) {
+        let failed = done.is_err();
+        if let Err(error) = done {
+            self.shared.health.fail(format!("the log cannot be written: {error}"));
+        }
+        let all_written = self.shared.settings.durability.sync == SyncMode::None;
+        for replier in answers {
+            cx.reply(replier, if failed { Err(Refusal::Damaged) } else { Ok(()) });
+        }
+        let report = Written {
+            synced: if all_written { buffer.as_ref().map_or(Lsn::NONE, |batch| batch.last_lsn) } else { self.writer.synced() },
+            bytes_above_low: self.writer.bytes_above(self.low),
+            buffer: buffer.map(Batch::into_buffer),
+            failed,
+        };
+        cx.post(&self.vat, Lane::Foreground, VatMessage::Written(report));
+    }
+}
+
+impl Role for Wal {
+    type Message = WalMessage;
+
+    fn handle(&mut self, message: WalMessage, cx: &mut Context<'_>) {
+        match message {
+            WalMessage::Write { batch, sync, answers } => {
+                let done = self.writer.write(&batch).and_then(|()| if sync { self.sync() } else { Ok(()) });
+                self.finish(done, Some(batch), answers, cx);
+            }
+            WalMessage::Sync { answers } => {
+                let done = self.sync();
+                self.finish(done, None, answers, cx);
+            }
+            WalMessage::Recycle { below, low } => {
+                self.low = low;
+                if let Err(error) = self.writer.recycle(below) {
+                    tracing::warn!(%error, "log segments could not be recycled");
+                }
+                metrics::gauge!("infmap_wal_bytes").set(self.writer.file_bytes() as f64);
+            }
+            WalMessage::Prepare(job) => match job.run() {
+                Ok(spare) => self.writer.spare_done(&spare),
+                Err(error) => {
+                    tracing::warn!(%error, "no log segment could be made ready ahead");
+                    self.writer.spare_failed();
+                    return;
+                }
+            },
+        }
+        // Writing a segment's zeros takes milliseconds: in a turn of its own, so that no answer waits for it.
+        if let (Some(job), Some(own)) = (self.writer.spare_job(), self.own.upgrade()) {
+            cx.post(&own, Lane::Background, WalMessage::Prepare(job));
+        }
+    }
+
+    fn dead(&mut self) {
+        self.shared.health.fail("the actor that writes the log has failed");
+    }
+}
