@@ -174,3 +174,25 @@ proptest! {
         let _rows = tree.range(&source, &[], None).take(2000).count();
     }
 }
+
+#[test]
+fn places_can_be_planned_anew_until_they_are_assigned() {
+    let (mut tree, cache) = (Tree::empty(Arc::default()), NodeCache::new(8 << 20));
+    (0..500).for_each(|n| drop(tree.put(&cache, Generation(1), &key(n), &value(n), &mut Released::default()).unwrap()));
+    let store = Store::default();
+    let links = tree.dirty_links();
+    assert!(encode_node(TreeId::Name, &tree.root().unwrap().held().unwrap(), Generation(2)).is_err(), "children first");
+    for _attempt in 0..2 {
+        let mut plan = HashMap::new();
+        for link in &links {
+            let place = |child: &Arc<Link>| plan.get(&Arc::as_ptr(child)).copied();
+            let encoded = encode_node_with(TreeId::Name, &link.held().unwrap(), Generation(2), place).unwrap();
+            plan.insert(Arc::as_ptr(link), store.write(&encoded));
+        }
+        let root = plan.get(&Arc::as_ptr(tree.root().unwrap())).copied();
+        let source = LoadingSource::new(&cache, TreeId::Name, |ptr: &NodePtr| store.load(ptr));
+        let written = Tree::open(root, Arc::default());
+        assert!((0..500).all(|n| written.get(&source, &key(n)).unwrap().is_some_and(|row| *row == value(n))));
+    }
+    assert!(tree.root().unwrap().ptr().is_none());
+}
