@@ -22,7 +22,7 @@ mod tree;
 mod tests;
 
 pub use cache::{LoadingSource, NodeCache, NodeLoader, Pinned};
-pub use codec::{EncodedNode, NodeHeader, TreeId, decode_node, decode_orphan, encode_node, fuzz_node};
+pub use codec::{EncodedNode, NodeHeader, TreeId, decode_node, decode_orphan, encode_node, encode_node_with, fuzz_node};
 pub use link::{DirtyGauge, Link, NodeError, NodePtr, NodeSource, Released, ReleasedNode};
 pub use node::Node;
 pub use page::Row;

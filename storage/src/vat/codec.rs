@@ -103,7 +103,21 @@ fn decompress(stored: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
 /// # Errors
 /// `Inconsistent` when a child has no place yet.
 pub fn encode_node(tree: TreeId, node: &Node, generation: Generation) -> Result<EncodedNode, NodeError> {
-    let raw = encode_body(node)?;
+    encode_node_with(tree, node, generation, |_| None)
+}
+
+/// Like [`encode_node`], for a checkpoint that assigns places only when all is durable: `planned` says where a child without a
+/// place will be, so that nodes of a region that failed can be planned anew.
+///
+/// # Errors
+/// `Inconsistent` when a child has no place and none is planned.
+pub fn encode_node_with(
+    tree: TreeId,
+    node: &Node,
+    generation: Generation,
+    planned: impl Fn(&Arc<Link>) -> Option<NodePtr>,
+) -> Result<EncodedNode, NodeError> {
+    let raw = encode_body(node, planned)?;
     let (first, last) = (node.first_key().unwrap_or_default(), node.last_key().unwrap_or_default());
     let front = HEADER_BYTES + first.len() + last.len();
     let clusters = |body: usize| (front + body).div_ceil(CLUSTER_BYTES);
@@ -129,7 +143,7 @@ pub fn encode_node(tree: TreeId, node: &Node, generation: Generation) -> Result<
     Ok(EncodedNode { crc: crc32fast::hash(&out), birth: node.birth(), bytes: out })
 }
 
-fn encode_body(node: &Node) -> Result<Vec<u8>, NodeError> {
+fn encode_body(node: &Node, planned: impl Fn(&Arc<Link>) -> Option<NodePtr>) -> Result<Vec<u8>, NodeError> {
     let mut raw = Vec::with_capacity(RAW_MAX_BYTES);
     for page in node.pages() {
         raw.extend((page.count() as u16).to_le_bytes());
@@ -141,7 +155,7 @@ fn encode_body(node: &Node) -> Result<Vec<u8>, NodeError> {
                 raw.extend(key);
                 raw.extend(value);
             } else {
-                let ptr = page.child(slot).and_then(|child| child.ptr());
+                let ptr = page.child(slot).and_then(|child| child.ptr().or_else(|| planned(child)));
                 raw.extend(key);
                 raw.extend(ptr.ok_or(NodeError::Inconsistent("written before its children"))?.encode());
             }

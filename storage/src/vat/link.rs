@@ -160,7 +160,7 @@ impl Link {
         self.node.lock().clone()
     }
 
-    /// Says where the node was written. False, and nothing changes, if it was said before.
+    /// Says where the node was written: best when that is durable, since it is said once (LINK-2). False, and nothing changes, if it was said before.
     pub fn assign(&self, ptr: NodePtr) -> bool {
         let first = self.place.set(ptr).is_ok();
         if first {

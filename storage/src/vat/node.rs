@@ -209,11 +209,9 @@ impl Node {
     /// Puts an entry at its position. Gives the upper part back as a node of its own when this one was full.
     pub(super) fn insert(&mut self, at: Position, entry: Entry<'_>) -> Option<Self> {
         let cost = entry.cost();
-        if let Some(page) = self.pages.get_mut(at.page) {
-            if page.room() >= cost {
-                entry.put(Arc::make_mut(page), at.slot);
-                return None;
-            }
+        if let Some(page) = self.pages.get_mut(at.page).filter(|page| page.room() >= cost) {
+            entry.put(Arc::make_mut(page), at.slot);
+            return None;
         }
         if !self.is_full() {
             self.insert_into_new_page(at, entry);
@@ -333,8 +331,8 @@ impl Node {
     pub(super) fn separator(&self, right: &mut Self) -> Vec<u8> {
         let first = right.first_key().unwrap_or_default().to_vec();
         if self.level > 0 {
-            if let Some(page) = right.page_mut(0) {
-                let child = page.remove(0);
+            let page = right.page_mut(0).map(|page| (page.remove(0), page));
+            if let Some((child, page)) = page {
                 Entry { key: &[], value: &[], child }.put(page, 0);
             }
             return first;

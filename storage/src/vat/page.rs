@@ -115,8 +115,8 @@ impl Page {
         if first == self.count() {
             return Err(first);
         }
-        let prefix = usize::from(self.prefix);
-        let shared = &self.key(first)[..prefix];
+        let shared = self.shared(first);
+        let prefix = shared.len();
         match key[..prefix.min(key.len())].cmp(shared) {
             Ordering::Less => return Err(first),
             Ordering::Greater => return Err(self.count()),
@@ -140,6 +140,12 @@ impl Page {
         usize::from(self.count > 0 && self.key(0).is_empty())
     }
 
+    /// The prefix, as the key of the first full slot has it.
+    fn shared(&self, first: usize) -> &[u8] {
+        let key = self.key(first);
+        &key[..usize::from(self.prefix).min(key.len())]
+    }
+
     fn head_at(&self, slot: usize) -> u32 {
         let at = slot * SLOT_BYTES + OFFSET_BYTES;
         u32::from_be_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
@@ -155,26 +161,28 @@ impl Page {
             self.prefix = key.len() as u16;
             return;
         }
-        let shared = &self.key(first)[..usize::from(self.prefix)];
+        let shared = self.shared(first);
         let common = shared.iter().zip(key).take_while(|(a, b)| a == b).count();
         if common < shared.len() {
             self.set_prefix(common);
         }
     }
 
-    /// Makes the prefix as long as it can be; the keys are in order, so the outer two decide.
+    /// Makes the prefix as long as it can be. Looks at every key: a hostile tree has pages that are not in order.
     fn tighten_prefix(&mut self) {
         let first = self.first_full();
         if first < self.count() {
-            let common = self.key(first).iter().zip(self.key(self.count() - 1)).take_while(|(a, b)| a == b).count();
-            self.set_prefix(common);
+            let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+            let all = (first..self.count()).map(|slot| common(self.key(first), self.key(slot)));
+            let shortest = all.min().unwrap_or(0);
+            self.set_prefix(shortest);
         }
     }
 
     fn set_prefix(&mut self, bytes: usize) {
         self.prefix = bytes as u16;
         for slot in self.first_full()..self.count() {
-            let head = head(&self.key(slot)[bytes..]);
+            let head = self.key(slot).get(bytes..).map_or(0, head);
             self.set_head(slot, head);
         }
     }
