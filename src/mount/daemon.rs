@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process, setsid};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ pub fn leave_session() {
 /// The child's word that the mount answers. From here on its messages go to the file `log`.
 pub fn say_ready(log: &Path) -> std::io::Result<()> {
     if let Some(directory) = log.parent() {
-        std::fs::create_dir_all(directory)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
     std::env::set_current_dir("/")?;
