@@ -39,6 +39,8 @@ struct DirtyBlock {
     block: Block,
     /// Write sequence of its newest byte.
     sequence: u64,
+    /// Write sequence since which it has been held without a break: what was logged of it from then on is not placed yet.
+    since: u64,
     /// A pixel writer has it.
     placing: Option<Ticket>,
     /// A settlement that claims it was posted.
@@ -133,13 +135,14 @@ impl FileBuffer {
     pub fn fill(&mut self, number: u64, block: Block) {
         let sequence = self.live.version;
         // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.
-        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, placing: None, settling: None, logged: false });
+        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: false });
     }
 
     /// Writes bytes that begin inside block `number` at `at`. `whole` may be given when they are a block of their own.
     pub fn write_block(&mut self, pool: &BlockPool, number: u64, at: usize, piece: WritePiece<'_>) {
         let sequence = self.live.version + 1;
-        let fresh = |block| DirtyBlock { block, sequence, placing: None, settling: None, logged: false };
+        let since = self.blocks.get(&number).map_or(sequence, |held| held.since);
+        let fresh = |block| DirtyBlock { block, sequence, since, placing: None, settling: None, logged: false };
         match piece {
             WritePiece::Whole(block) => {
                 self.blocks.insert(number, fresh(block));
@@ -170,7 +173,7 @@ impl FileBuffer {
             drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
             if let Some(last) = self.blocks.get_mut(&(size / BLOCK)) {
                 last.block.clear_from((size % BLOCK) as usize);
-                *last = DirtyBlock { block: last.block.clone(), sequence, placing: None, settling: None, logged: false };
+                *last = DirtyBlock { block: last.block.clone(), sequence, since: last.since, placing: None, settling: None, logged: false };
             }
         }
         self.live.size = size;

@@ -107,7 +107,7 @@ impl Vat {
 
     fn settled(&mut self, what: Settle, row: &InodeRow, cx: &mut Context<'_>) {
         self.tell_shard(&what, true, cx);
-        if let Some(replier) = what.sync {
+        for replier in what.syncs {
             self.sync(replier, cx);
         }
         if let Some(replier) = what.answer {
@@ -118,7 +118,7 @@ impl Vat {
     /// What a shard said could not be put: its blocks are let go only if the inode is gone.
     pub(super) fn settle_failed(&mut self, what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
         self.tell_shard(&what, refusal == Refusal::Stale, cx);
-        if let Some(replier) = what.sync {
+        for replier in what.syncs {
             cx.reply(replier, Err(refusal));
         }
         if let Some(replier) = what.answer {

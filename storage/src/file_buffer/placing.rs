@@ -82,7 +82,14 @@ impl FileBuffer {
 
     /// A number for a placement or settlement.
     pub fn ticket(&mut self) -> Ticket {
+        let ticket = self.next_ticket;
         self.next_ticket += 1;
+        ticket
+    }
+
+    /// The number that [`Self::ticket`] gives next.
+    #[must_use]
+    pub fn next_ticket(&self) -> Ticket {
         self.next_ticket
     }
 
@@ -148,16 +155,31 @@ impl FileBuffer {
         self.blocks.values().all(|dirty| dirty.sequence > sequence || dirty.logged || dirty.settling.is_some())
     }
 
-    /// Whether no block of a sequence up to `sequence` is held any more.
+    /// Whether the log up to `sequence` is not needed any more: every block that was held then is placed, or was changed since and
+    /// logged again.
     #[must_use]
     pub fn is_placed_up_to(&self, sequence: u64) -> bool {
-        self.blocks.values().all(|dirty| dirty.sequence > sequence)
+        self.blocks.values().all(|dirty| dirty.since > sequence || (dirty.sequence > sequence && dirty.logged))
+    }
+
+    /// The blocks that were held at `sequence` and changed since, so that their older bytes, which may stand in the log, will never
+    /// be placed: they are to be logged as they are now. They count as logged: the caller posts them.
+    pub fn take_rewritten_for_log(&mut self, sequence: u64) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for (&number, dirty) in &mut self.blocks {
+            let rewritten = dirty.since <= sequence && dirty.sequence > sequence;
+            if rewritten && !dirty.logged && dirty.placing.is_none() && dirty.settling.is_none() {
+                dirty.logged = true;
+                append(&mut runs, number, &dirty.block, dirty.sequence);
+            }
+        }
+        runs
     }
 
     /// Takes bytes that the log gave back after a crash.
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);
-        self.blocks.insert(number, super::DirtyBlock { block, sequence, placing: None, settling: None, logged: true });
+        self.blocks.insert(number, super::DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: true });
     }
 }
 
