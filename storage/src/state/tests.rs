@@ -1,1 +1,5 @@
-//! To be written.
+//! The state against models of names, extents and space, through checkpoints, crashes and misses.
+
+mod kit;
+
+mod space;
