@@ -112,7 +112,7 @@ impl World {
             pool: BlockPool::new(8),
             buffer: FileBuffer::new(&new_row()),
             bytes: Vec::new(),
-            history: vec![vec![(0, 0)]; LIMIT as usize / 512],
+            history: vec![Vec::new(); LIMIT as usize / 512],
             flights: Vec::new(),
             posts: std::collections::VecDeque::new(),
             published: Durable { row: new_row(), placed: vec![0; LIMIT as usize], logged: BTreeMap::new() },
@@ -130,7 +130,8 @@ impl World {
     fn note(&mut self) {
         let version = self.version();
         for (n, history) in self.history.iter_mut().enumerate() {
-            let byte = self.bytes.get(n * 512).copied().unwrap_or(0);
+            // Only while the file reaches so far: a zero under the size that was never written there is a loss (BUF-4).
+            let Some(&byte) = self.bytes.get(n * 512) else { continue };
             if history.last().is_none_or(|(_, last)| *last != byte) {
                 history.push((version, byte));
             }

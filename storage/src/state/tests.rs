@@ -1,5 +1,6 @@
 //! The state against models of names, extents and space, through checkpoints, crashes and misses.
 
-mod kit;
-
+mod extents;
+pub(crate) mod kit;
+mod misses;
 mod space;
