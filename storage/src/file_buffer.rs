@@ -100,10 +100,16 @@ impl FileBuffer {
         self.blocks.values().filter(|b| b.placing.is_none() && b.settling.is_none()).count() as u64 * BLOCK
     }
 
-    /// Whether the row says everything: the buffer can go.
+    /// Whether the row says everything as soon as what was posted is published. Before the live row goes, ask [`Self::is_shown_by`].
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.blocks.is_empty() && self.live.version == self.settled_version && self.live.size == self.settled_size
+    }
+
+    /// Whether a published row says everything: buffer and live row can go.
+    #[must_use]
+    pub fn is_shown_by(&self, row: &InodeRow) -> bool {
+        self.is_settled() && row.version == self.live.version && row.size == self.live.size
     }
 
     /// The dirty block `number`, if there is one.
@@ -131,7 +137,8 @@ impl FileBuffer {
         edges
     }
 
-    /// Takes old content of a block that is about to be written in part. Not a change.
+    /// Takes old content of a block that is about to be written in part. Not a change. The caller has read it at the version that the
+    /// live row still has: after a truncate it would bring back what was cut.
     pub fn fill(&mut self, number: u64, block: Block) {
         let sequence = self.live.version;
         // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.

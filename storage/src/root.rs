@@ -5,6 +5,7 @@
 //! `low` is not above `cut`, which is not above the record's own place in the log. Fails: other bytes are a `RootError`.
 
 use crate::address::{Address, Cluster, Generation, Place, RegionId};
+use crate::limits::NODE_MAX_CLUSTERS;
 use crate::row::RegionKind;
 use crate::state::State;
 use crate::vat::{DirtyGauge, NodePtr, Tree};
@@ -115,7 +116,11 @@ impl RootRecord {
             }
         };
         let (names, volume) = (pointer()?, pointer()?);
-        let node = |r: &mut Reader<'_>| Some((Cluster::new(usize::from(r.u16()?))?, r.u8()?));
+        let node = |r: &mut Reader<'_>| {
+            let (first, clusters) = (Cluster::new(usize::from(r.u16()?))?, r.u8()?);
+            let last = first.number() + usize::from(clusters).checked_sub(1)?;
+            (usize::from(clusters) <= NODE_MAX_CLUSTERS && Cluster::new(last).is_some()).then_some((first, clusters))
+        };
         let images = list(r, |r| Some((region(r)?, list(r, node)?)))?;
         let open = list(r, |r| Some((region(r)?, RegionKind::from_number(r.u8()?)?)))?;
         Some(Self { volume_uuid, generation, cut, low, names, volume, next_inode, frontier, inodes, live_clusters, images, open })

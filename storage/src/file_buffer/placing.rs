@@ -2,7 +2,7 @@
 
 use super::{BLOCK, FileBuffer, Ticket};
 use crate::blocks::Block;
-use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS};
+use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, INLINE_FILE_BYTES};
 use crate::row::ExtentRow;
 
 /// Consecutive blocks of a file that travel together, at most `EXTENT_MAX_CLUSTERS`.
@@ -70,9 +70,9 @@ impl FileBuffer {
         runs
     }
 
-    /// The whole content, when all of it is held in the first block: for the inline form. Counts as settled by `ticket`.
+    /// The whole content, when it fits the inline form and is held in the first block. Counts as settled by `ticket`.
     pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
-        let size = usize::try_from(self.live.size).ok()?;
+        let size = usize::try_from(self.live.size).ok().filter(|size| *size <= INLINE_FILE_BYTES)?;
         let content = self.blocks.get(&0)?.block.bytes().get(..size)?.to_vec();
         for dirty in self.blocks.values_mut() {
             dirty.settling = Some(ticket);
@@ -176,9 +176,12 @@ impl FileBuffer {
         runs
     }
 
-    /// Takes bytes that the log gave back after a crash.
+    /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);
+        if self.blocks.get(&number).is_some_and(|held| held.sequence > sequence) {
+            return;
+        }
         self.blocks.insert(number, super::DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: true });
     }
 }

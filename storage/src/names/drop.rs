@@ -2,6 +2,7 @@
 //!
 //! Must be true: DRP-1 its orphan row goes with its last row, so that a mount finds what a crash left to do.
 
+use crate::limits::SLICE_ROWS;
 use crate::refusal::Refusal;
 use crate::row::{Inode, Key};
 use crate::state::{StateError, Txn};
@@ -28,9 +29,19 @@ pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateErro
         if rest.is_some() {
             return Ok(Dropped::More);
         }
+        // All that stands under the inode, attributes of it included, but the inode itself: it goes last.
+        let keys = txn.view().keys_under(inode, SLICE_ROWS)?;
+        for key in keys.iter().filter(|key| **key != Key::Inode(inode)) {
+            txn.delete(key)?;
+        }
+        if keys.len() >= SLICE_ROWS {
+            return Ok(Dropped::More);
+        }
         txn.delete_inline_content(inode)?;
-        txn.delete_target(inode)?;
         txn.delete(&Key::Inode(inode))?;
+    }
+    if txn.view().value(&Key::Work(inode))?.is_some() {
+        txn.delete(&Key::Work(inode))?;
     }
     txn.delete(&Key::Orphan(inode))?;
     Ok(Dropped::Wholly)
