@@ -3,3 +3,7 @@
 //! Nothing here knows FUSE: a reply is a value of ours that must be spent. `docs/ordering.md` gives the guarantees O1..O10.
 
 pub mod api;
+pub mod replier;
+mod volume;
+
+pub use volume::{ReadData, Volume};

@@ -1,0 +1,2 @@
+//! How people reach it.
+pub mod fuse;
