@@ -162,11 +162,11 @@ mod tests {
 
     #[test]
     fn only_what_went_into_the_page_is_held_and_dots_never() {
-        for room in 0..8 {
-            let (mut left, mut held) = (room, Vec::new());
+        for room in 0..8usize {
+            let (mut fitted, mut held) = (0, Vec::new());
             let put = |_: &DirEntry| {
-                left = left.checked_sub(1).unwrap_or(usize::MAX);
-                left != usize::MAX
+                fitted += 1;
+                fitted <= room
             };
             let packed = pack(&entries(6), put, |inode| held.push(inode.0));
             assert_eq!(packed.entries, room.min(6));

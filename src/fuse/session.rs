@@ -101,6 +101,7 @@ impl Mounted {
             return Err(SessionError::Source(settings.source.clone()));
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
+        let settings = &safe(settings, rustix::process::geteuid().is_root());
         let session = Session::new(Door::new(volume, settings), &path, &config(settings)).map_err(failed)?;
         let session = session.spawn().map_err(failed)?;
         let mount = find_mount(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
@@ -142,6 +143,18 @@ impl Mounted {
     }
 }
 
+/// The settings without what would lose something.
+///
+/// In a private mount fuser 0.18 refuses every SETATTR that is not by the user who mounted. The kernel flushes the times of files that
+/// are open for long as root, so under its writeback cache they would be lost, silently, unless it is root who mounted.
+fn safe(settings: &MountSettings, by_root: bool) -> MountSettings {
+    let loses_times = settings.writeback_cache && !by_root && !settings.allow_other;
+    if loses_times {
+        tracing::warn!("a private mount by a user other than root goes without the writeback cache");
+    }
+    MountSettings { writeback_cache: settings.writeback_cache && !loses_times, ..settings.clone() }
+}
+
 /// The settings in fuser's words.
 fn config(settings: &MountSettings) -> Config {
     let either = |asked: bool, yes: MountOption, no: MountOption| if asked { yes } else { no };
@@ -170,6 +183,12 @@ fn config(settings: &MountSettings) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_not_given_to_a_kernel_that_could_not_give_them_back() {
+        let asked = |by_root, allow_other| safe(&MountSettings { allow_other, ..MountSettings::default() }, by_root).writeback_cache;
+        assert!(asked(true, false) && asked(false, true) && !asked(false, false));
+    }
 
     #[test]
     fn a_plain_mount_is_private_and_trusts_no_bits_of_its_files() {

@@ -1,0 +1,248 @@
+//! A real mount: what programs see through the kernel and the door.
+//!
+//! Owns: a mount in a temporary directory for each test. Must be true: it is taken away however the test ends. Fails: a machine
+//! without `/dev/fuse` skips, and says so.
+
+use infmap::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount, Unmounter, find_mount};
+use infmap_actors::Volume;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A mount that is detached when the test is over, by panic too.
+struct Mount {
+    mounted: Option<Mounted>,
+    unmounter: Unmounter,
+    volume: Arc<Volume>,
+    directory: tempfile::TempDir,
+}
+
+impl Mount {
+    fn new(settings: &MountSettings) -> Option<Self> {
+        if !Path::new("/dev/fuse").exists() {
+            eprintln!("skipped: there is no /dev/fuse");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Arc::new(Volume::default());
+        let mounted = match Mounted::start(volume.clone(), directory.path(), settings) {
+            Ok(mounted) => mounted,
+            Err(error) if error.to_string().contains("ermi") => {
+                eprintln!("skipped: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let unmounter = mounted.unmounter();
+        Some(Self { mounted: Some(mounted), unmounter, volume, directory })
+    }
+
+    fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.directory.path().join(name.as_ref())
+    }
+
+    /// Unmounts, and sees that nothing is left.
+    fn end(mut self) {
+        if let Err((_, error)) = self.mounted.take().unwrap().unmount(Unmount::IfIdle) {
+            panic!("{error}");
+        }
+        assert_eq!(find_mount(self.directory.path()).unwrap(), None);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = self.unmounter.unmount(Unmount::Lazy);
+    }
+}
+
+fn errno(result: std::io::Result<impl Sized>) -> rustix::io::Errno {
+    rustix::io::Errno::from_raw_os_error(result.err().expect("it must be refused").raw_os_error().unwrap())
+}
+
+/// Settings of every kind of mount that behaves differently at the door.
+fn kinds() -> [MountSettings; 3] {
+    let plain = MountSettings::default();
+    [
+        plain.clone(),
+        MountSettings { writeback_cache: false, sync: true, threads: 2, ..plain.clone() },
+        MountSettings { open: OpenMode::Kernel, attribute_lifetime: Duration::ZERO, entry_lifetime: Duration::ZERO, ..plain },
+    ]
+}
+
+#[test]
+fn programs_find_a_filesystem() {
+    for settings in kinds() {
+        let Some(mount) = Mount::new(&settings) else { return };
+        bytes_and_sizes(&mount);
+        names(&mount);
+        attributes(&mount);
+        listings(&mount);
+        refusals(&mount);
+        mount.end();
+    }
+}
+
+fn bytes_and_sizes(mount: &Mount) {
+    let path = mount.path("data");
+    let bytes: Vec<u8> = (0..3_000_001u32).map(|i| (i * 31 >> 3) as u8).collect();
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 3_000_001, "blocks are counted once the file is closed");
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    file.set_len(10).unwrap();
+    file.seek(SeekFrom::Start(20)).unwrap();
+    file.write_all(b"behind a hole").unwrap();
+    file.sync_all().unwrap();
+    file.rewind().unwrap();
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    assert_eq!(read, [&bytes[..10], &[0; 10], b"behind a hole"].concat());
+    let mut appending = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    appending.write_all(b"!").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 34);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 34, "an open file without a name lives on");
+}
+
+fn names(mount: &Mount) {
+    let odd = mount.path(OsStr::from_bytes(b"not \xff utf-8\n"));
+    fs::write(&odd, "x").unwrap();
+    let (other, link) = (mount.path("other"), mount.path("link"));
+    fs::hard_link(&odd, &other).unwrap();
+    assert_eq!(fs::metadata(&odd).unwrap().nlink(), 2);
+    symlink(OsStr::from_bytes(b"to \xfe"), &link).unwrap();
+    assert_eq!(fs::read_link(&link).unwrap().as_os_str().as_bytes(), b"to \xfe");
+    let rename = |flags| rustix::fs::renameat_with(rustix::fs::CWD, &odd, rustix::fs::CWD, &link, flags);
+    assert_eq!(rename(rustix::fs::RenameFlags::NOREPLACE), Err(rustix::io::Errno::EXIST));
+    assert_eq!(rename(rustix::fs::RenameFlags::WHITEOUT), Err(rustix::io::Errno::INVAL));
+    rename(rustix::fs::RenameFlags::EXCHANGE).unwrap();
+    assert!(fs::symlink_metadata(&odd).unwrap().is_symlink());
+    fs::rename(&link, &odd).unwrap();
+    assert_eq!(fs::read(&odd).unwrap(), b"x");
+    fs::create_dir(mount.path("made")).unwrap();
+    assert!(fs::metadata(mount.path("made")).unwrap().is_dir());
+    assert!(Command::new("mkfifo").arg(mount.path("fifo")).status().unwrap().success());
+    assert!(fs::metadata(mount.path("fifo")).unwrap().file_type().is_fifo());
+    for name in [odd, other, mount.path("fifo")] {
+        fs::remove_file(name).unwrap();
+    }
+    fs::remove_dir(mount.path("made")).unwrap();
+}
+
+fn attributes(mount: &Mount) {
+    let path = mount.path("attributes");
+    let file = fs::File::create(&path).unwrap();
+    for (before, nanos) in [(2_147_483_648u64, 1), (2, 800_000_000), (1, 0), (1, 999_999_999)] {
+        let time = UNIX_EPOCH - Duration::from_secs(before) + Duration::from_nanos(nanos);
+        file.set_modified(time).unwrap();
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), time);
+    }
+    let far = UNIX_EPOCH + Duration::new(15_032_385_535, 999_999_999);
+    file.set_times(fs::FileTimes::new().set_accessed(far).set_modified(SystemTime::now())).unwrap();
+    assert_eq!(file.metadata().unwrap().accessed().unwrap(), far);
+    drop(file);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).unwrap();
+    chown(&path, Some(1), Some(2)).unwrap();
+    let found = fs::metadata(&path).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (1, 2, 0o755), "an owner's change takes the privileges away");
+    fs::remove_file(&path).unwrap();
+    let space = rustix::fs::statvfs(mount.directory.path()).unwrap();
+    assert_eq!((space.f_blocks > 0, space.f_bsize, space.f_namemax), (true, 4096, 255));
+}
+
+fn listings(mount: &Mount) {
+    let dir = mount.path("listed");
+    fs::create_dir(&dir).unwrap();
+    let long = "n".repeat(200);
+    let expected: BTreeSet<String> = (0..1500).map(|i| format!("{i}-{}", &long[..i % 200])).collect();
+    for name in &expected {
+        fs::write(dir.join(name), "").unwrap();
+    }
+    let list = || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(list().count(), expected.len(), "no name twice");
+    assert_eq!(list().collect::<BTreeSet<_>>(), expected);
+    for entry in fs::read_dir(&dir).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    fs::remove_dir(&dir).expect("removing while listing leaves none out");
+}
+
+fn refusals(mount: &Mount) {
+    use rustix::io::Errno;
+    fs::create_dir_all(mount.path("full/inner")).unwrap();
+    assert_eq!(errno(fs::read(mount.path("absent"))), Errno::NOENT);
+    assert_eq!(errno(fs::remove_dir(mount.path("full"))), Errno::NOTEMPTY);
+    assert_eq!(errno(fs::create_dir(mount.path("full"))), Errno::EXIST);
+    assert_eq!(errno(fs::write(mount.path("n".repeat(256)), "")), Errno::NAMETOOLONG);
+    let mut value = [0u8; 16];
+    assert_eq!(rustix::fs::getxattr(mount.path("full"), "user.x", &mut value[..]), Err(Errno::OPNOTSUPP));
+    fs::remove_dir_all(mount.path("full")).unwrap();
+}
+
+/// Needs the model's count of holds.
+#[test]
+fn the_kernel_forgets_exactly_as_often_as_it_was_given() {
+    let Some(mount) = Mount::new(&MountSettings::default()) else { return };
+    for i in 0..200 {
+        fs::write(mount.path(format!("f{i}")), "x").unwrap();
+    }
+    fs::hard_link(mount.path("f0"), mount.path("again")).unwrap();
+    for _ in 0..3 {
+        for entry in fs::read_dir(mount.directory.path()).unwrap() {
+            entry.unwrap().metadata().unwrap();
+        }
+        // Dropping its caches makes the kernel send FORGETs in earnest, and look up anew. Takes root.
+        let _ = fs::write("/proc/sys/vm/drop_caches", "2");
+    }
+    for entry in fs::read_dir(mount.directory.path()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    // FORGETs come in the kernel's own time, but between other requests.
+    let rounds = (0..10_000).take_while(|_| mount.volume.held() != 0 && rustix::fs::statvfs(mount.directory.path()).is_ok()).count();
+    assert_eq!(mount.volume.held(), 0, "after {rounds} rounds");
+    mount.end();
+}
+
+/// Needs the model's name that panics.
+#[test]
+fn a_panic_is_an_error_of_its_request_alone() {
+    let Some(mount) = Mount::new(&MountSettings::default()) else { return };
+    assert_eq!(errno(fs::read(mount.path("panic"))), rustix::io::Errno::IO);
+    assert_eq!(errno(fs::read(mount.path("absent"))), rustix::io::Errno::NOENT);
+    mount.end();
+}
+
+#[test]
+fn a_busy_mount_is_refused_and_a_lazy_one_ends_with_its_last_user() {
+    let Some(mut mount) = Mount::new(&MountSettings { source: "/a map".into(), ..MountSettings::default() }) else { return };
+    let entry = find_mount(mount.directory.path()).unwrap().unwrap();
+    assert_eq!((entry.kind.as_bytes(), entry.source.as_bytes()), (&b"fuse.infmap"[..], &b"/a map"[..]));
+    let file = fs::File::create(mount.path("open")).unwrap();
+    let (mounted, error) = mount.mounted.take().unwrap().unmount(Unmount::IfIdle).unwrap_err();
+    assert!(matches!(error, SessionError::Busy(_)), "{error}");
+    let mounted = mounted.expect("it is still mounted");
+    assert!(mount.unmounter.is_mounted().unwrap());
+    mount.unmounter.unmount(Unmount::Lazy).unwrap();
+    assert!(!mount.unmounter.is_mounted().unwrap());
+    mount.unmounter.unmount(Unmount::IfIdle).expect("what is gone need not be unmounted");
+    (&file).write_all(b"still served").unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    mounted.join().unwrap();
+}
+
+#[test]
+fn a_name_that_could_be_an_option_is_refused_before_anything_is_mounted() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = MountSettings { source: "a,suid".into(), ..MountSettings::default() };
+    assert!(matches!(Mounted::start(Arc::default(), directory.path(), &settings), Err(SessionError::Source(_))));
+    assert_eq!(find_mount(directory.path()).unwrap(), None);
+}
