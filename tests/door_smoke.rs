@@ -5,12 +5,14 @@
 
 use infmap::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount, Unmounter, find_mount};
 use infmap_actors::Volume;
+use rustix::mount::MountFlags;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -48,11 +50,17 @@ impl Mount {
         self.directory.path().join(name.as_ref())
     }
 
+    /// FORGETs come in the kernel's own time, but between other requests.
+    fn wait_for_forgets(&self) {
+        let rounds = (0..10_000).take_while(|_| self.volume.held() != 0 && rustix::fs::statvfs(self.directory.path()).is_ok()).count();
+        assert_eq!(self.volume.held(), 0, "after {rounds} rounds");
+    }
+
     /// Unmounts, and sees that nothing is left.
     fn end(mut self) {
-        if let Err((_, error)) = self.mounted.take().unwrap().unmount(Unmount::IfIdle) {
-            panic!("{error}");
-        }
+        let mounted = self.mounted.take().unwrap();
+        mounted.unmount(Unmount::IfIdle).unwrap();
+        mounted.join().unwrap();
         assert_eq!(find_mount(self.directory.path()).unwrap(), None);
     }
 }
@@ -92,7 +100,7 @@ fn programs_find_a_filesystem() {
 
 fn bytes_and_sizes(mount: &Mount) {
     let path = mount.path("data");
-    let bytes: Vec<u8> = (0..3_000_001u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_001u32).map(|i| ((i * 31) >> 3) as u8).collect();
     fs::write(&path, &bytes).unwrap();
     assert_eq!(fs::read(&path).unwrap(), bytes);
     assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 3_000_001, "blocks are counted once the file is closed");
@@ -145,6 +153,11 @@ fn attributes(mount: &Mount) {
         file.set_modified(time).unwrap();
         assert_eq!(file.metadata().unwrap().modified().unwrap(), time);
     }
+    // The lowest time that a caller can say: its negation overflows.
+    let lowest = rustix::fs::Timespec { tv_sec: i64::MIN, tv_nsec: 1 };
+    let times = rustix::fs::Timestamps { last_access: lowest, last_modification: lowest };
+    rustix::fs::futimens(&file, &times).unwrap();
+    assert_eq!((file.metadata().unwrap().mtime(), file.metadata().unwrap().mtime_nsec()), (i64::MIN, 0));
     let far = UNIX_EPOCH + Duration::new(15_032_385_535, 999_999_999);
     file.set_times(fs::FileTimes::new().set_accessed(far).set_modified(SystemTime::now())).unwrap();
     assert_eq!(file.metadata().unwrap().accessed().unwrap(), far);
@@ -187,6 +200,33 @@ fn refusals(mount: &Mount) {
     fs::remove_dir_all(mount.path("full")).unwrap();
 }
 
+#[test]
+fn a_users_write_or_truncation_takes_privileges_away_and_roots_truncation_does_not() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: it takes root to become a user");
+        return;
+    }
+    for settings in kinds() {
+        let Some(mount) = Mount::new(&MountSettings { allow_other: true, ..settings }) else { return };
+        let path = mount.path("tool");
+        let mode_after = |uid: u32, how: &str| {
+            fs::write(&path, "#!/bin/sh").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
+            assert!(Command::new("sh").args(["-c", how, "sh"]).arg(&path).current_dir("/").uid(uid).gid(uid).status().unwrap().success());
+            fs::metadata(&path).unwrap().mode() & 0o7777
+        };
+        for how in ["echo x >> \"$1\"", "echo x 1<> \"$1\"", "truncate -s 3 \"$1\""] {
+            assert_eq!(mode_after(1000, how), 0o777, "{how} by a user");
+        }
+        assert_eq!(mode_after(0, "truncate -s 3 \"$1\""), 0o6777);
+        let umask = format!("umask 027; mkdir '{0}/d' && : > '{0}/f'", mount.directory.path().display());
+        assert!(Command::new("sh").args(["-c", &umask]).status().unwrap().success());
+        assert_eq!(fs::metadata(mount.path("d")).unwrap().mode() & 0o7777, 0o750);
+        assert_eq!(fs::metadata(mount.path("f")).unwrap().mode() & 0o7777, 0o640);
+        mount.end();
+    }
+}
+
 /// Needs the model's count of holds.
 #[test]
 fn the_kernel_forgets_exactly_as_often_as_it_was_given() {
@@ -199,15 +239,16 @@ fn the_kernel_forgets_exactly_as_often_as_it_was_given() {
         for entry in fs::read_dir(mount.directory.path()).unwrap() {
             entry.unwrap().metadata().unwrap();
         }
-        // Dropping its caches makes the kernel send FORGETs in earnest, and look up anew. Takes root.
-        let _ = fs::write("/proc/sys/vm/drop_caches", "2");
+        assert!(mount.volume.held() >= 201, "every name was given at least once");
+        // A remount drops what the kernel remembers of this mount alone. Takes root.
+        if rustix::mount::mount_remount(mount.directory.path(), MountFlags::NOSUID | MountFlags::NODEV, c"").is_ok() {
+            mount.wait_for_forgets();
+        }
     }
     for entry in fs::read_dir(mount.directory.path()).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    // FORGETs come in the kernel's own time, but between other requests.
-    let rounds = (0..10_000).take_while(|_| mount.volume.held() != 0 && rustix::fs::statvfs(mount.directory.path()).is_ok()).count();
-    assert_eq!(mount.volume.held(), 0, "after {rounds} rounds");
+    mount.wait_for_forgets();
     mount.end();
 }
 
@@ -226,9 +267,9 @@ fn a_busy_mount_is_refused_and_a_lazy_one_ends_with_its_last_user() {
     let entry = find_mount(mount.directory.path()).unwrap().unwrap();
     assert_eq!((entry.kind.as_bytes(), entry.source.as_bytes()), (&b"fuse.infmap"[..], &b"/a map"[..]));
     let file = fs::File::create(mount.path("open")).unwrap();
-    let (mounted, error) = mount.mounted.take().unwrap().unmount(Unmount::IfIdle).unwrap_err();
+    let mounted = mount.mounted.take().unwrap();
+    let error = mounted.unmount(Unmount::IfIdle).unwrap_err();
     assert!(matches!(error, SessionError::Busy(_)), "{error}");
-    let mounted = mounted.expect("it is still mounted");
     assert!(mount.unmounter.is_mounted().unwrap());
     mount.unmounter.unmount(Unmount::Lazy).unwrap();
     assert!(!mount.unmounter.is_mounted().unwrap());
@@ -237,6 +278,14 @@ fn a_busy_mount_is_refused_and_a_lazy_one_ends_with_its_last_user() {
     file.sync_all().unwrap();
     drop(file);
     mounted.join().unwrap();
+}
+
+#[test]
+fn a_dropped_session_leaves_no_mount_behind_even_in_use() {
+    let Some(mut mount) = Mount::new(&MountSettings::default()) else { return };
+    let _open = fs::File::create(mount.path("open")).unwrap();
+    drop(mount.mounted.take());
+    assert_eq!(find_mount(mount.directory.path()).unwrap(), None);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct MountEntry {
 pub fn find_mount(mountpoint: &Path) -> io::Result<Option<MountEntry>> {
     let list = std::fs::read("/proc/self/mountinfo")?;
     // A later line lies over an earlier one.
-    Ok(list.split(|byte| *byte == b'\n').filter_map(parse_line).filter(|entry| entry.mountpoint == mountpoint).next_back())
+    Ok(list.split(|byte| *byte == b'\n').filter_map(parse_line).rfind(|entry| entry.mountpoint == mountpoint))
 }
 
 /// One line: id, parent, major:minor, root, mountpoint, options, optional fields, "-", kind, source, options. See proc(5).
@@ -94,6 +94,11 @@ fn take_away_by_helper(mountpoint: &Path, lazy: bool) -> io::Result<()> {
 /// Sets how far the kernel reads ahead on this device, in bytes. Takes root.
 pub(super) fn set_read_ahead(device: (u32, u32), bytes: u32) -> io::Result<()> {
     std::fs::write(format!("/sys/class/bdi/{}:{}/read_ahead_kb", device.0, device.1), format!("{}\n", bytes / 1024))
+}
+
+/// Ends the connection of a mount whose threads are gone: its callers get ENOTCONN instead of waiting for ever. The mount stays.
+pub(super) fn abort_connection(device: (u32, u32)) -> io::Result<()> {
+    std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1\n")
 }
 
 /// Whether a name may stand as a mount's source: anything else could become an option, or a second line, of the mount table.

@@ -8,7 +8,7 @@
 //! take as long as a file is open. Threads of the volume may answer later still; those replies go nowhere.
 
 use super::door::Door;
-use super::mounts::{MountEntry, find_mount, is_plain, set_read_ahead, take_away};
+use super::mounts::{MountEntry, abort_connection, find_mount, is_plain, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use infmap_actors::Volume;
@@ -86,7 +86,8 @@ impl Unmounter {
 /// A mounted volume.
 #[must_use = "dropping it unmounts"]
 pub struct Mounted {
-    session: BackgroundSession,
+    /// Taken by `join`.
+    session: Option<BackgroundSession>,
     unmounter: Unmounter,
 }
 
@@ -108,7 +109,7 @@ impl Mounted {
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
         }
-        Ok(Self { session, unmounter: Unmounter { mount } })
+        Ok(Self { session: Some(session), unmounter: Unmounter { mount } })
     }
 
     /// The mount as the kernel lists it.
@@ -123,22 +124,37 @@ impl Mounted {
         self.unmounter.clone()
     }
 
+    /// Unmounts; then `join` waits for the end.
+    ///
+    /// # Errors
+    /// `Busy`, or `Unmount` with the kernel's reason: it is still mounted then.
+    pub fn unmount(&self, how: Unmount) -> Result<(), SessionError> {
+        self.unmounter.unmount(how)
+    }
+
     /// Waits until it was unmounted, by whomever, and all its threads have ended. The volume is to be closed after that.
     ///
     /// # Errors
-    /// `Broken` when the device failed or a thread of fuser panicked.
-    pub fn join(self) -> Result<(), SessionError> {
-        self.session.join().map_err(SessionError::Broken)
+    /// `Broken` when the device failed or a thread of fuser panicked. The mountpoint then says "not connected", until it is unmounted.
+    pub fn join(mut self) -> Result<(), SessionError> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        let ended = session.guard.join().unwrap_or_else(|_| Err(io::Error::other("a thread that takes requests panicked")));
+        // What is left of the session unmounts when it is dropped here, and that would wait for answers that nobody gives any more.
+        if ended.is_err()
+            && let Err(error) = abort_connection(self.unmounter.mount.device)
+        {
+            tracing::warn!(%error, "the connection to the kernel could not be ended");
+        }
+        ended.map_err(SessionError::Broken)
     }
+}
 
-    /// Unmounts and waits for the end.
-    ///
-    /// # Errors
-    /// When it could not be unmounted, it comes back and is still mounted.
-    pub fn unmount(self, how: Unmount) -> Result<(), (Option<Self>, SessionError)> {
-        match self.unmounter.unmount(how) {
-            Ok(()) => self.join().map_err(|error| (None, error)),
-            Err(error) => Err((Some(self), error)),
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.session.is_some()
+            && let Err(error) = self.unmounter.unmount(Unmount::Lazy)
+        {
+            tracing::warn!(%error, "a mount was left behind");
         }
     }
 }
