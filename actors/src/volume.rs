@@ -46,7 +46,7 @@ pub struct Volume {
 
 impl Default for Volume {
     fn default() -> Self {
-        let root = Node { row: InodeRow::new(0o40755, 0, 0, now()), data: Vec::new(), names: BTreeMap::new(), holds: 1 };
+        let root = Node { row: InodeRow::new(0o40777, 0, 0, now()), data: Vec::new(), names: BTreeMap::new(), holds: 1 };
         Self { model: Mutex::new(Model { nodes: BTreeMap::from([(ROOT_INODE, root)]), next: 2, balance: 0 }) }
     }
 }
