@@ -9,6 +9,7 @@ mod answer;
 mod convert;
 mod door;
 pub mod errno;
+mod helper;
 mod listing;
 mod meters;
 mod mounts;

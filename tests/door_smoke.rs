@@ -5,6 +5,8 @@
 
 use infmap::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount, Unmounter, find_mount};
 use infmap_actors::Volume;
+use infmap_actors::api::{Answer, Attributes};
+use infmap_actors::replier::Replier;
 use rustix::mount::MountFlags;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -260,6 +262,28 @@ fn a_panic_is_an_error_of_its_request_alone() {
     let Some(mount) = Mount::new(&MountSettings::default()) else { return };
     assert_eq!(errno(fs::read(mount.path("panic"))), rustix::io::Errno::IO);
     assert_eq!(errno(fs::read(mount.path("absent"))), rustix::io::Errno::NOENT);
+    mount.end();
+}
+
+#[test]
+fn times_that_the_kernel_flushes_by_itself_arrive_for_any_user() {
+    let Some(mount) = Mount::new(&MountSettings::default()) else { return };
+    let mut file = fs::File::create(mount.path("open")).unwrap();
+    let inode = infmap_storage::row::Inode(file.metadata().unwrap().ino());
+    let asked = || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        mount.volume.attributes(inode, Replier::from_fn(move |answer: Answer<Attributes>| sender.send(answer.unwrap().modified).unwrap()));
+        let modified = receiver.recv().unwrap();
+        UNIX_EPOCH + Duration::new(modified.seconds as u64, modified.nanos)
+    };
+    let created = asked();
+    // The kernel's clock for times ticks every few milliseconds.
+    while file.metadata().unwrap().modified().unwrap() <= created + Duration::from_millis(50) {
+        file.write_all(b"x").unwrap();
+    }
+    rustix::fs::syncfs(&file).unwrap();
+    assert_eq!(asked(), file.metadata().unwrap().modified().unwrap());
+    drop(file);
     mount.end();
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the reading of `/proc/self/mountinfo`, unmounting, a mount's read-ahead. Must be true: only the mount that was meant is
 //! unmounted: its device is looked at before. Fails: with the kernel's error; EBUSY stays EBUSY.
 
+use super::helper::HELPERS;
 use rustix::mount::{UnmountFlags, unmount};
 use std::ffi::OsString;
 use std::io;
@@ -76,7 +77,7 @@ pub(super) fn take_away(mountpoint: &Path, lazy: bool) -> io::Result<()> {
 
 fn take_away_by_helper(mountpoint: &Path, lazy: bool) -> io::Result<()> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for helper in ["fusermount3", "fusermount"] {
+    for helper in HELPERS {
         let how: &[&str] = if lazy { &["-u", "-z", "--"] } else { &["-u", "--"] };
         match Command::new(helper).args(how).arg(mountpoint).stdin(Stdio::null()).output() {
             Ok(done) if done.status.success() => return Ok(()),

@@ -8,6 +8,7 @@
 //! take as long as a file is open. Threads of the volume may answer later still; those replies go nowhere.
 
 use super::door::Door;
+use super::helper::mount_by_helper;
 use super::mounts::{MountEntry, abort_connection, find_mount, is_plain, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
@@ -102,9 +103,7 @@ impl Mounted {
             return Err(SessionError::Source(settings.source.clone()));
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
-        let settings = &safe(settings, rustix::process::geteuid().is_root());
-        let session = Session::new(Door::new(volume, settings), &path, &config(settings)).map_err(failed)?;
-        let session = session.spawn().map_err(failed)?;
+        let session = begin(Door::new(volume, settings), &path, settings).map_err(failed)?;
         let mount = find_mount(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
@@ -159,16 +158,18 @@ impl Drop for Mounted {
     }
 }
 
-/// The settings without what would lose something.
-///
-/// In a private mount fuser 0.18 refuses every SETATTR that is not by the user who mounted. The kernel flushes the times of files that
-/// are open for long as root, so under its writeback cache they would be lost, silently, unless it is root who mounted.
-fn safe(settings: &MountSettings, by_root: bool) -> MountSettings {
-    let loses_times = settings.writeback_cache && !by_root && !settings.allow_other;
-    if loses_times {
-        tracing::warn!("a private mount by a user other than root goes without the writeback cache");
+/// Mounts and agrees with the kernel: as root by fuser, for others by the helper.
+fn begin(door: Door, path: &Path, settings: &MountSettings) -> io::Result<BackgroundSession> {
+    let mut config = config(settings);
+    if rustix::process::geteuid().is_root() {
+        return Session::new(door, path, &config)?.spawn();
     }
-    MountSettings { writeback_cache: settings.writeback_cache && !loses_times, ..settings.clone() }
+    config.acl = SessionACL::All;
+    let device = mount_by_helper(path, settings)?;
+    Session::from_fd(door, device, SessionACL::All, config).and_then(Session::spawn).inspect_err(|_| {
+        // The device is closed, so nobody waits for an answer any more.
+        let _ = take_away(path, true);
+    })
 }
 
 /// The settings in fuser's words.
@@ -199,12 +200,6 @@ fn config(settings: &MountSettings) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_not_given_to_a_kernel_that_could_not_give_them_back() {
-        let asked = |by_root, allow_other| safe(&MountSettings { allow_other, ..MountSettings::default() }, by_root).writeback_cache;
-        assert!(asked(true, false) && asked(false, true) && !asked(false, false));
-    }
 
     #[test]
     fn a_plain_mount_is_private_and_trusts_no_bits_of_its_files() {
