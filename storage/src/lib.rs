@@ -15,6 +15,7 @@ pub mod file_buffer;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
+pub mod map_view;
 pub mod names;
 pub mod nodes;
 pub mod read;

@@ -216,7 +216,8 @@ mod tests {
         assert!(matches!(VolumeFile::parse(&[0xFF, 0xFE]), Err(VolumeFileError::Foreign)));
         let newer = text.replace("format: 1", "format: 7\nanything: new");
         assert!(matches!(parse(&newer), Err(VolumeFileError::Newer { found: 7, known: 1 })));
-        let cases = [("format: 1", "format: +1", 2), ("uuid: ab", "uuid: AB", 3), ("1024", "512", 4), ("4096", "4096 ", 5), ("11-20", "13-20", 6)];
+        let cases =
+            [("format: 1", "format: +1", 2), ("uuid: ab", "uuid: AB", 3), ("1024", "512", 4), ("4096", "4096 ", 5), ("11-20", "13-20", 6)];
         for (from, to, line) in cases {
             let found = parse(&text.replace(from, to));
             assert!(matches!(found, Err(VolumeFileError::Line { line: at, .. }) if at == line), "{to}: {found:?}");

@@ -14,6 +14,8 @@ use crate::state::View;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+const HELP_BLOCKS: &str = "The bytes are right; writing the file anew corrects the number.";
+
 /// What must be remembered of an inode until all have come by.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Fact {
@@ -22,6 +24,8 @@ pub(super) struct Fact {
     /// The kind that entries say.
     pub named_kind: Option<FileKind>,
     pub is_orphan: bool,
+    /// Its blocks count content that stands in leaves of its own.
+    pub counts_large: bool,
     /// Links that its row says.
     pub links: u32,
     /// Entries that lead to it.
@@ -219,7 +223,10 @@ impl<'a> Inodes<'a> {
         }
         let place = || format!("directory {inode}");
         if (current.entries, current.by_name) != (current.cookies, current.by_cookie) {
-            let what = format!("its {} names and {} positions do not belong together: listing it may miss names", current.entries, current.cookies);
+            let what = format!(
+                "its {} names and {} positions do not belong together: listing it may miss names",
+                current.entries, current.cookies
+            );
             findings.damage("NAM-1", place(), what, HELP_NAMES);
             self.name_the_unpaired(inode, findings);
         }
@@ -270,7 +277,12 @@ impl<'a> Inodes<'a> {
             match current.target.value() {
                 Err(what) => findings.damage("PART-1", place(), format!("its target: {what}"), HELP_NAMES),
                 Ok(target) if target.is_empty() || target.len() as u64 != row.size => {
-                    findings.damage("INO-2", place(), format!("its target has {} bytes, its row says {}", target.len(), row.size), HELP_NAMES);
+                    findings.damage(
+                        "INO-2",
+                        place(),
+                        format!("its target has {} bytes, its row says {}", target.len(), row.size),
+                        HELP_NAMES,
+                    );
                 }
                 Ok(_) => {}
             }
@@ -279,9 +291,11 @@ impl<'a> Inodes<'a> {
             let large = self.view.value(&Key::LargeContent(inode, 0)).ok().flatten();
             let length = large.and_then(|first| Parts::length_in_head(&first)).unwrap_or(0);
             let blocks = blocks.saturating_add(length.div_ceil(512));
-            if row.blocks != blocks {
+            if row.blocks == blocks {
+                self.fact(inode).counts_large = true;
+            } else {
                 let what = format!("it counts {} units of 512 bytes and has {blocks}", row.blocks);
-                findings.warning("EXT-6", place(), what, "The bytes are right; writing the file anew corrects the number.");
+                findings.warning("EXT-6", place(), what, HELP_BLOCKS);
             }
         }
     }
@@ -306,7 +320,11 @@ impl<'a> Inodes<'a> {
             Ok(content) => findings.report.counts.inline_bytes += content.len() as u64,
         }
         self.close(findings);
-        match self.fact(inode).kind {
+        let fact = *self.fact(inode);
+        if fact.kind == Some(FileKind::Regular) && !fact.counts_large && parts.value().is_ok_and(|content| !content.is_empty()) {
+            findings.warning("EXT-6", &place, "its blocks do not count its content, which stands in the tables", HELP_BLOCKS);
+        }
+        match fact.kind {
             None => findings.damage("INO-1", place, "there is content of it, and the inode itself is missing", HELP_NAMES),
             Some(FileKind::Regular) => {}
             Some(_) => findings.damage("INO-2", place, "it has content and is no regular file", HELP_NAMES),
