@@ -11,6 +11,8 @@ pub mod blocks;
 pub mod buffer;
 pub mod device;
 pub mod file_buffer;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
