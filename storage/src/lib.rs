@@ -12,6 +12,8 @@ pub mod buffer;
 pub mod check;
 pub mod device;
 pub mod file_buffer;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
