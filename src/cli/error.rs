@@ -82,7 +82,6 @@ codes! {
     DaemonEnded = 1042, 1, "the message above says why";
     /// The kernel's side is missing.
     Fuse = 1043, 1, "install the package fuse3 and check that /dev/fuse exists and may be opened";
-    /// Not in this version.
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }

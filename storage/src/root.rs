@@ -148,8 +148,8 @@ impl RootRecord {
                 state.deltas.born(Address { region: *region, cluster }, clusters);
             }
         }
-        for &(region, _) in &self.open {
-            state.deltas.suspects.insert(region);
+        for &(region, kind) in &self.open {
+            state.deltas.grant(region, kind);
         }
         state
     }

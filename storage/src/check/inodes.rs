@@ -24,8 +24,6 @@ pub(super) struct Fact {
     /// The kind that entries say.
     pub named_kind: Option<FileKind>,
     pub is_orphan: bool,
-    /// Its blocks count content that stands in leaves of its own.
-    pub counts_large: bool,
     /// Links that its row says.
     pub links: u32,
     /// Entries that lead to it.
@@ -263,14 +261,11 @@ impl<'a> Inodes<'a> {
 
     fn close_content(&mut self, inode: Inode, current: &Current, row: &InodeRow, findings: &mut Findings) {
         let place = || format!("inode {inode}");
-        let mut blocks = current.blocks;
+        let blocks = current.blocks;
         if current.content.is_there() {
             match current.content.value() {
                 Err(what) => findings.damage("PART-1", place(), format!("its content: {what}"), HELP_NAMES),
-                Ok(content) => {
-                    blocks = blocks.saturating_add((content.len() as u64).div_ceil(512));
-                    findings.report.counts.inline_bytes += content.len() as u64;
-                }
+                Ok(content) => findings.report.counts.inline_bytes += content.len() as u64,
             }
         }
         if current.target.is_there() {
@@ -288,15 +283,8 @@ impl<'a> Inodes<'a> {
             }
         }
         if row.kind() == FileKind::Regular && row.blocks != blocks {
-            let large = self.view.value(&Key::LargeContent(inode, 0)).ok().flatten();
-            let length = large.and_then(|first| Parts::length_in_head(&first)).unwrap_or(0);
-            let blocks = blocks.saturating_add(length.div_ceil(512));
-            if row.blocks == blocks {
-                self.fact(inode).counts_large = true;
-            } else {
-                let what = format!("it counts {} units of 512 bytes and has {blocks}", row.blocks);
-                findings.warning("EXT-6", place(), what, HELP_BLOCKS);
-            }
+            let what = format!("it counts {} units of 512 bytes and its extents have {blocks}", row.blocks);
+            findings.warning("EXT-6", place(), what, HELP_BLOCKS);
         }
     }
 
@@ -321,9 +309,6 @@ impl<'a> Inodes<'a> {
         }
         self.close(findings);
         let fact = *self.fact(inode);
-        if fact.kind == Some(FileKind::Regular) && !fact.counts_large && parts.value().is_ok_and(|content| !content.is_empty()) {
-            findings.warning("EXT-6", &place, "its blocks do not count its content, which stands in the tables", HELP_BLOCKS);
-        }
         match fact.kind {
             None => findings.damage("INO-1", place, "there is content of it, and the inode itself is missing", HELP_NAMES),
             Some(FileKind::Regular) => {}

@@ -51,7 +51,7 @@ const IN_THE_TREES: &[(&str, Bend)] = &[
         b.bend_name(&Key::Extent(s.raw, 12 << 10), &row);
     }),
     ("EXT-6", |b, s| inode(b, s.raw, |row| row.blocks += 1)),
-    ("EXT-6", |b, s| inode(b, s.medium, |row| row.blocks = 0)),
+    ("EXT-6", |b, s| inode(b, s.medium, |row| row.blocks = 3)),
     ("ROW-1", |b, _| {
         let source = b.nodes.loading(crate::vat::TreeId::Name);
         b.state.names.put(&source, b.state.generation, b"\x09what", b"", &mut crate::vat::Released::default()).unwrap();

@@ -143,7 +143,7 @@ impl Builder {
             txn.put_inline_content(inode, content, 1)?;
             let size = content.len() as u64;
             let settled = Settlement { version: 1, size, accessed: NOW, modified: NOW, changed: NOW };
-            settle(txn, inode, &settled, size.div_ceil(512) as i64).map(drop)
+            settle(txn, inode, &settled, 0).map(drop)
         });
     }
 
