@@ -3,6 +3,7 @@
 //! Owns: `Attributes`, `DirEntry`, `NewNode`, `AttributeChange`, `Rename`, `SpaceUse`. Must be true: names are bytes; times are signed
 //! seconds and nanoseconds; sizes are bytes. Fails: refused operations are `Refusal`s.
 
+use infmap_storage::limits::INLINE_FILE_BYTES;
 use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 
 pub use infmap_storage::names::{AttributeChange, NewNode, Rename, RenameMode, SetTime};
@@ -46,7 +47,8 @@ impl Attributes {
             links: row.links,
             rdev: row.rdev,
             size: if kind == FileKind::Directory { 4096 } else { row.size },
-            blocks: row.blocks,
+            // Content that stands in the tree counts as if it stood in blocks: to `tar -S`, none would mean a hole.
+            blocks: if row.blocks == 0 && row.size <= INLINE_FILE_BYTES as u64 { row.size.div_ceil(512) } else { row.blocks },
             accessed: row.accessed,
             modified: row.modified,
             changed: row.changed,

@@ -4,14 +4,25 @@
 //! that panics is dead alone, and answers whoever waits for it.
 
 pub mod api;
+mod cache;
+mod checkpointer;
 pub mod clock;
 mod effects;
+mod keeper;
 pub mod mailbox;
+mod pixel_reader;
+mod pixel_writer;
 pub mod replier;
 pub mod runtime;
 pub mod settings;
+pub mod shared;
 pub mod slot;
 mod turn;
+mod vat;
+pub mod volume;
+mod wal;
+
+pub use volume::{ReadData, Volume};
 
 /// What `turn` is built of. The loom model builds the same file on loom's atomics.
 mod sync {

@@ -11,6 +11,7 @@ mod gather;
 
 use crate::cache::CacheMessage;
 use crate::mailbox::{Envelope, Lane};
+use crate::settings::Compression;
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Grant, VatMessage};
@@ -18,7 +19,7 @@ use gather::{Gathered, OpenRegion};
 use infmap_storage::file_buffer::{Run, Ticket};
 use infmap_storage::region::ParityEncoder;
 use infmap_storage::row::{Inode, RegionKind};
-use infmap_storage::unit::{Compression, Compressor};
+use infmap_storage::unit::Compressor;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ mod health;
 mod live;
 mod spares;
 
-pub use budget::Budget;
+pub use budget::{Budget, NoRoom};
 pub use health::Health;
 pub use live::LiveRows;
 pub use spares::Spares;

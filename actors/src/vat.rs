@@ -31,7 +31,7 @@ use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::wal::WalMessage;
 use infmap_storage::row::Inode;
 use infmap_storage::state::{State, StateError};
-use infmap_storage::vat::{Node, NodeError, NodePtr, NodeSource, Pinned};
+use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::{Appender, Lsn, RecordKind};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -306,19 +306,5 @@ impl Role for Vat {
 
     fn dead(&mut self) {
         self.shared.health.fail("the actor that owns the tables has failed");
-    }
-}
-
-/// Nothing is resident but what is pinned: for tests of misses.
-#[cfg(test)]
-pub(crate) struct Nowhere;
-
-#[cfg(test)]
-impl NodeSource for Nowhere {
-    fn node(&self, ptr: &NodePtr) -> Result<Arc<Node>, NodeError> {
-        Err(NodeError::Miss(*ptr))
-    }
-    fn resident(&self, _: &NodePtr) -> Option<Arc<Node>> {
-        None
     }
 }

@@ -11,7 +11,7 @@ use crate::settings::Sync as SyncMode;
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{VatMessage, Written};
-use infmap_storage::wal::{Batch, LogWriter, Lsn, SpareJob, WriteError};
+use infmap_storage::wal::{Batch, LogWriter, Lsn, SpareJob};
 use std::sync::Arc;
 
 /// What the Wal is told.
@@ -47,7 +47,8 @@ impl Envelope for WalMessage {
 /// The role of the Wal.
 pub struct Wal {
     shared: Arc<Shared>,
-    writer: LogWriter,
+    /// None on a volume that is read-only from the start.
+    writer: Option<LogWriter>,
     vat: Address<VatMessage>,
     own: WeakAddress<WalMessage>,
     /// All data up to here is placed.
@@ -56,37 +57,67 @@ pub struct Wal {
 
 impl Wal {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, writer: LogWriter, vat: Address<VatMessage>, own: WeakAddress<WalMessage>, low: Lsn) -> Self {
+    pub fn new(shared: Arc<Shared>, writer: Option<LogWriter>, vat: Address<VatMessage>, own: WeakAddress<WalMessage>, low: Lsn) -> Self {
         Self { shared, writer, vat, own, low }
     }
 
-    fn sync(&mut self) -> Result<(), WriteError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), String> {
+        let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
+        writer.write(batch).map_err(|error| error.to_string())
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
         if self.shared.settings.durability.sync == SyncMode::None {
             return Ok(());
         }
         let start = self.shared.clock.now_us();
-        self.writer.sync()?;
+        writer.sync().map_err(|error| error.to_string())?;
         let took_us = self.shared.clock.now_us().saturating_sub(start);
         metrics::histogram!("infmap_wal_fsync_duration_seconds").record(took_us as f64 / 1e6);
         Ok(())
     }
 
-    fn finish(&mut self, done: Result<(), WriteError>, buffer: Option<Batch>, answers: Vec<Replier<Answer<()>>>, cx: &mut Context<'_>) {
+    fn finish(&mut self, done: Result<(), String>, batch: Option<Batch>, answers: Vec<Replier<Answer<()>>>, cx: &mut Context<'_>) {
         let failed = done.is_err();
         if let Err(error) = done {
             self.shared.health.fail(format!("the log cannot be written: {error}"));
         }
-        let all_written = self.shared.settings.durability.sync == SyncMode::None;
         for replier in answers {
             cx.reply(replier, if failed { Err(Refusal::Damaged) } else { Ok(()) });
         }
+        let written = batch.as_ref().map_or(Lsn::NONE, |batch| batch.last_lsn);
+        let synced = self.writer.as_ref().map_or(Lsn::NONE, LogWriter::synced);
+        let never_synced = self.shared.settings.durability.sync == SyncMode::None && !failed;
         let report = Written {
-            synced: if all_written { buffer.as_ref().map_or(Lsn::NONE, |batch| batch.last_lsn) } else { self.writer.synced() },
-            bytes_above_low: self.writer.bytes_above(self.low),
-            buffer: buffer.map(Batch::into_buffer),
+            synced: if never_synced { written.max(synced) } else { synced },
+            bytes_above_low: self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low)),
+            buffer: batch.map(Batch::into_buffer),
             failed,
         };
         cx.post(&self.vat, Lane::Foreground, VatMessage::Written(report));
+    }
+
+    fn recycle(&mut self, below: Lsn) {
+        let Some(writer) = &mut self.writer else { return };
+        if let Err(error) = writer.recycle(below) {
+            tracing::warn!(%error, "log segments could not be recycled");
+        }
+        metrics::gauge!("infmap_wal_bytes").set(writer.file_bytes() as f64);
+    }
+
+    /// Takes a segment that was made ready, or the news that it could not be.
+    fn prepare(&mut self, job: SpareJob) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        match job.run() {
+            Ok(spare) => writer.spare_done(&spare),
+            Err(error) => {
+                tracing::warn!(%error, "no log segment could be made ready ahead");
+                writer.spare_failed();
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -96,7 +127,7 @@ impl Role for Wal {
     fn handle(&mut self, message: WalMessage, cx: &mut Context<'_>) {
         match message {
             WalMessage::Write { batch, sync, answers } => {
-                let done = self.writer.write(&batch).and_then(|()| if sync { self.sync() } else { Ok(()) });
+                let done = self.write(&batch).and_then(|()| if sync { self.sync() } else { Ok(()) });
                 self.finish(done, Some(batch), answers, cx);
             }
             WalMessage::Sync { answers } => {
@@ -105,22 +136,16 @@ impl Role for Wal {
             }
             WalMessage::Recycle { below, low } => {
                 self.low = low;
-                if let Err(error) = self.writer.recycle(below) {
-                    tracing::warn!(%error, "log segments could not be recycled");
-                }
-                metrics::gauge!("infmap_wal_bytes").set(self.writer.file_bytes() as f64);
+                self.recycle(below);
             }
-            WalMessage::Prepare(job) => match job.run() {
-                Ok(spare) => self.writer.spare_done(&spare),
-                Err(error) => {
-                    tracing::warn!(%error, "no log segment could be made ready ahead");
-                    self.writer.spare_failed();
+            WalMessage::Prepare(job) => {
+                if !self.prepare(job) {
                     return;
                 }
-            },
+            }
         }
         // Writing a segment's zeros takes milliseconds: in a turn of its own, so that no answer waits for it.
-        if let (Some(job), Some(own)) = (self.writer.spare_job(), self.own.upgrade()) {
+        if let (Some(job), Some(own)) = (self.writer.as_mut().and_then(LogWriter::spare_job), self.own.upgrade()) {
             cx.post(&own, Lane::Background, WalMessage::Prepare(job));
         }
     }

@@ -39,6 +39,8 @@ struct DirtyBlock {
     block: Block,
     /// Write sequence of its newest byte.
     sequence: u64,
+    /// Write sequence since which it has been held without a break: what was logged of it from then on is not placed yet.
+    since: u64,
     /// A pixel writer has it.
     placing: Option<Ticket>,
     /// A settlement that claims it was posted.
@@ -98,10 +100,16 @@ impl FileBuffer {
         self.blocks.values().filter(|b| b.placing.is_none() && b.settling.is_none()).count() as u64 * BLOCK
     }
 
-    /// Whether the row says everything: the buffer can go.
+    /// Whether the row says everything as soon as what was posted is published. Before the live row goes, ask [`Self::is_shown_by`].
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.blocks.is_empty() && self.live.version == self.settled_version && self.live.size == self.settled_size
+    }
+
+    /// Whether a published row says everything: buffer and live row can go.
+    #[must_use]
+    pub fn is_shown_by(&self, row: &InodeRow) -> bool {
+        self.is_settled() && row.version == self.live.version && row.size == self.live.size
     }
 
     /// The dirty block `number`, if there is one.
@@ -129,17 +137,26 @@ impl FileBuffer {
         edges
     }
 
-    /// Takes old content of a block that is about to be written in part. Not a change.
-    pub fn fill(&mut self, number: u64, block: Block) {
+    /// Takes old content of a block that is about to be written in part. Not a change. What lies behind the end by now is not taken; but
+    /// if the file was cut and has grown again since it was read, the caller reads again: it would bring back what was cut.
+    pub fn fill(&mut self, number: u64, mut block: Block) {
+        let left = self.live.size.saturating_sub(number.saturating_mul(BLOCK));
+        if left == 0 {
+            return;
+        }
+        if left < BLOCK {
+            block.clear_from(left as usize);
+        }
         let sequence = self.live.version;
         // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.
-        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, placing: None, settling: None, logged: false });
+        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: false });
     }
 
     /// Writes bytes that begin inside block `number` at `at`. `whole` may be given when they are a block of their own.
     pub fn write_block(&mut self, pool: &BlockPool, number: u64, at: usize, piece: WritePiece<'_>) {
         let sequence = self.live.version + 1;
-        let fresh = |block| DirtyBlock { block, sequence, placing: None, settling: None, logged: false };
+        let since = self.blocks.get(&number).map_or(sequence, |held| held.since);
+        let fresh = |block| DirtyBlock { block, sequence, since, placing: None, settling: None, logged: false };
         match piece {
             WritePiece::Whole(block) => {
                 self.blocks.insert(number, fresh(block));
@@ -170,7 +187,7 @@ impl FileBuffer {
             drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
             if let Some(last) = self.blocks.get_mut(&(size / BLOCK)) {
                 last.block.clear_from((size % BLOCK) as usize);
-                *last = DirtyBlock { block: last.block.clone(), sequence, placing: None, settling: None, logged: false };
+                *last = DirtyBlock { block: last.block.clone(), sequence, since: last.since, placing: None, settling: None, logged: false };
             }
         }
         self.live.size = size;

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod blocks;
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod file_buffer;
 #[doc(hidden)]
@@ -16,6 +17,7 @@ pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
+pub mod map_view;
 pub mod names;
 pub mod nodes;
 pub mod read;
@@ -29,5 +31,6 @@ pub mod state;
 pub mod tiers;
 pub mod unit;
 pub mod vat;
+pub mod volume_file;
 pub mod wal;
 pub mod wire;

@@ -39,7 +39,7 @@ impl From<StateError> for ReadError {
 
 /// Reads at most so many bytes leave their clusters in L1: larger ones are streams, which the kernel keeps.
 const KEEP_BYTES: usize = 16 * 1024;
-/// Extents that one read may touch; a read of 1 MiB over single blocks touches 256.
+/// Extents that one step of a read touches at most; a read of 1 MiB over single blocks touches 256.
 const MAX_EXTENTS: usize = 4096;
 
 /// A reader of one version of the tree.
@@ -52,19 +52,33 @@ pub struct FileReader<'a> {
 }
 
 impl FileReader<'_> {
-    /// Fills `out` with the bytes of the file from `offset` on. `dirty` gives the blocks that lie over the tree.
+    /// Fills `out` with the bytes of the file from `offset` on. `dirty` gives the blocks that lie over the tree, in ascending order.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, inode: Inode, offset: u64, dirty: &[(u64, Block)], out: &mut [u8]) -> Result<(), ReadError> {
         let end = offset + out.len() as u64;
-        if !covered_by(dirty, offset, end) {
-            let extents = self.view.extents(inode, offset, end, MAX_EXTENTS)?;
-            self.fill_gaps(inode, offset, &extents, out)?;
-            self.fill_extents(offset, &extents, out)?;
-        }
+        let mut at = offset;
         for (number, block) in dirty {
-            copy_over(out, offset, number * CLUSTER_BYTES as u64, block.bytes());
+            let start = number * CLUSTER_BYTES as u64;
+            // What a dirty block replaces is not read: it may be damaged.
+            self.read_tree(inode, at, slice(out, at - offset, start.min(end).saturating_sub(at)))?;
+            at = at.max((start + CLUSTER_BYTES as u64).min(end));
+            copy_over(out, offset, start, block.bytes());
+        }
+        self.read_tree(inode, at, slice(out, at - offset, end - at))
+    }
+
+    fn read_tree(&self, inode: Inode, offset: u64, out: &mut [u8]) -> Result<(), ReadError> {
+        let (mut at, end) = (offset, offset + out.len() as u64);
+        while at < end {
+            let extents = self.view.extents(inode, at, end, MAX_EXTENTS)?;
+            let behind = extents.last().map_or(end, |(start, row)| end.min(start + u64::from(row.length)));
+            let to = if extents.len() < MAX_EXTENTS { end } else { behind };
+            let part = slice(out, at - offset, to - at);
+            self.fill_gaps(inode, at, &extents, part)?;
+            self.fill_extents(at, &extents, part)?;
+            at = to;
         }
         Ok(())
     }
@@ -97,7 +111,7 @@ impl FileReader<'_> {
             let (from, to) = (offset.max(*start), end.min(start + u64::from(row.length)));
             let Some(part) = row.part((from - start) as u32, (to - start) as u32) else { continue };
             match part.codec {
-                Codec::Zstd => self.fill_unit(&part, slice(out, from - offset, part.length))?,
+                Codec::Zstd => self.fill_unit(&part, slice(out, from - offset, u64::from(part.length)))?,
                 Codec::Raw => {
                     let next = RawRun::of(&part, (from - offset) as usize)?;
                     if !pending.as_mut().is_some_and(|run| run.absorbs(&next)) {
@@ -143,7 +157,7 @@ impl FileReader<'_> {
 
     fn fill_raw(&self, run: Option<RawRun>, out: &mut [u8]) -> Result<(), ReadError> {
         let Some(run) = run else { return Ok(()) };
-        let out = slice(out, run.at as u64, run.length as u32);
+        let out = slice(out, run.at as u64, run.length as u64);
         if out.len() <= KEEP_BYTES && self.fill_from_l1(&run, out) {
             return Ok(());
         }
@@ -233,14 +247,7 @@ impl RawRun {
     }
 }
 
-/// Whether dirty blocks, in order, cover all of these bytes.
-fn covered_by(dirty: &[(u64, Block)], offset: u64, end: u64) -> bool {
-    let block = CLUSTER_BYTES as u64;
-    let (first, last) = (offset / block, end.div_ceil(block));
-    dirty.len() as u64 >= last - first && (first..last).zip(dirty).all(|(want, (have, _))| want == *have)
-}
-
-fn slice(out: &mut [u8], at: u64, length: u32) -> &mut [u8] {
+fn slice(out: &mut [u8], at: u64, length: u64) -> &mut [u8] {
     let start = (at as usize).min(out.len());
     let end = (start + length as usize).min(out.len());
     out.get_mut(start..end).unwrap_or_default()
@@ -257,3 +264,6 @@ fn copy_over(out: &mut [u8], out_at: u64, content_at: u64, content: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

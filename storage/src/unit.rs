@@ -1,20 +1,9 @@
 //! Compression of units: 64 KiB of a file at a time, kept only when it pays.
 //!
-//! Owns: `Compression`, `Compressor`, `decode_unit`. Must be true: UNI-1 a unit is stored compressed only if that saves at least two
+//! Owns: `Compressor`, `decode_unit`. Must be true: UNI-1 a unit is stored compressed only if that saves at least two
 //! clusters; UNI-2 decoding allocates what the row says, never what the frame says. Fails: bytes that are no such frame give `None`.
 
 use crate::limits::{CLUSTER_BYTES, UNIT_BYTES};
-
-/// When units are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// When it pays and the processors have time.
-    #[default]
-    Auto,
-    /// When it pays.
-    Always,
-    Off,
-}
 
 /// zstd level: 1 is faster than most disks (0.55 GB/s on text, 11 GB/s to see that random bytes do not pay).
 const LEVEL: i32 = 1;

@@ -13,6 +13,8 @@ use infmap_storage::limits::*;
 use infmap_storage::region::chunk::{Chunks, KIND_DATA};
 use infmap_storage::region::layout::{band_offset, cluster_pieces, tile_of};
 use infmap_storage::region::{Codec, IMAGE_MAX_BYTES, Owner, OwnerKind, ParityEncoder, ROOT_MAX_BYTES, RegionBuilder};
+use infmap_storage::row::Time;
+use infmap_storage::volume_file::VolumeFile;
 use infmap_storage::wal::appender::GROUP_LOG_MAX_BYTES;
 use infmap_storage::wal::record::PAYLOAD_MAX_BYTES;
 use museum::identity;
@@ -144,6 +146,16 @@ fn the_numbers_are_those_of_the_code() {
     for name in source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()) {
         assert!(code.contains_key(name) || policies.contains(&name), "{name} is not in docs/format.md");
     }
+}
+
+#[test]
+fn the_identity_of_a_volume_is_the_text_of_the_document() {
+    let text = document();
+    let (_, rest) = text.split_once("<!-- volume: volume_file::VolumeFile -->\n```yaml\n").unwrap();
+    let (yaml, _) = rest.split_once("```").unwrap();
+    let created = Time { seconds: 1_769_860_800, nanos: 1 };
+    let file = VolumeFile::new(museum::UUID, created);
+    assert_eq!((file.render().as_str(), VolumeFile::parse(yaml.as_bytes()).unwrap()), (yaml, file));
 }
 
 #[test]

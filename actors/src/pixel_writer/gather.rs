@@ -114,8 +114,7 @@ impl OpenRegion {
         let offset = run.offset + (from * CLUSTER_BYTES) as u64;
         let sequence = sequences.iter().copied().max().unwrap_or(0);
         let codec = if stored.is_some() { Codec::Zstd } else { Codec::Raw };
-        let owner =
-            Owner { kind: OwnerKind::Extent, codec, inode: job.inode.0, offset_bytes: offset, decoded_bytes, sequence, home: None };
+        let owner = Owner { kind: OwnerKind::Extent, codec, inode: job.inode.0, offset_bytes: offset, decoded_bytes, sequence, home: None };
         let raw: Vec<&[u8]> = blocks.iter().map(|block: &Block| &block.bytes()[..]).collect();
         let pieces = stored.map_or(raw, |stored| vec![stored]);
         let stored_bytes = pieces.iter().map(|piece| piece.len()).sum::<usize>() as u32;

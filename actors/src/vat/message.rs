@@ -20,12 +20,25 @@ use std::sync::Arc;
 pub enum NameOp {
     Create(NewNode),
     Symlink(NewNode, Vec<u8>),
-    Link { inode: Inode, parent: Inode, name: Vec<u8> },
-    Unlink { parent: Inode, name: Vec<u8> },
-    Rmdir { parent: Inode, name: Vec<u8> },
+    Link {
+        inode: Inode,
+        parent: Inode,
+        name: Vec<u8>,
+    },
+    Unlink {
+        parent: Inode,
+        name: Vec<u8>,
+    },
+    Rmdir {
+        parent: Inode,
+        name: Vec<u8>,
+    },
     Rename(Rename),
     /// Attributes of anything but a regular file; those pass their shard first (O10).
-    Change { inode: Inode, change: AttributeChange },
+    Change {
+        inode: Inode,
+        change: AttributeChange,
+    },
 }
 
 /// What a change of names gave.
@@ -54,7 +67,7 @@ pub struct Settle {
     pub settlement: Settlement,
     pub change: Option<AttributeChange>,
     /// Answered when it is durable.
-    pub sync: Option<Replier<Answer<()>>>,
+    pub syncs: Vec<Replier<Answer<()>>>,
     /// Answered when it is published.
     pub answer: Option<Replier<Answer<Attributes>>>,
     /// A cut that goes on: the rest of it.
@@ -75,29 +88,51 @@ pub struct Written {
 pub enum VatMessage {
     /// Whom to speak to. The first message.
     Join(Box<Peers>),
-    Names { op: NameOp, replier: Replier<Answer<Done>> },
+    Names {
+        op: NameOp,
+        replier: Replier<Answer<Done>>,
+    },
     Settle(Box<Settle>),
     /// An inode without names is not used any more.
-    Drop { inode: Inode },
+    Drop {
+        inode: Inode,
+    },
     /// Answer when everything before is durable.
-    Sync { replier: Replier<Answer<()>> },
+    Sync {
+        replier: Replier<Answer<()>>,
+    },
     /// Places for images.
-    Grant { kind: RegionKind, count: usize, to: Address<WriteMessage> },
+    Grant {
+        kind: RegionKind,
+        count: usize,
+        to: Address<WriteMessage>,
+    },
     Written(Written),
     /// A node that a message missed.
-    Fetched { message: Box<VatMessage>, ptr: NodePtr, node: Answer<Arc<Node>>, pins: Pins },
+    Fetched {
+        message: Box<VatMessage>,
+        ptr: NodePtr,
+        node: Answer<Arc<Node>>,
+        pins: Pins,
+    },
     /// Make everything durable that was written up to now.
-    Commit { replier: Replier<Answer<()>> },
+    Commit {
+        replier: Replier<Answer<()>>,
+    },
     /// A shard has posted what a commit or checkpoint asked for.
     Posted,
     /// A shard holds nothing any more of what a commit or checkpoint asked for.
     Drained,
-    Checkpoint { replier: Replier<Answer<()>> },
+    Checkpoint {
+        replier: Replier<Answer<()>>,
+    },
     /// Go on folding.
     Fold,
     RootWritten(RootWritten),
     /// Images of dead regions were taken away.
-    Recycled { regions: Vec<RegionId> },
+    Recycled {
+        regions: Vec<RegionId>,
+    },
 }
 
 impl VatMessage {

@@ -24,7 +24,6 @@ fn apply(txn: &mut Txn<'_>, what: &Settle, now: Time) -> Result<Settled, StateEr
     if let Some((from, to, sequence)) = what.cut {
         let (freed, more) = txn.cut_extents(what.inode, from, to, sequence)?;
         gained -= freed;
-        gained += txn.truncate_inline(what.inode, from)?;
         rest = more;
         let work = Key::Work(what.inode);
         match more {
@@ -35,13 +34,10 @@ fn apply(txn: &mut Txn<'_>, what: &Settle, now: Time) -> Result<Settled, StateEr
         }
     }
     for (offset, row, fresh) in &what.rows {
-        if *offset == 0 {
-            gained -= txn.drop_inline(what.inode)?;
-        }
         gained += txn.put_extent(what.inode, *offset, row, *fresh)?;
     }
     if let Some(content) = &what.inline {
-        gained += txn.put_inline(what.inode, content, what.settlement.version)?;
+        gained -= txn.put_inline_content(what.inode, content, what.settlement.version)?;
     }
     let mut row = settle(txn, what.inode, &what.settlement, gained)?;
     if let Some(change) = &what.change {
@@ -107,7 +103,7 @@ impl Vat {
 
     fn settled(&mut self, what: Settle, row: &InodeRow, cx: &mut Context<'_>) {
         self.tell_shard(&what, true, cx);
-        if let Some(replier) = what.sync {
+        for replier in what.syncs {
             self.sync(replier, cx);
         }
         if let Some(replier) = what.answer {
@@ -118,7 +114,7 @@ impl Vat {
     /// What a shard said could not be put: its blocks are let go only if the inode is gone.
     pub(super) fn settle_failed(&mut self, what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
         self.tell_shard(&what, refusal == Refusal::Stale, cx);
-        if let Some(replier) = what.sync {
+        for replier in what.syncs {
             cx.reply(replier, Err(refusal));
         }
         if let Some(replier) = what.answer {

@@ -2,7 +2,7 @@
 
 use super::{BLOCK, FileBuffer, Ticket};
 use crate::blocks::Block;
-use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS};
+use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, INLINE_FILE_BYTES};
 use crate::row::ExtentRow;
 
 /// Consecutive blocks of a file that travel together, at most `EXTENT_MAX_CLUSTERS`.
@@ -70,9 +70,9 @@ impl FileBuffer {
         runs
     }
 
-    /// The whole content, when all of it is held in the first block: for the inline form. Counts as settled by `ticket`.
+    /// The whole content, when it fits the inline form and is held in the first block. Counts as settled by `ticket`.
     pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
-        let size = usize::try_from(self.live.size).ok()?;
+        let size = usize::try_from(self.live.size).ok().filter(|size| *size <= INLINE_FILE_BYTES)?;
         let content = self.blocks.get(&0)?.block.bytes().get(..size)?.to_vec();
         for dirty in self.blocks.values_mut() {
             dirty.settling = Some(ticket);
@@ -82,7 +82,14 @@ impl FileBuffer {
 
     /// A number for a placement or settlement.
     pub fn ticket(&mut self) -> Ticket {
+        let ticket = self.next_ticket;
         self.next_ticket += 1;
+        ticket
+    }
+
+    /// The number that [`Self::ticket`] gives next.
+    #[must_use]
+    pub fn next_ticket(&self) -> Ticket {
         self.next_ticket
     }
 
@@ -148,16 +155,34 @@ impl FileBuffer {
         self.blocks.values().all(|dirty| dirty.sequence > sequence || dirty.logged || dirty.settling.is_some())
     }
 
-    /// Whether no block of a sequence up to `sequence` is held any more.
+    /// Whether the log up to `sequence` is not needed any more: every block that was held then is placed, or was changed since and
+    /// logged again.
     #[must_use]
     pub fn is_placed_up_to(&self, sequence: u64) -> bool {
-        self.blocks.values().all(|dirty| dirty.sequence > sequence)
+        self.blocks.values().all(|dirty| dirty.since > sequence || (dirty.sequence > sequence && dirty.logged))
     }
 
-    /// Takes bytes that the log gave back after a crash.
+    /// The blocks that were held at `sequence` and changed since, so that their older bytes, which may stand in the log, will never
+    /// be placed: they are to be logged as they are now. They count as logged: the caller posts them.
+    pub fn take_rewritten_for_log(&mut self, sequence: u64) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for (&number, dirty) in &mut self.blocks {
+            let rewritten = dirty.since <= sequence && dirty.sequence > sequence;
+            if rewritten && !dirty.logged && dirty.placing.is_none() && dirty.settling.is_none() {
+                dirty.logged = true;
+                append(&mut runs, number, &dirty.block, dirty.sequence);
+            }
+        }
+        runs
+    }
+
+    /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);
-        self.blocks.insert(number, super::DirtyBlock { block, sequence, placing: None, settling: None, logged: true });
+        if self.blocks.get(&number).is_some_and(|held| held.sequence > sequence) {
+            return;
+        }
+        self.blocks.insert(number, super::DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: true });
     }
 }
 

@@ -33,6 +33,10 @@ pub fn create(txn: &mut Txn<'_>, node: &NewNode, now: Time) -> Result<(Inode, In
     if txn.view().entry(node.parent, &node.name)?.is_some() {
         return Err(Refusal::Exists.into());
     }
+    // Before the new directory's ".." is counted: a removed directory has no links.
+    if parent.row.links == 0 {
+        return Err(Refusal::NotFound.into());
+    }
     let inode = txn.new_inode();
     let mut row = InodeRow::new(node.mode, node.uid, node.gid, now);
     row.rdev = node.rdev;

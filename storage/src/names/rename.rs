@@ -39,18 +39,22 @@ pub fn rename(txn: &mut Txn<'_>, what: &Rename, now: Time) -> Result<Option<Remo
         }
     }
     let source = Directory::open(txn, what.parent)?.entry(txn, &what.name)?;
-    Directory::open(txn, what.new_parent)?;
+    if Directory::open(txn, what.new_parent)?.row.links == 0 {
+        return Err(Refusal::NotFound.into());
+    }
     let target = txn.view().entry(what.new_parent, &what.new_name)?;
-    refuse_loop(txn, &source, what.new_parent)?;
+    match (what.mode, &target) {
+        (RenameMode::NoReplace, Some(_)) => return Err(Refusal::Exists.into()),
+        (RenameMode::Exchange, None) => return Err(Refusal::NotFound.into()),
+        _ => refuse_loop(txn, &source, what.new_parent)?,
+    }
     match (what.mode, target) {
-        (RenameMode::NoReplace, Some(_)) => Err(Refusal::Exists.into()),
-        (RenameMode::Exchange, None) => Err(Refusal::NotFound.into()),
+        // Two names of one inode: POSIX says that nothing happens.
+        (_, Some(target)) if target.inode == source.inode => Ok(None),
         (RenameMode::Exchange, Some(target)) => {
             refuse_loop(txn, &target, what.parent)?;
             exchange(txn, what, source, target, now).map(|()| None)
         }
-        // Two names of one inode: POSIX says that nothing happens.
-        (_, Some(target)) if target.inode == source.inode => Ok(None),
         (_, target) => move_over(txn, what, source, target, now),
     }
 }

@@ -4,20 +4,22 @@
 //! whole and verified, or not at all. Fails: parts that are missing or do not sum up are a `RowError`.
 
 use super::{StateError, Txn, View};
-use crate::limits::{INLINE_ROW_BYTES, PART_BYTES, SYMLINK_MAX_BYTES};
+use crate::limits::{INLINE_FILE_BYTES, INLINE_ROW_BYTES, PART_BYTES, SYMLINK_MAX_BYTES};
+use crate::refusal::Refusal;
 use crate::row::{Inode, Key, RowError};
 use crate::wire::{Put, Reader};
 
 const HEAD_BYTES: usize = 8;
 
 /// Writes a value as part rows.
-pub(super) fn store(txn: &mut Txn<'_>, value: &[u8], key: impl Fn(u16) -> Key) -> Result<(), StateError> {
+fn store(txn: &mut Txn<'_>, value: &[u8], silently: bool, key: impl Fn(u16) -> Key) -> Result<(), StateError> {
     let mut whole = Vec::with_capacity(value.len() + HEAD_BYTES);
     whole.put_u32(value.len() as u32);
     whole.put_u32(crc32fast::hash(value));
     whole.put(value);
     for (number, part) in whole.chunks(PART_BYTES).enumerate() {
-        txn.put(&key(number as u16), part)?;
+        let key = key(number as u16);
+        if silently { txn.put_silently(&key.encode(), part) } else { txn.put(&key, part) }?;
     }
     Ok(())
 }
@@ -53,7 +55,7 @@ impl Txn<'_> {
     /// # Errors
     /// See [`StateError`].
     pub fn put_target(&mut self, inode: Inode, target: &[u8]) -> Result<(), StateError> {
-        store(self, target, |part| Key::Target(inode, part))
+        store(self, target, false, |part| Key::Target(inode, part))
     }
 
     /// Removes the target of a symbolic link, if there is one.
@@ -61,20 +63,49 @@ impl Txn<'_> {
     /// # Errors
     /// See [`StateError`].
     pub fn delete_target(&mut self, inode: Inode) -> Result<bool, StateError> {
-        self.delete_parts(|part| Key::Target(inode, part))
+        self.delete_parts(false, |part| Key::Target(inode, part))
     }
 
-    /// Sets the content of a small file, in place of an older one. At most `INLINE_FILE_BYTES`.
+    /// Sets the whole content of a small file, as it was at write sequence `sequence`, in place of everything older: extents, inline
+    /// content, and data that only the log holds. Returns the blocks that went.
     ///
     /// # Errors
-    /// See [`StateError`].
-    pub fn put_inline_content(&mut self, inode: Inode, content: &[u8]) -> Result<(), StateError> {
-        self.delete_inline_content(inode)?;
-        if content.len() > INLINE_ROW_BYTES {
-            store(self, content, |part| Key::LargeContent(inode, part))
-        } else {
-            store(self, content, |part| Key::Content(inode, part))
+    /// See [`StateError`]; `FileTooBig` above `INLINE_FILE_BYTES`, `BatchTooBig` if a longer file is still being cut.
+    pub fn put_inline_content(&mut self, inode: Inode, content: &[u8], sequence: u64) -> Result<i64, StateError> {
+        if content.len() > INLINE_FILE_BYTES {
+            return Err(Refusal::FileTooBig.into());
         }
+        let (freed, rest) = self.cut_extents(inode, 0, u64::MAX, sequence)?;
+        if rest.is_some() {
+            return Err(Refusal::BatchTooBig.into());
+        }
+        self.store_inline(inode, content, false)?;
+        Ok(freed)
+    }
+
+    fn store_inline(&mut self, inode: Inode, content: &[u8], silently: bool) -> Result<(), StateError> {
+        if content.len() > INLINE_ROW_BYTES {
+            store(self, content, silently, |part| Key::LargeContent(inode, part))
+        } else {
+            store(self, content, silently, |part| Key::Content(inode, part))
+        }
+    }
+
+    /// Takes bytes out of inline content, as a cut or an extent over them does. The change that does it stands in the log, not this.
+    pub(super) fn cut_inline(&mut self, inode: Inode, from: u64, to: u64) -> Result<(), StateError> {
+        if from >= to || from >= INLINE_FILE_BYTES as u64 {
+            return Ok(());
+        }
+        let Some(mut content) = self.view().inline_content(inode)? else { return Ok(()) };
+        let (from, to) = (from as usize, usize::try_from(to).unwrap_or(usize::MAX));
+        if to >= content.len() {
+            content.truncate(from);
+        } else if let Some(cut) = content.get_mut(from..to) {
+            cut.fill(0);
+        }
+        self.delete_parts(true, |part| Key::Content(inode, part))?;
+        self.delete_parts(true, |part| Key::LargeContent(inode, part))?;
+        if content.is_empty() { Ok(()) } else { self.store_inline(inode, &content, true) }
     }
 
     /// Removes the content of a small file from the tree. Returns whether there was one.
@@ -82,67 +113,19 @@ impl Txn<'_> {
     /// # Errors
     /// See [`StateError`].
     pub fn delete_inline_content(&mut self, inode: Inode) -> Result<bool, StateError> {
-        let small = self.delete_parts(|part| Key::Content(inode, part))?;
-        let large = self.delete_parts(|part| Key::LargeContent(inode, part))?;
+        let small = self.delete_parts(false, |part| Key::Content(inode, part))?;
+        let large = self.delete_parts(false, |part| Key::LargeContent(inode, part))?;
         Ok(small || large)
     }
 
-    fn delete_parts(&mut self, key: impl Fn(u16) -> Key) -> Result<bool, StateError> {
+    fn delete_parts(&mut self, silently: bool, key: impl Fn(u16) -> Key) -> Result<bool, StateError> {
         for number in 0..=u16::MAX {
-            if self.view().value(&key(number))?.is_none() {
+            let key = key(number);
+            if self.view().value(&key)?.is_none() {
                 return Ok(number > 0);
             }
-            self.delete(&key(number))?;
+            if silently { self.delete_silently(&key.encode()) } else { self.delete(&key) }?;
         }
         Ok(true)
-    }
-}
-
-/// Blocks that a content in the tree counts for.
-fn blocks_of(content: &[u8]) -> i64 {
-    (content.len() as u64).div_ceil(512).cast_signed()
-}
-
-impl Txn<'_> {
-    /// Keeps the whole content of a file in the tree, instead of whatever it had. `version` says which logged data it supersedes.
-    /// Returns the change of the file's blocks.
-    ///
-    /// # Errors
-    /// See [`StateError`].
-    pub fn put_inline(&mut self, inode: Inode, content: &[u8], version: u64) -> Result<i64, StateError> {
-        let before = self.drop_inline(inode)?;
-        let (freed, rest) = self.cut_extents(inode, 0, u64::MAX, version)?;
-        if rest.is_some() {
-            return Err(StateError::Contradiction("a file that fits into the tree has more extents than a step can cut"));
-        }
-        if !content.is_empty() {
-            self.put_inline_content(inode, content)?;
-        }
-        Ok(blocks_of(content) - before - freed)
-    }
-
-    /// Removes the content of a file from the tree. Returns the blocks that it counted for.
-    ///
-    /// # Errors
-    /// See [`StateError`].
-    pub fn drop_inline(&mut self, inode: Inode) -> Result<i64, StateError> {
-        let Some(content) = self.view().inline_content(inode)? else { return Ok(0) };
-        self.delete_inline_content(inode)?;
-        Ok(blocks_of(&content))
-    }
-
-    /// Cuts what the tree keeps of a file's content at `size`. Returns the change of the file's blocks, never above 0.
-    ///
-    /// # Errors
-    /// See [`StateError`].
-    pub fn truncate_inline(&mut self, inode: Inode, size: u64) -> Result<i64, StateError> {
-        let Some(content) = self.view().inline_content(inode)? else { return Ok(0) };
-        let Some(kept) = usize::try_from(size).ok().and_then(|size| content.get(..size)) else { return Ok(0) };
-        if kept.is_empty() {
-            self.delete_inline_content(inode)?;
-        } else {
-            self.put_inline_content(inode, kept)?;
-        }
-        Ok(blocks_of(kept) - blocks_of(&content))
     }
 }

@@ -1,7 +1,8 @@
 //! Extents of a file: putting, cutting, and what that does to references.
 //!
 //! Must be true: EXT-4 no two extents of a file overlap; EXT-5 a split adds one reference for each part beyond the first, a removed
-//! row takes one away; EXT-6 `blocks` of the inode is the sum over its extents of their bytes in units of 512, rounded up.
+//! row takes one away; EXT-6 `blocks` of the inode is the sum over its extents of their bytes in units of 512, rounded up; EXT-7 inline
+//! content never stands under an extent, nor comes back after a cut.
 
 use super::change::Change;
 use super::{StateError, Txn};
@@ -47,7 +48,8 @@ impl Txn<'_> {
         self.cut_rows(inode, from, to, SLICE_ROWS)
     }
 
-    pub(super) fn cut_rows(&mut self, inode: Inode, from: u64, to: u64, max: usize) -> Result<(i64, Option<u64>), StateError> {
+    fn cut_rows(&mut self, inode: Inode, from: u64, to: u64, max: usize) -> Result<(i64, Option<u64>), StateError> {
+        self.cut_inline(inode, from, to)?;
         let rows = self.view().extents(inode, from, to, max + 1)?;
         let rest = rows.get(max).map(|(offset, _)| *offset);
         let mut freed = 0;

@@ -1,12 +1,14 @@
 //! Folding: bringing gathered changes of space into the volume tree, region by region.
 //!
 //! Must be true: REG-1 holds in the volume tree when everything is folded; REG-2 a region is called dead only when it has no live
-//! cluster and nobody can still claim one. A fold changes nodes of the volume tree, and so makes a few deltas itself; since each
-//! node is superseded once in a generation, repeating it ends. Fails: `Miss`: the regions folded so far stay folded, go on later.
+//! cluster and nobody can still claim one; REG-9 a region of nodes is folded when its checkpoint has ended, not before: a node may be
+//! superseded as soon as it has a place, and then loses its reference before that is counted. A fold changes nodes of the volume tree,
+//! and so makes a few deltas itself; since each node is superseded once in a generation, repeating it ends.
+//! Fails: `Miss`: the regions folded so far stay folded, go on later.
 
 use super::{State, StateError};
 use crate::address::{Address, RegionId};
-use crate::row::{Key, LiveBits, RegionRow};
+use crate::row::{Key, LiveBits, RegionKind, RegionRow};
 use crate::space::ReferenceDelta;
 use crate::vat::{NodeSource, Released};
 
@@ -22,6 +24,7 @@ pub enum FoldProgress {
 /// Who may still claim a part of a region.
 pub trait Foldable {
     /// Whether somebody may still put a row that claims a part of this region: it is being written, or reports of it are under way.
+    /// A region of nodes: from its grant until all its nodes are [born](crate::space::SpaceDeltas::born).
     fn is_open(&self, region: RegionId) -> bool;
 }
 
@@ -46,8 +49,9 @@ impl State {
     }
 
     fn next_to_fold(&self, writers: &dyn Foldable) -> Option<RegionId> {
-        let referenced = self.deltas.references.keys().next().map(|first| first.region);
-        let granted = || self.deltas.granted.keys().next().copied();
+        let waits = |region: &RegionId| self.deltas.granted.get(region) == Some(&RegionKind::Node) && writers.is_open(*region);
+        let referenced = self.deltas.references.keys().map(|first| first.region).find(|region| !waits(region));
+        let granted = || self.deltas.granted.keys().find(|region| !waits(region)).copied();
         let closed = || self.deltas.suspects.iter().find(|region| !writers.is_open(**region)).copied();
         referenced.or_else(granted).or_else(closed)
     }
@@ -55,7 +59,7 @@ impl State {
     fn fold_region(&mut self, source: &dyn NodeSource, writers: &dyn Foldable, region: RegionId) -> Result<(), StateError> {
         let deltas: Vec<(Address, ReferenceDelta)> =
             self.deltas.references.range(Address::all_of(region)).map(|(first, delta)| (*first, *delta)).collect();
-        let held = (self.volume.clone(), self.live_clusters);
+        let held = (self.volume.clone(), self.live_clusters, self.frontier);
         let mut released = Released::default();
         match self.fold_rows(source, writers, region, &deltas, &mut released) {
             Ok(dead_or_alive) => {
@@ -70,7 +74,7 @@ impl State {
                 Ok(())
             }
             Err(error) => {
-                (self.volume, self.live_clusters) = held;
+                (self.volume, self.live_clusters, self.frontier) = held;
                 Err(error)
             }
         }
@@ -85,9 +89,14 @@ impl State {
         released: &mut Released,
     ) -> Result<Verdict, StateError> {
         let key = Key::Region(region.place).encode();
-        let mut row = match (self.volume.get(source, &key)?, self.deltas.granted.get(&region)) {
+        let granted = self.deltas.granted.get(&region).copied();
+        if granted.is_some() {
+            // Nobody has replayed the grants of the images of a root that was found without its log.
+            self.claim_place(source, region.place, released)?;
+        }
+        let mut row = match (self.volume.get(source, &key)?, granted) {
             (Some(row), _) => RegionRow::decode(row.value())?,
-            (None, Some(&kind)) => RegionRow { generation: region.generation, kind, live: LiveBits::default() },
+            (None, Some(kind)) => RegionRow { generation: region.generation, kind, live: LiveBits::default() },
             // Judged dead before: there is nothing left to say of it.
             (None, None) if deltas.is_empty() => return Ok(Verdict::Decided),
             (None, None) => return Err(StateError::Contradiction("an extent or node lies in a region that has no row")),
@@ -124,7 +133,12 @@ impl State {
     ) -> Result<(), StateError> {
         let key = Key::Count(first).encode();
         let stored = self.volume.get(source, &key)?.map(|row| count(row.value())).transpose()?;
-        let before = if delta.born { 0 } else { stored.unwrap_or(1) };
+        // Without a count the live bits say whether there is one reference or none.
+        let alive = row.live.get(first.cluster.number());
+        let before = stored.unwrap_or(i64::from(alive));
+        if delta.born && before > 0 {
+            return Err(StateError::Contradiction("an extent or node was placed where another one is alive"));
+        }
         let after = before + delta.change;
         if after < 0 {
             return Err(StateError::Contradiction("more references to an extent or node were removed than there were"));

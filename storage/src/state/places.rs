@@ -5,10 +5,14 @@
 
 use super::change::Change;
 use super::{State, StateError};
-use crate::address::{Place, RegionId};
+use crate::address::{Generation, Place, RegionId};
 use crate::limits::NODE_PLACES;
+use crate::refusal::Refusal;
 use crate::row::{Key, RegionKind};
 use crate::vat::{NodeSource, Released};
+
+/// Places between two grants at most: those that one checkpoint's images can have left behind (a damaged record must not loop).
+const MAX_SKIPPED: u32 = 1 << 16;
 
 impl State {
     /// Grants a place for an image of this kind. The payload must be logged and synced before the image gets its name.
@@ -19,8 +23,7 @@ impl State {
         let least = if kind == RegionKind::Node { Place(0) } else { Place(NODE_PLACES) };
         let place = match self.free_place_from(source, least)? {
             Some(place) => place,
-            None if kind == RegionKind::Node || self.frontier >= least => self.frontier,
-            None => least,
+            None => self.unused_place_from(self.frontier.max(least)).ok_or(StateError::Refused(Refusal::NoSpace))?,
         };
         let region = RegionId { place, generation: self.generation };
         let change = Change::Grant { region, kind };
@@ -30,21 +33,26 @@ impl State {
         Ok((region, payload))
     }
 
-    /// The images of dead regions are gone: their places are free.
+    /// The images of dead regions are gone: their places are free. Regions that are not dead are passed over. The caller waits until
+    /// neither of the two newest roots reaches the image (O8): a region that was dead in the trees of the older of them.
     ///
     /// # Errors
     /// See [`StateError`]; nothing is changed then.
     pub fn free(&mut self, source: &dyn NodeSource, regions: &[RegionId]) -> Result<Vec<u8>, StateError> {
         let mut payload = Vec::new();
         let held = self.volume.clone();
+        let mut released = Released::default();
         for &region in regions {
-            let change = Change::Freed { region };
-            if let Err(error) = self.replay_place(source, &change) {
-                self.volume = held;
-                return Err(error);
+            match self.give_back(source, region, &mut released) {
+                Ok(true) => Change::Freed { region }.encode(&mut payload),
+                Ok(false) => {}
+                Err(error) => {
+                    self.volume = held;
+                    return Err(error);
+                }
             }
-            change.encode(&mut payload);
         }
+        self.note_released(released);
         Ok(payload)
     }
 
@@ -57,7 +65,7 @@ impl State {
         let mut released = Released::default();
         let done = match *change {
             Change::Grant { region, kind } => self.take_place(source, region, kind, &mut released),
-            Change::Freed { region } => self.give_back(source, region, &mut released),
+            Change::Freed { region } => self.give_back(source, region, &mut released).map(drop),
             _ => Ok(()),
         };
         match done {
@@ -74,35 +82,58 @@ impl State {
         kind: RegionKind,
         released: &mut Released,
     ) -> Result<(), StateError> {
-        let place = region.place;
-        if place < self.frontier {
-            self.volume.remove(source, self.generation, &Key::Free(place).encode(), released)?;
-        } else {
-            for skipped in self.frontier.0..place.0 {
-                self.volume.put(source, self.generation, &Key::Free(Place(skipped)).encode(), &[], released)?;
-            }
-            self.frontier = Place(place.0.checked_add(1).ok_or(StateError::Refused(crate::refusal::Refusal::NoSpace))?);
-        }
+        self.claim_place(source, region.place, released)?;
         self.deltas.grant(region, kind);
         Ok(())
     }
 
-    fn give_back(&mut self, source: &dyn NodeSource, region: RegionId, released: &mut Released) -> Result<(), StateError> {
-        if self.volume.remove(source, self.generation, &Key::Dead(region).encode(), released)?.is_some() {
-            self.volume.put(source, self.generation, &Key::Free(region.place).encode(), &[], released)?;
+    /// Makes the tree say that a place is in use. Once more changes nothing.
+    pub(super) fn claim_place(&mut self, source: &dyn NodeSource, place: Place, released: &mut Released) -> Result<(), StateError> {
+        if place < self.frontier {
+            self.volume.remove(source, self.generation, &Key::Free(place).encode(), released)?;
+            return Ok(());
         }
+        let behind = Place(place.0.checked_add(1).ok_or(StateError::Refused(Refusal::NoSpace))?);
+        if place.0 - self.frontier.0 > MAX_SKIPPED {
+            return Err(StateError::Contradiction("a place was granted far beyond all others"));
+        }
+        for skipped in (self.frontier.0..place.0).map(Place) {
+            if !self.is_granted(skipped) {
+                self.volume.put(source, self.generation, &Key::Free(skipped).encode(), &[], released)?;
+            }
+        }
+        self.frontier = behind;
         Ok(())
+    }
+
+    /// Returns whether the region was dead.
+    fn give_back(&mut self, source: &dyn NodeSource, region: RegionId, released: &mut Released) -> Result<bool, StateError> {
+        if self.volume.remove(source, self.generation, &Key::Dead(region).encode(), released)?.is_none() {
+            return Ok(false);
+        }
+        self.volume.put(source, self.generation, &Key::Free(region.place).encode(), &[], released)?;
+        Ok(true)
+    }
+
+    /// Whether an image of this place was granted since the last fold.
+    fn is_granted(&self, place: Place) -> bool {
+        let at = |generation| RegionId { place, generation: Generation(generation) };
+        self.deltas.granted.range(at(0)..=at(u64::MAX)).next().is_some()
+    }
+
+    fn unused_place_from(&self, from: Place) -> Option<Place> {
+        (from.0..u32::MAX).map(Place).find(|place| !self.is_granted(*place))
     }
 
     fn free_place_from(&self, source: &dyn NodeSource, least: Place) -> Result<Option<Place>, StateError> {
         let (from, to) = Key::free_from(least);
-        match self.volume.range(source, &from, Some(&to)).next() {
-            None => Ok(None),
-            Some(row) => Ok(match Key::decode(row?.key()) {
-                Some(Key::Free(place)) => Some(place),
-                _ => None,
-            }),
+        for row in self.volume.range(source, &from, Some(&to)) {
+            match Key::decode(row?.key()) {
+                Some(Key::Free(place)) if !self.is_granted(place) => return Ok(Some(place)),
+                _ => {}
+            }
         }
+        Ok(None)
     }
 
     /// Images that the tree calls dead, at most `max`.

@@ -155,6 +155,19 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
+    /// The first `max` keys of the rows that stand under an inode among the names, its own row included.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn keys_under(&self, inode: Inode, max: usize) -> Result<Vec<Key>, StateError> {
+        let (from, to) = Key::all_of(inode);
+        let mut keys = Vec::new();
+        for row in self.tree.range(self.source, &from, Some(&to)).take(max) {
+            keys.push(Key::decode(row?.key()).ok_or(StateError::Contradiction("a row under an inode is none of ours"))?);
+        }
+        Ok(keys)
+    }
+
     /// The value of any row.
     ///
     /// # Errors

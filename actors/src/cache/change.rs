@@ -1,0 +1,104 @@
+//! Attributes of regular files: sizes and times are the shard's, the rest passes through it to the Vat (O10).
+
+use super::Cache;
+use super::file::is_privileged;
+use crate::api::{Answer, AttributeChange, Attributes, Refusal, SetTime};
+use crate::mailbox::Lane;
+use crate::replier::Replier;
+use crate::slot::Context;
+use crate::vat::{Done, NameOp, Settle, VatMessage};
+use infmap_storage::limits::FILE_MAX_BYTES;
+use infmap_storage::row::Inode;
+
+impl Cache {
+    pub(super) fn change(&mut self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>, cx: &mut Context<'_>) {
+        if let Err(refusal) = self.shared.writable() {
+            return cx.reply(replier, Err(refusal));
+        }
+        if change.size.is_some_and(|size| size > FILE_MAX_BYTES) {
+            return cx.reply(replier, Err(Refusal::FileTooBig));
+        }
+        let now = self.shared.now();
+        let shared = self.shared.clone();
+        let Some(file) = self.file(inode) else { return };
+        let held = file.buffer.held_bytes();
+        let mut cut = None;
+        if let Some(size) = change.size {
+            let shrinks = size < file.buffer.live().size;
+            let sequence = file.buffer.truncate(size, now);
+            cut = shrinks.then_some((size, u64::MAX, sequence));
+        }
+        let time = |set: Option<SetTime>| set.map(|set| set.resolve(now));
+        let (accessed, modified) = (time(change.accessed), time(change.modified));
+        file.buffer.set_times(accessed, modified, change.changed.unwrap_or(now));
+        if let Some(permissions) = change.permissions {
+            file.privileged = is_privileged(permissions);
+        }
+        shared.budget.give(held - file.buffer.held_bytes());
+        self.show(inode);
+        let rest = AttributeChange {
+            size: None,
+            accessed: accessed.map(SetTime::At),
+            modified: modified.map(SetTime::At),
+            changed: Some(change.changed.unwrap_or(now)),
+            ..change
+        };
+        // A size alone changes nothing that the settlement does not say.
+        let says_more = change.permissions.is_some() || change.uid.is_some() || change.gid.is_some() || change.clear_privileges;
+        self.post_settlement(inode, Lane::Foreground, cx, |settle| {
+            settle.cut = cut;
+            settle.change = says_more.then_some(rest);
+            settle.answer = Some(replier);
+        });
+    }
+
+    /// Changes attributes beside bytes of a file whose live row stays as it is.
+    pub(super) fn settle_change(
+        &mut self,
+        inode: Inode,
+        change: Option<AttributeChange>,
+        answer: Option<Replier<Answer<Attributes>>>,
+        cx: &mut Context<'_>,
+    ) {
+        self.post_settlement(inode, Lane::Foreground, cx, |settle| {
+            settle.change = change;
+            settle.answer = answer;
+        });
+    }
+
+    /// Posts what may be said of a file now, with whatever `fill` adds. Its ticket comes back in `Settled`.
+    pub(super) fn post_settlement(&mut self, inode: Inode, lane: Lane, cx: &mut Context<'_>, fill: impl FnOnce(&mut Settle)) {
+        let vat = self.peers.vat.clone();
+        let Some(file) = self.file(inode) else { return };
+        let ticket = file.buffer.ticket();
+        let mut settle = Settle {
+            inode,
+            ticket,
+            cut: None,
+            rows: Vec::new(),
+            grants: Vec::new(),
+            inline: None,
+            data: Vec::new(),
+            settlement: file.buffer.settlement(),
+            change: None,
+            syncs: Vec::new(),
+            answer: None,
+            resumed: false,
+        };
+        fill(&mut settle);
+        if settle.cut.is_some() {
+            file.cutting = Some(ticket);
+        }
+        file.outstanding += 1;
+        cx.post(&vat, lane, VatMessage::Settle(Box::new(settle)));
+    }
+
+    /// Attributes of what has no bytes are changed by the Vat alone.
+    pub(super) fn change_in_vat(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>, cx: &mut Context<'_>) {
+        let replier = replier.map(|done: Answer<Done>| match done? {
+            Done::Attributes(attributes) => Ok(attributes),
+            Done::Removed(_) => Err(Refusal::Gone),
+        });
+        cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Names { op: NameOp::Change { inode, change }, replier });
+    }
+}

@@ -1,0 +1,109 @@
+//! A file that a shard holds, and the operations that wait for it.
+
+use super::message::Write;
+use crate::api::{Answer, AttributeChange, Attributes, Refusal};
+use crate::pixel_reader::Reading;
+use crate::replier::Replier;
+use crate::slot::Context;
+use crate::vat::VatMessage;
+use infmap_storage::file_buffer::{FileBuffer, Ticket};
+use std::collections::VecDeque;
+
+/// What a shard knows of an inode.
+pub(super) enum Entry {
+    /// Its row is being loaded; these wait.
+    Loading(VecDeque<Op>),
+    Open(Box<File>),
+}
+
+/// An operation on one file.
+pub(super) enum Op {
+    Write(Write),
+    Read(Reading),
+    Change { change: AttributeChange, replier: Replier<Answer<Attributes>> },
+    Sync(Replier<Answer<()>>),
+    Then(Box<VatMessage>),
+}
+
+impl Op {
+    pub(super) fn refuse(self, refusal: Refusal, cx: &mut Context<'_>) {
+        match self {
+            Self::Write(write) => cx.reply(write.replier, Err(refusal)),
+            Self::Read(reading) => cx.reply(reading.replier, Err(refusal)),
+            Self::Change { replier, .. } => cx.reply(replier, Err(refusal)),
+            Self::Sync(replier) => cx.reply(replier, Err(refusal)),
+            Self::Then(message) => After::Post(message).refuse(refusal, cx),
+        }
+    }
+}
+
+/// What follows when a file is safe.
+pub(super) enum After {
+    Answer(Replier<Answer<()>>),
+    Post(Box<VatMessage>),
+}
+
+impl After {
+    pub(super) fn refuse(self, refusal: Refusal, cx: &mut Context<'_>) {
+        match self {
+            Self::Answer(replier) => cx.reply(replier, Err(refusal)),
+            Self::Post(message) => {
+                if let VatMessage::Names { replier, .. } = *message {
+                    cx.reply(replier, Err(refusal));
+                }
+            }
+        }
+    }
+}
+
+/// A file with changes under way.
+pub(super) struct File {
+    pub(super) buffer: FileBuffer,
+    /// Operations that wait, in order.
+    pub(super) queue: VecDeque<Op>,
+    /// Old content is being read for the first of them.
+    pub(super) filling: bool,
+    /// The first of them waits for room.
+    pub(super) parked: bool,
+    /// Bytes are being cut: the settlement that does it.
+    pub(super) cutting: Option<Ticket>,
+    /// What follows when everything up to a sequence is safe.
+    pub(super) after: Vec<(u64, After)>,
+    /// A commit waits until everything up to this sequence is placed.
+    pub(super) drain: Option<u64>,
+    /// Settlements that were posted and not published yet.
+    pub(super) outstanding: usize,
+    /// Permission bits that a write may have to clear.
+    pub(super) privileged: bool,
+}
+
+impl File {
+    pub(super) fn new(buffer: FileBuffer, mode: u32) -> Self {
+        Self {
+            buffer,
+            queue: VecDeque::new(),
+            filling: false,
+            parked: false,
+            cutting: None,
+            after: Vec::new(),
+            drain: None,
+            outstanding: 0,
+            privileged: is_privileged(mode),
+        }
+    }
+
+    /// Whether the next operation has to wait.
+    pub(super) fn is_busy(&self) -> bool {
+        self.filling || self.parked || self.cutting.is_some()
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding == 0 && self.after.is_empty() && self.queue.is_empty() && !self.is_busy() && self.buffer.is_settled()
+    }
+}
+
+/// Whether a mode has suid or sgid.
+pub(super) fn is_privileged(mode: u32) -> bool {
+    mode & 0o6000 != 0
+}

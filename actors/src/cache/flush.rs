@@ -1,0 +1,216 @@
+//! Getting blocks out: into the log, into images, into the tree; and hearing that they are there.
+//!
+//! Must be true: O5 a sync is answered through a settlement that follows everything it covers; BUF-3 blocks go when exactly their rows
+//! are published.
+
+use super::file::{After, Entry, File};
+use super::{Cache, bytes_of, shard_of};
+use crate::api::{Answer, Refusal};
+use crate::mailbox::Lane;
+use crate::pixel_writer::{PlaceJob, WriteMessage};
+use crate::replier::Replier;
+use crate::slot::Context;
+use crate::vat::{Grant, VatMessage};
+use infmap_storage::file_buffer::{PlacedExtent, Ticket};
+use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES};
+use infmap_storage::row::Inode;
+
+/// Blocks whose rows go into one group at most: each may need a row of its own.
+const GROUP_BLOCKS: usize = 512;
+
+impl Cache {
+    /// A sync of a file that has nothing here is a sync of the log.
+    pub(super) fn sync_message(&mut self, inode: Inode, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        match self.files.get(&inode) {
+            Some(_) => self.submit(inode, super::Op::Sync(replier), cx),
+            None => cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Sync { replier }),
+        }
+    }
+
+    /// Makes a file safe, then answers or posts.
+    pub(super) fn sync(&mut self, inode: Inode, after: After, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        if file.buffer.volatile_bytes() <= GROUP_MAX_BYTES as u64 {
+            return self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
+        }
+        file.after.push((file.buffer.live().version, after));
+        self.place(inode, u64::MAX, cx);
+        for writer in &self.peers.writers {
+            cx.post(writer, Lane::WriteBehind, WriteMessage::Flush);
+        }
+    }
+
+    /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
+    fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        let (inline, data) = match take_inline(file) {
+            Some(content) => (Some(content), Vec::new()),
+            None => (None, file.buffer.take_for_log()),
+        };
+        let (syncs, then) = match after {
+            Some(After::Answer(replier)) => (vec![replier], None),
+            Some(After::Post(message)) => (Vec::new(), Some(message)),
+            None => (Vec::new(), None),
+        };
+        self.post_settlement(inode, lane, cx, |settle| {
+            settle.inline = inline;
+            settle.data = data;
+            settle.syncs = syncs;
+        });
+        if let Some(message) = then {
+            cx.post(&self.peers.vat, lane, *message);
+        }
+    }
+
+    /// Hands blocks that nobody has to a pixel writer, at most so many bytes.
+    pub(super) fn place(&mut self, inode: Inode, max_bytes: u64, cx: &mut Context<'_>) {
+        let Some(from) = self.own.upgrade() else { return };
+        let (placements, writers) = (self.placements, self.peers.writers.len());
+        let Some(file) = self.file(inode) else { return };
+        if file.buffer.unplaced_bytes() == 0 {
+            return;
+        }
+        let (ticket, runs) = file.buffer.take_for_placing(max_bytes);
+        let writer = &self.peers.writers[(shard_of(inode, writers) + placements) % writers];
+        cx.post(writer, Lane::WriteBehind, WriteMessage::Place(PlaceJob { from, inode, ticket, runs: runs.into() }));
+        // A writer fills a whole region with small files before the next has its turn.
+        self.placements += usize::from(max_bytes != u64::MAX);
+    }
+
+    /// Blocks are durable in an image: the rows of those that are still current are put.
+    pub(super) fn placed(&mut self, inode: Inode, ticket: Ticket, extents: &[PlacedExtent], grant: &Grant, cx: &mut Context<'_>) {
+        let mut rest = extents;
+        while !rest.is_empty() {
+            let mut blocks = 0;
+            let fitting = rest.iter().take_while(|extent| {
+                blocks += extent.sequences.len();
+                blocks <= GROUP_BLOCKS
+            });
+            let (group, others) = rest.split_at(fitting.count().max(1));
+            rest = others;
+            let Some(file) = self.file(inode) else { return };
+            // The ticket that the settlement below gets.
+            let settling = file.buffer.next_ticket();
+            let rows = file.buffer.placed(ticket, group, settling);
+            if !rows.is_empty() {
+                self.post_settlement(inode, Lane::Data, cx, |settle| {
+                    settle.rows = rows;
+                    settle.grants = vec![grant.clone()];
+                });
+            }
+        }
+        self.follow_up(inode, cx);
+    }
+
+    /// What waits until a file is safe may go on, if it is. A checkpoint that waits for bytes which were overwritten meanwhile has
+    /// the new ones logged: the old ones may be promised by a log that is about to go.
+    fn follow_up(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        let rewritten = file.drain.map(|sequence| file.buffer.take_rewritten_for_log(sequence)).unwrap_or_default();
+        if !rewritten.is_empty() {
+            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
+        }
+        let Some(file) = self.file(inode) else { return };
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut file.after).into_iter().partition(|(sequence, _)| file.buffer.is_safe_up_to(*sequence));
+        file.after = waiting;
+        for (_, after) in ready {
+            self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
+        }
+    }
+
+    /// No image could be written: whoever waits for these blocks hears it.
+    pub(super) fn not_placed(&mut self, inode: Inode, ticket: Ticket, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        file.buffer.unplaced(ticket);
+        for (_, after) in std::mem::take(&mut file.after) {
+            after.refuse(Refusal::Damaged, cx);
+        }
+        if file.drain.take().is_some() {
+            self.one_drained(cx);
+        }
+    }
+
+    /// The Vat has published a settlement, or refused it.
+    pub(super) fn settled(&mut self, inode: Inode, ticket: Ticket, done: bool, cx: &mut Context<'_>) {
+        let shared = self.shared.clone();
+        let Some(file) = self.file(inode) else { return };
+        file.outstanding = file.outstanding.saturating_sub(1);
+        if file.cutting == Some(ticket) {
+            file.cutting = None;
+        }
+        if done {
+            shared.budget.give(bytes_of(file.buffer.settled(ticket)));
+        }
+        self.follow_up(inode, cx);
+        let Some(file) = self.file(inode) else { return };
+        let drained = file.drain.is_some_and(|sequence| file.buffer.is_placed_up_to(sequence)) || (!done && file.drain.is_some());
+        if drained {
+            file.drain = None;
+            self.one_drained(cx);
+        }
+        self.run_queue(inode, cx);
+        self.show(inode);
+        self.close_if_settled(inode);
+    }
+
+    /// Logs or places everything, for a commit or a checkpoint.
+    pub(super) fn commit(&mut self, place: bool, cx: &mut Context<'_>) {
+        let mut open: Vec<Inode> =
+            self.files.iter().filter(|(_, entry)| matches!(entry, Entry::Open(_))).map(|(inode, _)| *inode).collect();
+        open.sort_unstable();
+        self.gathering = place;
+        for inode in open {
+            let Some(file) = self.file(inode) else { continue };
+            if !place {
+                if file.buffer.volatile_bytes() > 0 || !file.buffer.is_settled() && file.outstanding == 0 {
+                    self.settle_to_log(inode, None, Lane::Data, cx);
+                }
+                continue;
+            }
+            if file.buffer.held_bytes() > 0 {
+                file.drain = Some(file.buffer.live().version);
+                self.draining += 1;
+            }
+            self.place_or_inline(inode, cx);
+        }
+        cx.post(&self.peers.vat, Lane::Data, VatMessage::Posted);
+        if place && self.draining == 0 {
+            self.all_drained(cx);
+        }
+    }
+
+    fn place_or_inline(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        if let Some(content) = take_inline(file) {
+            self.post_settlement(inode, Lane::Data, cx, |settle| settle.inline = Some(content));
+        } else if file.buffer.unplaced_bytes() > 0 {
+            self.place(inode, u64::MAX, cx);
+        } else if file.buffer.held_bytes() == 0 && !file.buffer.is_settled() {
+            self.post_settlement(inode, Lane::Data, cx, |_| {});
+        }
+    }
+
+    pub(super) fn one_drained(&mut self, cx: &mut Context<'_>) {
+        self.draining = self.draining.saturating_sub(1);
+        if self.draining == 0 && self.gathering {
+            self.all_drained(cx);
+        }
+    }
+
+    fn all_drained(&mut self, cx: &mut Context<'_>) {
+        self.gathering = false;
+        cx.post(&self.peers.vat, Lane::Data, VatMessage::Drained);
+    }
+}
+
+/// The whole content of a small file, marked with the ticket that the next settlement gets.
+fn take_inline(file: &mut File) -> Option<Vec<u8>> {
+    let live = file.buffer.live();
+    let held = file.buffer.volatile_bytes() > 0 || file.buffer.unplaced_bytes() > 0;
+    if live.size == 0 || live.size > INLINE_FILE_BYTES as u64 || !held {
+        return None;
+    }
+    let ticket = file.buffer.next_ticket();
+    file.buffer.take_inline(ticket)
+}

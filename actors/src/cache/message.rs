@@ -1,0 +1,123 @@
+//! What a shard is told.
+
+use crate::api::{Answer, AttributeChange, Attributes, WriteHow};
+use crate::mailbox::Envelope;
+use crate::pixel_reader::Reading;
+use crate::replier::Replier;
+use crate::vat::{Grant, VatMessage};
+use infmap_storage::blocks::Block;
+use infmap_storage::file_buffer::{PlacedExtent, Ticket};
+use infmap_storage::limits::CLUSTER_BYTES;
+use infmap_storage::row::{Inode, InodeRow};
+
+/// Bytes for one block of a file.
+pub struct Piece {
+    pub number: u64,
+    pub content: PieceContent,
+}
+
+/// How much of a block a piece is.
+pub enum PieceContent {
+    Whole(Block),
+    /// From this byte of the block on.
+    Part(usize, Vec<u8>),
+}
+
+/// A write, its bytes already copied.
+pub struct Write {
+    pub inode: Inode,
+    pub offset: u64,
+    pub length: u32,
+    pub pieces: Vec<Piece>,
+    pub how: WriteHow,
+    pub replier: Replier<Answer<u32>>,
+}
+
+/// What a shard is told.
+pub enum CacheMessage {
+    Write(Write),
+    Read(Reading),
+    Change {
+        inode: Inode,
+        change: AttributeChange,
+        replier: Replier<Answer<Attributes>>,
+    },
+    /// Answer when the file is durable.
+    Sync {
+        inode: Inode,
+        replier: Replier<Answer<()>>,
+    },
+    /// Log or place what is dirty of the file, then post this to the Vat: a rename must not overtake the bytes that it makes visible.
+    FlushThen {
+        inode: Inode,
+        message: Box<VatMessage>,
+    },
+    RowLoaded {
+        inode: Inode,
+        row: Answer<Option<InodeRow>>,
+    },
+    /// Old content of blocks that are to be written in part.
+    Filled {
+        inode: Inode,
+        blocks: Vec<(u64, Answer<Block>)>,
+    },
+    /// Durable in an image. The grant keeps its region open until the rows are put.
+    Placed {
+        inode: Inode,
+        ticket: Ticket,
+        extents: Vec<PlacedExtent>,
+        grant: Grant,
+    },
+    NotPlaced {
+        inode: Inode,
+        ticket: Ticket,
+    },
+    /// A settlement was published (`done`), or refused.
+    Settled {
+        inode: Inode,
+        ticket: Ticket,
+        done: bool,
+    },
+    /// Log what is dirty, or place it, and say so to the Vat.
+    Commit {
+        place: bool,
+    },
+    /// There may be room now.
+    Room,
+    /// An inode without names is not used any more.
+    Drop {
+        inode: Inode,
+    },
+}
+
+impl Envelope for CacheMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Write(_) => "write",
+            Self::Read(_) => "read",
+            Self::Change { .. } => "change",
+            Self::Sync { .. } => "sync",
+            Self::FlushThen { .. } => "flush_then",
+            Self::RowLoaded { .. } => "row_loaded",
+            Self::Filled { .. } => "filled",
+            Self::Placed { .. } => "placed",
+            Self::NotPlaced { .. } => "not_placed",
+            Self::Settled { .. } => "settled",
+            Self::Commit { .. } => "commit",
+            Self::Room => "room",
+            Self::Drop { .. } => "drop",
+        }
+    }
+
+    fn inline(&self) -> bool {
+        !matches!(self, Self::Placed { .. } | Self::Commit { .. })
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Write(write) => write.length as usize,
+            Self::Placed { extents, .. } => extents.iter().map(|extent| extent.sequences.len() * CLUSTER_BYTES).sum(),
+            _ => 0,
+        }
+    }
+}

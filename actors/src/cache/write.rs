@@ -1,0 +1,131 @@
+//! Writing: old content where only a part of a block is written, room, then the blocks, the live row, the answer.
+
+use super::file::{Entry, Op};
+use super::message::Write;
+use super::{Cache, CacheMessage, PieceContent, bytes_of};
+use crate::api::{Answer, AttributeChange, Refusal};
+use crate::mailbox::Lane;
+use crate::pixel_reader::ReadMessage;
+use crate::replier::Replier;
+use crate::shared::Shared;
+use crate::slot::Context;
+use crate::vat::VatMessage;
+use infmap_storage::blocks::Block;
+use infmap_storage::file_buffer::WritePiece;
+use infmap_storage::limits::{FILE_MAX_BYTES, REGION_BYTES};
+use infmap_storage::row::Inode;
+
+impl Cache {
+    pub(super) fn write(&mut self, inode: Inode, write: Write, cx: &mut Context<'_>) {
+        if let Err(refusal) = self.shared.writable() {
+            return cx.reply(write.replier, Err(refusal));
+        }
+        let end = write.offset.saturating_add(u64::from(write.length));
+        if end > FILE_MAX_BYTES {
+            return cx.reply(write.replier, Err(Refusal::FileTooBig));
+        }
+        let shared = self.shared.clone();
+        let Some(file) = self.file(inode) else { return };
+        let missing = file.buffer.missing_for(write.offset, u64::from(write.length));
+        if !missing.is_empty() {
+            file.filling = true;
+            file.queue.push_front(Op::Write(write));
+            return self.fetch_old_content(inode, missing, cx);
+        }
+        let fresh = write.pieces.iter().filter(|piece| file.buffer.block(piece.number).is_none()).count();
+        match shared.budget.take(bytes_of(fresh)) {
+            Ok(()) => self.write_now(inode, write, end, cx),
+            Err(crate::shared::NoRoom::Space) => cx.reply(write.replier, Err(Refusal::NoSpace)),
+            Err(crate::shared::NoRoom::Wait) => {
+                file.parked = true;
+                file.queue.push_front(Op::Write(write));
+                self.waiting.push_back(inode);
+                self.ask_for_room(cx);
+            }
+        }
+    }
+
+    fn write_now(&mut self, inode: Inode, write: Write, end: u64, cx: &mut Context<'_>) {
+        let shared = self.shared.clone();
+        let Some(file) = self.file(inode) else { return };
+        for piece in write.pieces {
+            match piece.content {
+                PieceContent::Whole(block) => file.buffer.write_block(&shared.blocks, piece.number, 0, WritePiece::Whole(block)),
+                PieceContent::Part(at, bytes) => {
+                    file.buffer.write_block(&shared.blocks, piece.number, at, WritePiece::Part(&bytes));
+                }
+            }
+        }
+        file.buffer.wrote(end, (!write.how.from_cache).then(|| shared.now()));
+        let clear = write.how.clear_privileges && std::mem::take(&mut file.privileged);
+        let unplaced = file.buffer.unplaced_bytes();
+        self.show(inode);
+        if clear {
+            let change = AttributeChange { clear_privileges: true, ..AttributeChange::default() };
+            self.settle_change(inode, Some(change), None, cx);
+        }
+        cx.reply(write.replier, Ok(write.length));
+        if unplaced >= REGION_BYTES as u64 {
+            self.place(inode, REGION_BYTES as u64, cx);
+        } else if shared.budget.is_pressed() {
+            self.place(inode, u64::MAX, cx);
+        }
+    }
+
+    /// Asks a reader for blocks that will be written in part.
+    fn fetch_old_content(&self, inode: Inode, numbers: Vec<u64>, cx: &mut Context<'_>) {
+        let Some(own) = self.own.upgrade() else { return };
+        let query = move |shared: &Shared| {
+            let blocks = numbers.into_iter().map(|number| (number, crate::pixel_reader::read_block(shared, inode, number))).collect();
+            own.post(Lane::Foreground, CacheMessage::Filled { inode, blocks });
+        };
+        cx.post(self.reader(inode), Lane::Foreground, ReadMessage::Query(Box::new(query)));
+    }
+
+    /// Old content has come: a block that cannot be read makes the write fail.
+    pub(super) fn filled(&mut self, inode: Inode, blocks: Vec<(u64, Answer<Block>)>, cx: &mut Context<'_>) {
+        let shared = self.shared.clone();
+        let Some(file) = self.file(inode) else { return };
+        file.filling = false;
+        let mut failed = None;
+        for (number, block) in blocks {
+            match block {
+                Ok(block) => {
+                    let held = file.buffer.held_bytes();
+                    file.buffer.fill(number, block);
+                    // It exists already, and the write that needs it must not wait for it.
+                    shared.budget.force(file.buffer.held_bytes() - held);
+                }
+                Err(refusal) => failed = Some(refusal),
+            }
+        }
+        if let (Some(refusal), Some(op)) = (failed, failed.and_then(|_| file.queue.pop_front())) {
+            op.refuse(refusal, cx);
+        }
+        self.run_queue(inode, cx);
+        self.close_if_settled(inode);
+    }
+
+    /// Has what is dirty placed, everywhere, and is told when room comes free.
+    pub(super) fn ask_for_room(&mut self, cx: &mut Context<'_>) {
+        if self.asked_for_room {
+            return;
+        }
+        self.asked_for_room = true;
+        if let Some(own) = self.own.upgrade() {
+            self.shared.budget.wait(move || own.post(Lane::Foreground, CacheMessage::Room));
+        }
+        cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });
+    }
+
+    /// There may be room: who waits tries again, in order.
+    pub(super) fn room(&mut self, cx: &mut Context<'_>) {
+        self.asked_for_room = false;
+        for inode in std::mem::take(&mut self.waiting) {
+            if let Some(Entry::Open(file)) = self.files.get_mut(&inode) {
+                file.parked = false;
+                self.run_queue(inode, cx);
+            }
+        }
+    }
+}

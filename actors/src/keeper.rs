@@ -1,0 +1,86 @@
+//! The Keeper: what happens by the clock.
+//!
+//! Owns: the timers. Accepts: `Tick`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the last commit unfinished sends
+//! none. Fails: never; a volume that is read-only is left alone.
+
+use crate::api::Answer;
+use crate::mailbox::{Envelope, Lane};
+use crate::replier::Replier;
+use crate::shared::Shared;
+use crate::slot::{Context, Role, WeakAddress};
+use crate::vat::VatMessage;
+use infmap_storage::limits::REGION_BYTES;
+use std::sync::Arc;
+
+/// Time between checkpoints of a volume that changes a little.
+const CHECKPOINT_EVERY_US: u64 = 5 * 60 * 1_000_000;
+/// Bytes of the medium that writes never get: checkpoints, deletes and the log need them.
+const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
+
+/// What the Keeper is told.
+pub enum KeeperMessage {
+    Tick,
+    /// A commit ended.
+    Committed,
+}
+
+impl Envelope for KeeperMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Tick => "tick",
+            Self::Committed => "committed",
+        }
+    }
+}
+
+/// The role of the Keeper.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    own: WeakAddress<KeeperMessage>,
+    vat: crate::slot::Address<VatMessage>,
+    committing: bool,
+    last_checkpoint_us: u64,
+}
+
+impl Keeper {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, own: WeakAddress<KeeperMessage>, vat: crate::slot::Address<VatMessage>) -> Self {
+        let last_checkpoint_us = shared.clock.now_us();
+        Self { shared, own, vat, committing: false, last_checkpoint_us }
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let Some(own) = self.own.upgrade() else { return };
+        look_at_space(&self.shared);
+        if !self.committing && !self.shared.health.is_read_only() {
+            self.committing = true;
+            let to = own.clone();
+            let replier = Replier::from_fn(move |_: Answer<()>| to.post(Lane::Background, KeeperMessage::Committed));
+            cx.post(&self.vat, Lane::WriteBehind, VatMessage::Commit { replier });
+        }
+        if cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
+            self.last_checkpoint_us = cx.now_us();
+            cx.post(&self.vat, Lane::Background, VatMessage::Checkpoint { replier: Replier::ignored() });
+        }
+        cx.post_after(self.shared.settings.durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick);
+    }
+}
+
+/// Asks the medium how much it can still take.
+pub fn look_at_space(shared: &Shared) {
+    match shared.device.space() {
+        Ok(space) => shared.budget.set_space(space.free_bytes.saturating_sub(RESERVE_BYTES)),
+        Err(error) => tracing::warn!(%error, "the medium does not say how much room it has"),
+    }
+}
+
+impl Role for Keeper {
+    type Message = KeeperMessage;
+
+    fn handle(&mut self, message: KeeperMessage, cx: &mut Context<'_>) {
+        match message {
+            KeeperMessage::Tick => self.tick(cx),
+            KeeperMessage::Committed => self.committing = false,
+        }
+    }
+}

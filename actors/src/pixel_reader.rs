@@ -1,0 +1,192 @@
+//! The pixel readers: everything that waits for the disk to be read.
+//!
+//! Owns: nothing but its turn. Accepts: `Read`, `Query`, `Fetch`, `Prefetch`. Sends: answers, straight to whoever asked. Full: readers
+//! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which.
+//!
+//! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
+
+use crate::api::{Answer, Refusal};
+use crate::mailbox::{Envelope, Lane};
+use crate::replier::Replier;
+use crate::shared::Shared;
+use crate::slot::{Address, Context, Role};
+use infmap_storage::blocks::Block;
+use infmap_storage::buffer::PooledBuf;
+use infmap_storage::limits::CLUSTER_BYTES;
+use infmap_storage::read::{FileReader, ReadError};
+use infmap_storage::row::{FileKind, Inode};
+use infmap_storage::state::View;
+use infmap_storage::vat::{Node, NodePtr};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Bytes that a read answers.
+pub struct ReadData {
+    buffer: PooledBuf,
+    length: usize,
+}
+
+impl Deref for ReadData {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+/// A read under way.
+pub struct Reading {
+    pub inode: Inode,
+    pub offset: u64,
+    pub length: u32,
+    /// Size by the live row; `None`: the row says it.
+    pub size: Option<u64>,
+    /// Dirty blocks that lie over the tree.
+    pub dirty: Vec<(u64, Block)>,
+    pub replier: Replier<Answer<ReadData>>,
+}
+
+impl Reading {
+    /// A read of a file as it is.
+    #[must_use]
+    pub fn new(inode: Inode, offset: u64, length: u32, replier: Replier<Answer<ReadData>>) -> Self {
+        Self { inode, offset, length, size: None, dirty: Vec::new(), replier }
+    }
+
+    /// Answers from memory, or goes to a reader. `spread` is anything that varies.
+    pub fn begin(self, shared: &Shared, readers: &[Address<ReadMessage>], _spread: u64) {
+        match self.attempt(shared, false) {
+            Err(ReadError::NotResident) => {
+                // Different megabytes of a file are read in parallel, one after the other by one reader.
+                let slot = (self.inode.0 + (self.offset >> 20)) as usize % readers.len();
+                readers[slot].post(Lane::Foreground, ReadMessage::Read(self));
+            }
+            done => self.answer(shared, done),
+        }
+    }
+
+    fn finish(self, shared: &Shared) {
+        let done = self.attempt(shared, true);
+        self.answer(shared, done);
+    }
+
+    fn answer(self, shared: &Shared, done: Result<ReadData, ReadError>) {
+        let answer = done.map_err(|error| match error {
+            ReadError::State(error) => shared.refuse(&error),
+            error => {
+                tracing::error!(inode = self.inode.0, offset = self.offset, %error, "bytes of a file cannot be read");
+                metrics::counter!("infmap_integrity_errors_total", "source" => "read").increment(1);
+                Refusal::Damaged
+            }
+        });
+        self.replier.reply(answer);
+    }
+
+    fn attempt(&self, shared: &Shared, wait: bool) -> Result<ReadData, ReadError> {
+        let lease = shared.published.load_full();
+        if wait {
+            let source = shared.names();
+            self.gather(shared, View::new(&lease.names, &source), true)
+        } else {
+            self.gather(shared, View::new(&lease.names, &shared.nodes.resident), false)
+        }
+    }
+
+    fn gather(&self, shared: &Shared, view: View<'_>, wait: bool) -> Result<ReadData, ReadError> {
+        let size = match self.size {
+            Some(size) => size,
+            None => {
+                let row = view.inode(self.inode)?;
+                match row.kind() {
+                    FileKind::Directory => return Err(ReadError::State(Refusal::IsDirectory.into())),
+                    FileKind::Regular => row.size,
+                    _ => return Err(ReadError::State(Refusal::Invalid.into())),
+                }
+            }
+        };
+        let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
+        let mut buffer = shared.reads.take();
+        let length = length.min(buffer.len());
+        let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: wait.then_some(&*shared.images) };
+        reader.read(self.inode, self.offset, &self.dirty, &mut buffer[..length])?;
+        Ok(ReadData { buffer, length })
+    }
+}
+
+/// One block of a file as the tree has it. Waits for the disk.
+///
+/// # Errors
+/// `Damaged`, `Stale`.
+pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
+    let lease = shared.published.load_full();
+    let source = shared.names();
+    let view = View::new(&lease.names, &source);
+    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images) };
+    let mut bytes = [0; CLUSTER_BYTES];
+    reader.read(inode, number * CLUSTER_BYTES as u64, &[], &mut bytes).map_err(|error| match error {
+        ReadError::State(error) => shared.refuse(&error),
+        error => {
+            tracing::error!(inode = inode.0, number, %error, "a block that is to be written in part cannot be read");
+            Refusal::Damaged
+        }
+    })?;
+    Ok(shared.blocks.holding(0, &bytes))
+}
+
+/// What a reader is told.
+pub enum ReadMessage {
+    Read(Reading),
+    /// Something that needs nodes which are not resident.
+    Query(Box<dyn FnOnce(&Shared) + Send>),
+    /// A node for a message of the Vat.
+    Fetch {
+        ptr: NodePtr,
+        then: Replier<Answer<Arc<Node>>>,
+    },
+}
+
+impl Envelope for ReadMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "read",
+            Self::Query(_) => "query",
+            Self::Fetch { .. } => "fetch",
+        }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Read(reading) => reading.length as usize,
+            _ => 0,
+        }
+    }
+}
+
+/// The role of a reader.
+pub struct PixelReader {
+    shared: Arc<Shared>,
+}
+
+impl PixelReader {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Role for PixelReader {
+    type Message = ReadMessage;
+
+    fn handle(&mut self, message: ReadMessage, cx: &mut Context<'_>) {
+        match message {
+            ReadMessage::Read(reading) => reading.finish(&self.shared),
+            ReadMessage::Query(query) => query(&self.shared),
+            ReadMessage::Fetch { ptr, then } => {
+                let node = self.shared.nodes.fetch(&ptr).map_err(|error| {
+                    tracing::error!(%error, "a node of the tables cannot be read");
+                    Refusal::Damaged
+                });
+                cx.reply(then, node);
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A volume in this process: everything that can be asked of it, without FUSE.
+//!
+//! Owns: the slots of all actors, the runtime's threads, and who still uses which inode. Every method returns at once; the answer comes
+//! through the replier, perhaps before the method returns, perhaps from another thread ([`Volume::ask`] makes a future of it).
+//! Must be true: what is answered was published (O6); names and attributes are answered from resident nodes without a message.
+//! Fails: refusals; after [`Volume::close`] everything is refused as `Gone`.
+
+mod batch;
+mod holds;
+mod open;
+#[cfg(test)]
+mod tests;
+
+pub use open::{OpenError, OpenOptions, create};
+
+use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SpaceUse, WriteHow};
+use crate::cache::{CacheMessage, Piece, PieceContent, Write, shard_of};
+use crate::keeper::KeeperMessage;
+use crate::mailbox::Lane;
+use crate::pixel_reader::{ReadMessage, Reading};
+use crate::replier::{Replier, Reply, Unanswered};
+use crate::runtime::actix_pool::ActixPools;
+use crate::shared::Shared;
+use crate::slot::Address;
+use crate::vat::{Done, NameOp, VatMessage};
+use holds::Holds;
+use infmap_storage::limits::CLUSTER_BYTES;
+use infmap_storage::names::Removed;
+use infmap_storage::row::{FileKind, Inode};
+use infmap_storage::state::{StateError, View};
+use std::sync::Arc;
+
+pub use crate::pixel_reader::ReadData;
+
+impl Unanswered for Refusal {
+    fn unanswered() -> Self {
+        Self::Gone
+    }
+}
+
+/// An open volume.
+pub struct Volume {
+    front: Arc<Front>,
+    _keeper: Address<KeeperMessage>,
+    pools: Option<Arc<ActixPools>>,
+}
+
+/// What answers need that come later.
+struct Front {
+    shared: Arc<Shared>,
+    vat: Address<VatMessage>,
+    shards: Vec<Address<CacheMessage>>,
+    readers: Vec<Address<ReadMessage>>,
+    holds: Holds,
+}
+
+impl Front {
+    fn shard(&self, inode: Inode) -> &Address<CacheMessage> {
+        &self.shards[shard_of(inode, self.shards.len())]
+    }
+
+    /// An inode may have lost its last name and its last user.
+    fn drop_if_unused(&self, inode: Inode) {
+        if !self.holds.is_held(inode) {
+            self.shard(inode).post(Lane::Foreground, CacheMessage::Drop { inode });
+        }
+    }
+
+    /// Answers a question about the tree: at once if the nodes are resident, else from a reader.
+    fn query<T: Send + 'static>(
+        self: &Arc<Self>,
+        spread: Inode,
+        question: impl Fn(&Shared, View<'_>) -> Result<T, StateError> + Send + 'static,
+        replier: Replier<Answer<T>>,
+    ) {
+        let shared = &self.shared;
+        match shared.query(|view| question(shared, view)) {
+            Err(StateError::Miss(_)) => {
+                let ask = move |shared: &Shared| {
+                    let answer = shared.query_waiting(|view| question(shared, view));
+                    replier.reply(answer.map_err(|error| shared.refuse(&error)));
+                };
+                let reader = &self.readers[spread.0 as usize % self.readers.len()];
+                reader.post(Lane::Foreground, ReadMessage::Query(Box::new(ask)));
+            }
+            answer => replier.reply(answer.map_err(|error| shared.refuse(&error))),
+        }
+    }
+
+    fn change_names(&self, op: NameOp, replier: Replier<Answer<Done>>) {
+        self.vat.post(Lane::Foreground, VatMessage::Names { op, replier });
+    }
+}
+
+/// The attributes in an answer of the Vat.
+fn attributes_of(done: Answer<Done>) -> Answer<Attributes> {
+    match done? {
+        Done::Attributes(attributes) => Ok(attributes),
+        Done::Removed(_) => Err(Refusal::Gone),
+    }
+}
+
+impl Volume {
+    /// Makes a future of a question: `volume.ask(|replier| volume.lookup(dir, b"name", replier)).await`.
+    pub fn ask<T: Unanswered + Send + 'static>(&self, question: impl FnOnce(Replier<T>)) -> Reply<T> {
+        let (replier, reply) = Replier::future();
+        question(replier);
+        reply
+    }
+
+    /// What is shared by the actors: for whoever shows figures.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.front.shared
+    }
+
+    /// Finds a name in a directory.
+    pub fn lookup(&self, parent: Inode, name: &[u8], replier: Replier<Answer<Attributes>>) {
+        let name = name.to_vec();
+        let question = move |shared: &Shared, view: View<'_>| {
+            let entry = match name.as_slice() {
+                b"." => parent,
+                b".." => view.directory(parent)?.parent,
+                name => match view.entry(parent, name)? {
+                    Some(entry) => entry.inode,
+                    None => {
+                        view.directory(parent)?;
+                        return Err(Refusal::NotFound.into());
+                    }
+                },
+            };
+            shared.attributes_of(view, entry)
+        };
+        self.front.query(parent, question, replier);
+    }
+
+    /// What `stat` shows.
+    pub fn attributes(&self, inode: Inode, replier: Replier<Answer<Attributes>>) {
+        self.front.query(inode, move |shared, view| shared.attributes_of(view, inode), replier);
+    }
+
+    /// Changes attributes; sizes and times of regular files through their shard (O10).
+    pub fn change_attributes(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>) {
+        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Change { inode, change, replier });
+    }
+
+    /// The target of a symbolic link.
+    pub fn read_link(&self, inode: Inode, replier: Replier<Answer<Vec<u8>>>) {
+        self.front.query(inode, move |_, view| view.target(inode), replier);
+    }
+
+    /// Makes a file, a directory or a special file, as the type bits of the mode say.
+    pub fn create(&self, node: NewNode, replier: Replier<Answer<Attributes>>) {
+        self.front.change_names(NameOp::Create(node), replier.map(attributes_of));
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, node: NewNode, target: Vec<u8>, replier: Replier<Answer<Attributes>>) {
+        self.front.change_names(NameOp::Symlink(node, target), replier.map(attributes_of));
+    }
+
+    /// Gives an inode one more name.
+    pub fn link(&self, inode: Inode, parent: Inode, name: Vec<u8>, replier: Replier<Answer<Attributes>>) {
+        self.front.change_names(NameOp::Link { inode, parent, name }, replier.map(attributes_of));
+    }
+
+    /// Removes a name of anything but a directory.
+    pub fn unlink(&self, parent: Inode, name: Vec<u8>, replier: Replier<Answer<()>>) {
+        self.remove(NameOp::Unlink { parent, name }, replier);
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&self, parent: Inode, name: Vec<u8>, replier: Replier<Answer<()>>) {
+        self.remove(NameOp::Rmdir { parent, name }, replier);
+    }
+
+    /// An operation that may take the last name from an inode.
+    fn remove(&self, op: NameOp, replier: Replier<Answer<()>>) {
+        let replier = self.removing(replier);
+        self.front.change_names(op, replier);
+    }
+
+    fn removing(&self, replier: Replier<Answer<()>>) -> Replier<Answer<Done>> {
+        let front = self.front.clone();
+        replier.map(move |done: Answer<Done>| {
+            if let Done::Removed(Some(Removed { inode, orphaned: true })) = done? {
+                front.drop_if_unused(inode);
+            }
+            Ok(())
+        })
+    }
+
+    /// Renames. When a file with unplaced bytes takes the place of another, its bytes go into the log before the rename does: whoever
+    /// finds the new name after a crash finds the new content.
+    pub fn rename(&self, rename: Rename, replier: Replier<Answer<()>>) {
+        let replaced = self.front.shared.query(|view| {
+            let target = view.entry(rename.new_parent, &rename.new_name)?;
+            let source = view.entry(rename.parent, &rename.name)?;
+            Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
+        });
+        let replier = self.removing(replier);
+        let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| self.front.shared.live.get(*inode).is_some());
+        let message = VatMessage::Names { op: NameOp::Rename(rename.clone()), replier };
+        match dirty.filter(|_| rename.mode != RenameMode::NoReplace) {
+            Some(inode) => {
+                let message = Box::new(message);
+                self.front.shard(inode).post(Lane::Foreground, CacheMessage::FlushThen { inode, message });
+            }
+            None => self.front.vat.post(Lane::Foreground, message),
+        }
+    }
+
+    /// Bytes of a file; fewer than asked for only at its end.
+    pub fn read(&self, inode: Inode, offset: u64, length: u32, replier: Replier<Answer<ReadData>>) {
+        let reading = Reading::new(inode, offset, length, replier);
+        // Without a live row nothing is dirty: its shard has nothing to add.
+        if self.front.shared.live.get(inode).is_some() {
+            self.front.shard(inode).post(Lane::Foreground, CacheMessage::Read(reading));
+        } else {
+            reading.begin(&self.front.shared, &self.front.readers, 0);
+        }
+    }
+
+    /// Writes bytes; they are copied before this returns.
+    pub fn write(&self, inode: Inode, offset: u64, data: &[u8], how: WriteHow, replier: Replier<Answer<u32>>) {
+        if offset.checked_add(data.len() as u64).is_none() {
+            return replier.reply(Err(Refusal::FileTooBig));
+        }
+        let pieces = self.pieces(offset, data);
+        let write = Write { inode, offset, length: data.len() as u32, pieces, how, replier };
+        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Write(write));
+    }
+
+    fn pieces(&self, offset: u64, data: &[u8]) -> Vec<Piece> {
+        let block = CLUSTER_BYTES as u64;
+        let mut pieces = Vec::with_capacity(data.len() / CLUSTER_BYTES + 2);
+        let (mut rest, mut at) = (data, offset);
+        while !rest.is_empty() {
+            let within = (at % block) as usize;
+            let (piece, others) = rest.split_at(rest.len().min(CLUSTER_BYTES - within));
+            let content = if piece.len() == CLUSTER_BYTES {
+                PieceContent::Whole(self.front.shared.blocks.holding(0, piece))
+            } else {
+                PieceContent::Part(within, piece.to_vec())
+            };
+            pieces.push(Piece { number: at / block, content });
+            at += piece.len() as u64;
+            rest = others;
+        }
+        pieces
+    }
+
+    /// Answers when the bytes, attributes and names of an inode are durable.
+    pub fn sync(&self, inode: Inode, _data_only: bool, replier: Replier<Answer<()>>) {
+        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Sync { inode, replier });
+    }
+
+    /// Answers when everything that was done so far is durable.
+    pub fn sync_all(&self, replier: Replier<Answer<()>>) {
+        self.front.vat.post(Lane::Foreground, VatMessage::Commit { replier });
+    }
+
+    /// Makes a root durable, so that the images alone hold everything.
+    pub fn checkpoint(&self, replier: Replier<Answer<()>>) {
+        self.front.vat.post(Lane::Foreground, VatMessage::Checkpoint { replier });
+    }
+
+    /// Entries of a directory whose cookies are above `after_cookie`; none at the end.
+    pub fn read_dir(
+        &self,
+        dir: Inode,
+        after_cookie: u64,
+        max_entries: usize,
+        with_attributes: bool,
+        replier: Replier<Answer<Vec<DirEntry>>>,
+    ) {
+        let question = move |shared: &Shared, view: View<'_>| list(shared, view, dir, after_cookie, max_entries.max(1), with_attributes);
+        self.front.query(dir, question, replier);
+    }
+
+    /// How much there is and how much is free.
+    pub fn space(&self, replier: Replier<Answer<SpaceUse>>) {
+        let shared = &self.front.shared;
+        let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
+            let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
+            let free = shared.budget.space().min(total);
+            let inodes = shared.published.load().inodes;
+            // Inodes come out of the same space: one costs a few hundred bytes of tables.
+            let free_inodes = free / 512;
+            SpaceUse { total_bytes: total, free_bytes: free, available_bytes: free, inodes: inodes + free_inodes, free_inodes }
+        });
+        replier.reply(answer);
+    }
+
+    /// Somebody uses an inode once more: it outlives its names until as many [`Volume::forget`]s have come.
+    pub fn hold(&self, inode: Inode) {
+        self.front.holds.add(inode);
+    }
+
+    /// Somebody uses an inode `count` times less.
+    pub fn forget(&self, inode: Inode, count: u64) {
+        if self.front.holds.remove(inode, count) {
+            let front = self.front.clone();
+            let nameless = Replier::from_fn(move |links: Answer<u32>| {
+                if links == Ok(0) {
+                    front.drop_if_unused(inode);
+                }
+            });
+            self.front.query(inode, move |_, view| Ok(view.inode(inode)?.links), nameless);
+        }
+    }
+
+    /// Inodes that somebody uses.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.front.holds.count()
+    }
+
+    /// Makes everything durable, ends the actors, and returns. Nothing else may be asked meanwhile. Not from a thread of a pool.
+    ///
+    /// # Errors
+    /// The last checkpoint failed: what was synced is safe in the log.
+    pub fn close(&self) -> Answer<()> {
+        let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
+        if let Some(pools) = &self.pools {
+            pools.stop();
+        }
+        done
+    }
+}
+
+fn list(shared: &Shared, view: View<'_>, dir: Inode, after: u64, max: usize, with_attributes: bool) -> Result<Vec<DirEntry>, StateError> {
+    let row = view.directory(dir)?;
+    let mut entries = Vec::new();
+    for (cookie, name, inode) in [(1, b".".as_slice(), dir), (2, b"..", row.parent)] {
+        if cookie > after && entries.len() < max {
+            entries.push(DirEntry { inode, kind: FileKind::Directory, cookie, name: name.to_vec(), attributes: None });
+        }
+    }
+    if entries.len() < max {
+        for (cookie, entry) in view.entries_after(dir, after.max(2), max - entries.len())? {
+            entries.push(DirEntry { inode: entry.inode, kind: entry.kind, cookie, name: entry.name, attributes: None });
+        }
+    }
+    if with_attributes {
+        for entry in &mut entries {
+            entry.attributes = Some(shared.attributes_of(view, entry.inode)?);
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,300 @@
+//! Opening a volume: recovery, then the actors in the order in which they need each other.
+
+use super::{Front, Volume};
+use crate::api::Refusal;
+use crate::cache::{Cache, ShardPeers, shard_of};
+use crate::checkpointer::Checkpointer;
+use crate::clock::{Clock, RealClock};
+use crate::keeper::{Keeper, KeeperMessage, look_at_space};
+use crate::mailbox::Lane;
+use crate::pixel_reader::PixelReader;
+use crate::pixel_writer::PixelWriter;
+use crate::runtime::actix_pool::ActixPools;
+use crate::runtime::{Home, Runtime, RuntimeError};
+use crate::settings::Settings;
+use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares};
+use crate::slot::spawn;
+use crate::vat::{Checkpoint, Peers, Settle, Vat, VatMessage};
+use crate::wal::Wal;
+use arc_swap::ArcSwap;
+use infmap_storage::blocks::BlockPool;
+use infmap_storage::buffer::BufferPool;
+use infmap_storage::device::Device;
+use infmap_storage::images::Images;
+use infmap_storage::limits::CLUSTER_BYTES;
+use infmap_storage::names::Settlement;
+use infmap_storage::nodes::NodeStore;
+use infmap_storage::recover::{RecoverError, Recovered, empty_root, first_change, recover};
+use infmap_storage::region::IMAGE_MAX_BYTES;
+use infmap_storage::row::{Inode, Key, Time};
+use infmap_storage::state::{State, StateError};
+use infmap_storage::tiers::Tiers;
+use infmap_storage::vat::TreeId;
+use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
+use infmap_storage::wire::Reader;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Slots of the shards and of the readers: keys map to them for ever.
+const SHARDS: usize = 64;
+const READERS: usize = 64;
+/// Inodes whose end a crash interrupted and that are taken up at a mount; more are at the next.
+const UNFINISHED: usize = 100_000;
+
+/// Why a volume does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error("the log cannot be written: {0}")]
+    Log(#[from] WriteError),
+    #[error("the tables cannot be read: {0}")]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("the volume directory: {0}")]
+    Device(#[from] std::io::Error),
+}
+
+/// How a volume is opened.
+pub struct OpenOptions {
+    pub uuid: [u8; 16],
+    pub settings: Settings,
+    /// Nothing is to be changed.
+    pub read_only: bool,
+}
+
+/// Names of the pools of threads.
+mod pool {
+    pub const VAT: &str = "vat";
+    pub const CACHE: &str = "cache";
+    pub const WRITER: &str = "pixel_writer";
+    pub const READER: &str = "pixel_reader";
+    pub const WAL: &str = "wal";
+    pub const CHECKPOINTER: &str = "checkpointer";
+    pub const KEEPER: &str = "keeper";
+}
+
+impl Volume {
+    /// Opens a volume on threads of its own.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
+        let actors = &options.settings.actors;
+        let writers = options.settings.memory_plan().writer_threads;
+        let pools = ActixPools::start(&[
+            (pool::VAT, 1),
+            (pool::CACHE, actors.cache.threads),
+            (pool::WRITER, writers),
+            (pool::READER, actors.pixel_reader.threads),
+            (pool::WAL, 1),
+            (pool::CHECKPOINTER, 1),
+            (pool::KEEPER, 1),
+        ])?;
+        let runtime: Arc<dyn Runtime> = pools.clone();
+        match Self::open_on(&runtime, device, options) {
+            Ok(mut volume) => {
+                volume.pools = Some(pools);
+                Ok(volume)
+            }
+            Err(error) => {
+                pools.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a volume on a runtime of the caller's: a deterministic one in tests.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
+        let settings = &options.settings;
+        let plan = settings.memory_plan();
+        let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
+        let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
+        let recovered = recover(&device, options.uuid, &nodes)?;
+        let health = Health::default();
+        if let Some(fault) = &recovered.corrupt {
+            health.fail(format!("the log is corrupt: {fault}"));
+        }
+        if options.read_only {
+            health.fail("it was mounted read-only");
+        }
+        let log = start_log(&device, &recovered, settings, &health)?;
+        let volatile = BlockPool::new((plan.dirty / 2 / CLUSTER_BYTES as u64) as usize);
+        let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
+        let shared = Arc::new(Shared {
+            uuid: options.uuid,
+            clock: runtime.clock().clone(),
+            published: ArcSwap::from_pointee(published),
+            live: LiveRows::default(),
+            images,
+            nodes,
+            tiers: Tiers::new(plan.l1, plan.l2),
+            blocks: volatile,
+            reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
+            image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
+            budget: Budget::new(plan.dirty),
+            health,
+            spares: Spares::load(device.as_ref())?,
+            device,
+            settings: options.settings,
+        });
+        look_at_space(&shared);
+        spawn_all(runtime, shared, recovered, log)
+    }
+}
+
+/// The log of this mount; none if nothing may be changed.
+struct Log {
+    writer: Option<LogWriter>,
+    appender: Appender,
+}
+
+fn writer_settings(settings: &Settings) -> WriterSettings {
+    let whole = WriterSettings::default();
+    // Small logs in small segments, so that a checkpoint frees most of them.
+    let segment_bytes = whole.segment_bytes.min(settings.checkpoint_at() / 2).max(4 * 1024 * 1024);
+    WriterSettings { segment_bytes, ..whole }
+}
+
+fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Settings, health: &Health) -> Result<Log, OpenError> {
+    let writer_settings = writer_settings(settings);
+    let group_limit = writer_settings.group_limit();
+    match &recovered.position {
+        Some(position) if !health.is_read_only() => {
+            let writer = LogWriter::start(device.clone(), position, writer_settings)?;
+            Ok(Log { writer: Some(writer), appender: Appender::new(position, group_limit) })
+        }
+        _ => {
+            let epoch = recovered.state.generation.epoch();
+            let nowhere = LogPosition { uuid: recovered.root.volume_uuid, epoch, next_lsn: recovered.replayed.next(), previous_crc: 0 };
+            Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
+        }
+    }
+}
+
+fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recovered, log: Log) -> Result<Volume, OpenError> {
+    let Recovered { state, root, data, .. } = recovered;
+    let (actors, low) = (shared.settings.actors.clone(), root.low);
+    let dead = state.dead(&shared.nodes.loading(TreeId::Volume), usize::MAX)?;
+    let (orphans, works) = unfinished(&shared, &state)?;
+    let checkpoint = Checkpoint::after(&root, dead);
+    let home = |pool, index| Home { pool, index };
+    let vat = {
+        let shared = shared.clone();
+        spawn(runtime, home(pool::VAT, 0), actors.vat_mailbox, move |own| Vat::new(shared, own, state, log.appender, checkpoint))?
+    };
+    let wal = spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), own, low))?;
+    let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
+    let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
+    let writer =
+        |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
+    let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;
+    let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone() };
+    let mut logged = logged_files(&shared, data)?;
+    let shard = |n| {
+        let mine = logged.split_off_shard(n);
+        spawn(runtime, home(pool::CACHE, n), actors.cache.mailbox, |own| {
+            let mut shard = Cache::new(shared.clone(), own, peers.clone());
+            mine.into_iter().for_each(|(inode, (row, blocks))| shard.restore(inode, &row, blocks));
+            shard
+        })
+    };
+    let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
+    let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
+    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone()))?;
+    let join = Peers { wal, shards: shards.clone(), readers: readers.clone(), writers, checkpointer };
+    vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
+    if !shared.health.is_read_only() {
+        works.into_iter().for_each(|work| vat.post(Lane::Background, VatMessage::Settle(Box::new(work))));
+        orphans.into_iter().for_each(|inode| vat.post(Lane::Background, VatMessage::Drop { inode }));
+        keeper.post_after(shared.settings.durability.commit_interval, Lane::Foreground, KeeperMessage::Tick);
+    }
+    let front = Arc::new(Front { shared, vat, shards, readers, holds: super::Holds::default() });
+    Ok(Volume { front, _keeper: keeper, pools: None })
+}
+
+/// What a crash left to do: inodes without names, and cuts that were not finished.
+fn unfinished(shared: &Shared, state: &State) -> Result<(Vec<Inode>, Vec<Settle>), StateError> {
+    let source = shared.names();
+    let view = state.view(&source);
+    let mut works = Vec::new();
+    for inode in view.works(UNFINISHED)? {
+        let (Some(row), Some(value)) = (view.find_inode(inode)?, view.value(&Key::Work(inode))?) else { continue };
+        let mut r = Reader::new(&value);
+        let cut = r.u64().zip(r.u64()).zip(r.u64()).map(|((from, to), sequence)| (from, to, sequence));
+        let settlement =
+            Settlement { version: row.version, size: row.size, accessed: row.accessed, modified: row.modified, changed: row.changed };
+        works.push(Settle {
+            inode,
+            ticket: 0,
+            cut,
+            rows: Vec::new(),
+            grants: Vec::new(),
+            inline: None,
+            data: Vec::new(),
+            settlement,
+            change: None,
+            syncs: Vec::new(),
+            answer: None,
+            resumed: true,
+        });
+    }
+    Ok((view.orphans(UNFINISHED)?, works))
+}
+
+/// Files of which the log holds bytes, by inode.
+struct LoggedFiles(BTreeMap<Inode, LoggedFile>);
+
+type LoggedFile = (infmap_storage::row::InodeRow, Vec<(u64, infmap_storage::blocks::Block, u64)>);
+
+impl LoggedFiles {
+    fn split_off_shard(&mut self, shard: usize) -> Vec<(Inode, LoggedFile)> {
+        let mine: Vec<Inode> = self.0.keys().copied().filter(|inode| shard_of(*inode, SHARDS) == shard).collect();
+        mine.into_iter().filter_map(|inode| self.0.remove_entry(&inode)).collect()
+    }
+}
+
+fn logged_files(shared: &Shared, data: infmap_storage::recover::LoggedData) -> Result<LoggedFiles, OpenError> {
+    let source = shared.names();
+    let lease = shared.published.load_full();
+    let view = infmap_storage::state::View::new(&lease.names, &source);
+    let mut files = BTreeMap::new();
+    for (inode, number, sequence, bytes) in data.into_blocks() {
+        if let std::collections::btree_map::Entry::Vacant(entry) = files.entry(inode) {
+            let Some(row) = view.find_inode(inode)? else { continue };
+            entry.insert((row, Vec::new()));
+        }
+        if let Some((_, blocks)) = files.get_mut(&inode) {
+            blocks.push((number, shared.blocks.holding(0, &bytes), sequence));
+        }
+    }
+    Ok(LoggedFiles(files))
+}
+
+/// Makes the log of a new volume in a directory that has its skeleton, with a root directory owned by `uid` and `gid`.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn create(device: &Arc<dyn Device>, uuid: [u8; 16], uid: u32, gid: u32) -> Result<(), OpenError> {
+    let ns = RealClock::new().wall_ns();
+    let now = Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 };
+    let root = empty_root(uuid);
+    let nodes = NodeStore::new(Arc::new(Images::new(device.clone(), 1)), 1024 * 1024);
+    let mut state = root.open(root.generation);
+    let change = first_change(&mut state, &nodes, uid, gid, now)?;
+    let position = LogPosition { uuid, epoch: root.generation.epoch(), next_lsn: Lsn::FIRST, previous_crc: 0 };
+    let mut writer = LogWriter::start(device.clone(), &position, writer_settings(&Settings::default()))?;
+    let mut appender = Appender::new(&position, WriterSettings::default().group_limit());
+    let appended = appender.append(RecordKind::Root, &[&root.encode()], true);
+    let appended = appended.and_then(|_| appender.append(RecordKind::Changes, &[&change], true));
+    appended.map_err(|_| StateError::Refused(Refusal::BatchTooBig))?;
+    if let Some(batch) = appender.take(usize::MAX) {
+        writer.write(&batch)?;
+    }
+    writer.sync()?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! The whole volume on the deterministic runtime: what was written is read, and survives closing, crashing and checkpoints.
+
+use super::*;
+use crate::api::NewNode;
+use crate::runtime::Runtime;
+use crate::runtime::step::{Order, StepRuntime};
+use crate::settings::Settings;
+use infmap_storage::device::{Device, MemoryDevice};
+use infmap_storage::row::ROOT_INODE;
+
+const UUID: [u8; 16] = *b"a volume in test";
+
+struct Bed {
+    runtime: Arc<StepRuntime>,
+    device: Arc<dyn Device>,
+    volume: Volume,
+}
+
+fn new_device() -> Arc<dyn Device> {
+    let device: Arc<dyn Device> = Arc::new(MemoryDevice::new());
+    for directory in ["map", "spare", "wal"] {
+        device.create_dir(directory).unwrap();
+    }
+    device.sync_dir("").unwrap();
+    open::create(&device, UUID, 0, 0).unwrap();
+    device
+}
+
+impl Bed {
+    fn open(device: Arc<dyn Device>) -> Self {
+        let runtime = StepRuntime::new(Order::Fifo);
+        let as_runtime: Arc<dyn Runtime> = runtime.clone();
+        let options = OpenOptions { uuid: UUID, settings: Settings::default(), read_only: false };
+        let volume = Volume::open_on(&as_runtime, device.clone(), options).unwrap();
+        runtime.run_idle();
+        Self { runtime, device, volume }
+    }
+
+    fn ask<T: Unanswered + Send + 'static>(&self, question: impl FnOnce(&Volume, Replier<T>)) -> T {
+        let mut reply = self.volume.ask(|replier| question(&self.volume, replier));
+        self.runtime.run_until(&mut reply).expect("an answer")
+    }
+
+    fn create(&self, name: &str) -> Inode {
+        let node = NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+        self.ask(|volume, replier| volume.create(node, replier)).unwrap().inode
+    }
+
+    fn write(&self, inode: Inode, offset: u64, data: &[u8]) {
+        assert_eq!(self.ask(|volume, replier| volume.write(inode, offset, data, WriteHow::default(), replier)), Ok(data.len() as u32));
+    }
+
+    fn read(&self, inode: Inode, offset: u64, length: u32) -> Vec<u8> {
+        self.ask(|volume, replier| volume.read(inode, offset, length, replier)).map(|data| data.to_vec()).unwrap()
+    }
+
+    fn size(&self, inode: Inode) -> u64 {
+        self.ask(|volume, replier| volume.attributes(inode, replier)).unwrap().size
+    }
+
+    fn reopen(self, close: bool) -> Self {
+        if close {
+            assert_eq!(self.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+        }
+        let device = self.device.clone();
+        self.runtime.stop();
+        drop(self);
+        Self::open(device)
+    }
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut x = seed;
+    (0..length)
+        .map(|_| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 56) as u8
+        })
+        .collect()
+}
+
+#[test]
+fn what_was_written_is_read_back_at_once_and_after_checkpoints() {
+    let mut bed = Bed::open(new_device());
+    let (small, large) = (bed.create("small"), bed.create("large"));
+    let content = noise(1, 9_000_001);
+    bed.write(small, 0, b"hello");
+    for (n, chunk) in content.chunks(1 << 20).enumerate() {
+        bed.write(large, (n << 20) as u64, chunk);
+    }
+    for round in 0..3 {
+        assert_eq!(bed.read(small, 0, 100), b"hello", "round {round}");
+        assert_eq!(bed.size(large), content.len() as u64);
+        for (n, chunk) in content.chunks(1 << 20).enumerate() {
+            assert!(bed.read(large, (n << 20) as u64, 1 << 20) == chunk, "round {round}, chunk {n}");
+        }
+        bed = bed.reopen(true);
+    }
+}
+
+#[test]
+fn a_synced_file_survives_without_a_checkpoint() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    let content = noise(2, 100_000);
+    bed.write(file, 0, &content);
+    assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+    let bed = bed.reopen(false);
+    assert!(bed.read(file, 0, 200_000) == content);
+    let bed = bed.reopen(true);
+    assert!(bed.read(file, 0, 200_000) == content);
+}
+
+#[test]
+fn a_large_sync_goes_through_the_pixel_writers() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    let content = noise(3, 7_000_000);
+    for (n, chunk) in content.chunks(1 << 20).enumerate() {
+        bed.write(file, (n << 20) as u64, chunk);
+    }
+    assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+    let bed = bed.reopen(false);
+    assert!(bed.read(file, 1 << 20, 1 << 20) == content[1 << 20..2 << 20]);
+}
+
+#[test]
+fn overwritten_and_removed_files_give_their_places_back() {
+    let bed = Bed::open(new_device());
+    for round in 0..12u64 {
+        let file = bed.create(&format!("file{round}"));
+        let content = noise(round, 5_000_000);
+        for (n, chunk) in content.chunks(1 << 20).enumerate() {
+            bed.write(file, (n << 20) as u64, chunk);
+        }
+        assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+        assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, format!("file{round}").into(), replier)), Ok(()));
+        bed.runtime.run_idle();
+    }
+    let images = infmap_storage::images::Images::list(bed.device.as_ref()).unwrap();
+    assert!(images.len() < 20, "{} images for one living file: {images:?}", images.len());
+    assert_eq!(bed.volume.shared().budget.used(), 0);
+}
+
+#[test]
+fn truncated_bytes_never_come_back() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    bed.write(file, 0, &noise(4, 300_000));
+    assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+    let cut = |size| AttributeChange { size: Some(size), ..AttributeChange::default() };
+    assert_eq!(bed.ask(|volume, replier| volume.change_attributes(file, cut(1000), replier)).unwrap().size, 1000);
+    assert_eq!(bed.ask(|volume, replier| volume.change_attributes(file, cut(300_000), replier)).unwrap().size, 300_000);
+    let seen = bed.read(file, 0, 300_000);
+    assert!(seen[..1000] == noise(4, 300_000)[..1000] && seen[1000..].iter().all(|&b| b == 0));
+    let bed = bed.reopen(true);
+    assert!(bed.read(file, 1000, 299_000).iter().all(|&b| b == 0));
+}
+
+#[test]
+fn time_passes_and_data_becomes_durable_by_itself() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    bed.write(file, 0, b"not synced by anybody");
+    bed.runtime.advance(std::time::Duration::from_secs(11));
+    assert!(bed.runtime.clock().now_us() > 0);
+    let bed = bed.reopen(false);
+    assert_eq!(bed.read(file, 0, 100), b"not synced by anybody");
+}
