@@ -140,7 +140,7 @@ impl Builder {
 
     pub fn put_inline(&mut self, inode: Inode, content: &[u8]) {
         self.change(|txn| {
-            txn.put_inline_content(inode, content)?;
+            txn.put_inline_content(inode, content, 1)?;
             let size = content.len() as u64;
             let settled = Settlement { version: 1, size, accessed: NOW, modified: NOW, changed: NOW };
             settle(txn, inode, &settled, size.div_ceil(512) as i64).map(drop)
