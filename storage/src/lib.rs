@@ -9,6 +9,7 @@
 pub mod address;
 pub mod blocks;
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod file_buffer;
 pub mod hilbert;
@@ -27,5 +28,6 @@ pub mod state;
 pub mod tiers;
 pub mod unit;
 pub mod vat;
+pub mod volume_file;
 pub mod wal;
 pub mod wire;
