@@ -148,8 +148,12 @@ impl RootRecord {
                 state.deltas.born(Address { region: *region, cluster }, clusters);
             }
         }
-        for &(region, _) in &self.open {
+        for &(region, kind) in &self.open {
             state.deltas.suspects.insert(region);
+            // A region of nodes has no row before its checkpoint has ended (REG-9): one that was not needed is to be given back.
+            if kind == RegionKind::Node {
+                state.deltas.grant(region, kind);
+            }
         }
         state
     }

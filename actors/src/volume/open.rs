@@ -239,6 +239,7 @@ fn unfinished(shared: &Shared, state: &State) -> Result<(Vec<Inode>, Vec<Settle>
             settlement,
             change: None,
             syncs: Vec::new(),
+            then: None,
             answer: None,
             resumed: true,
         });

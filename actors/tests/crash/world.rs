@@ -116,7 +116,8 @@ impl World {
                 self.runtime.advance(Duration::from_secs(5));
             }
         }
-        assert!(self.is_over(), "an answer does not come");
+        let budget = &self.volume().shared().budget;
+        assert!(self.is_over(), "an answer does not come: {} of {} bytes dirty, {} of space", budget.used(), budget.limit(), budget.space());
         None
     }
 
@@ -134,6 +135,9 @@ impl World {
 
     /// Carries out an operation. False: the run is over.
     pub fn apply(&mut self, op: Op) -> bool {
+        if std::env::var("TRACE").is_ok() {
+            println!("{op:?} @{}", self.disk.op_count());
+        }
         self.carry_out(op);
         self.collect_answers();
         if !self.disk.is_off() && !self.faulty {
