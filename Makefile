@@ -4,6 +4,7 @@
 #   make mount VOLUME=/d/v MNT=/d/m   the same elsewhere
 #   make umount                       unmounts, and returns when everything is durable
 #   make test                         what .ci/run runs
+#   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -12,9 +13,10 @@ MNT      ?= $(HOME)/infinite
 PREFIX   ?= /usr/local
 CARGO    ?= cargo
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
+FUZZ_SECONDS ?= 60
 INFMAP   := $(TARGET)/release/infmap
 
-.PHONY: build mount umount test install
+.PHONY: build mount umount test fuzz install
 
 build:
 	@scripts/setup build
@@ -32,6 +34,10 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
+
+fuzz:
+	@scripts/setup build
+	@scripts/fuzz '$(FUZZ_SECONDS)' $(FUZZ)
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'

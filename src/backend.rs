@@ -3,17 +3,20 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod offline;
+mod serving;
+
+pub use offline::{check, create_volume, facts, render};
+pub use serving::serve;
+
 use infmap_actors::settings::Settings;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Why a verb could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// This part of the program does not exist yet.
-    #[error("{0} is not built yet")]
-    NotBuilt(&'static str),
     #[error("there is no volume at {}", .0.display())]
     Missing(PathBuf),
     #[error("{} is not a volume: {why}", path.display())]
@@ -171,36 +174,6 @@ pub struct Rendered {
     pub width_px: u32,
     pub height_px: u32,
     pub images: u64,
-}
-
-/// Makes a volume at `path`, which does not exist or is an empty directory.
-pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
-    let _ = (path, options);
-    Err(BackendError::NotBuilt("making a volume"))
-}
-
-/// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
-pub fn serve(mount: Serve) -> Result<(), BackendError> {
-    let _ = mount;
-    Err(BackendError::NotBuilt("serving a mount"))
-}
-
-/// What the volume at `path` is, without its lock: it may be mounted.
-pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
-    let _ = path;
-    Err(BackendError::NotBuilt("reading a volume's facts"))
-}
-
-/// Verifies everything that is stored and changes nothing.
-pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackendError> {
-    let _ = (path, progress);
-    Err(BackendError::NotBuilt("checking a volume"))
-}
-
-/// Draws the whole map into one PNG at `out`. Images never change, so the volume may be mounted.
-pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
-    let _ = (path, out, progress);
-    Err(BackendError::NotBuilt("drawing the map"))
 }
 
 #[cfg(test)]

@@ -6,4 +6,5 @@
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod fuse;
 pub mod mount;

@@ -82,8 +82,6 @@ codes! {
     DaemonEnded = 1042, 1, "the message above says why";
     /// The kernel's side is missing.
     Fuse = 1043, 1, "install the package fuse3 and check that /dev/fuse exists and may be opened";
-    /// Not in this version.
-    NotBuilt = 1050, 1, "this version cannot do it yet";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }
@@ -171,7 +169,6 @@ fn system(error: &std::io::Error) -> Code {
 impl From<BackendError> for CliError {
     fn from(error: BackendError) -> Self {
         let code = match &error {
-            BackendError::NotBuilt(_) => Code::NotBuilt,
             BackendError::Missing(_) => Code::VolumeMissing,
             BackendError::NotAVolume { .. } => Code::NotAVolume,
             BackendError::Exists(_) => Code::VolumeExists,

@@ -137,9 +137,16 @@ impl FileBuffer {
         edges
     }
 
-    /// Takes old content of a block that is about to be written in part. Not a change. The caller has read it at the version that the
-    /// live row still has: after a truncate it would bring back what was cut.
-    pub fn fill(&mut self, number: u64, block: Block) {
+    /// Takes old content of a block that is about to be written in part. Not a change. What lies behind the end by now is not taken; but
+    /// if the file was cut and has grown again since it was read, the caller reads again: it would bring back what was cut.
+    pub fn fill(&mut self, number: u64, mut block: Block) {
+        let left = self.live.size.saturating_sub(number.saturating_mul(BLOCK));
+        if left == 0 {
+            return;
+        }
+        if left < BLOCK {
+            block.clear_from(left as usize);
+        }
         let sequence = self.live.version;
         // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same. Nothing of
         // it is in the log that is not placed, so that no checkpoint has to wait for it.

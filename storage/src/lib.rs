@@ -12,9 +12,12 @@ pub mod buffer;
 pub mod check;
 pub mod device;
 pub mod file_buffer;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
+pub mod map_view;
 pub mod names;
 pub mod nodes;
 pub mod read;

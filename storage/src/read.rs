@@ -264,3 +264,6 @@ fn copy_over(out: &mut [u8], out_at: u64, content_at: u64, content: &[u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

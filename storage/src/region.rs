@@ -63,13 +63,18 @@ pub enum RegionError {
 /// Runs the decoders of whole images on any bytes, for fuzzing.
 #[doc(hidden)]
 pub fn fuzz_region(data: &[u8]) {
+    thread_local! {
+        // 8 MiB of work space: to clear it for each image would take most of the time.
+        static RESTORER: std::cell::RefCell<RowRestorer> = std::cell::RefCell::new(RowRestorer::new());
+    }
     let _ = read_identity(data);
     let raw = RawRegion::new(data);
     let _ = raw.survey();
     if let Ok(region) = raw.verify(None) {
         let _ = (region.root(), region.poisoned().len());
     }
-    if let Ok((region, _)) = RawRegion::new(data.to_vec()).repair(None, &mut RowRestorer::new()) {
+    let repaired = RESTORER.with_borrow_mut(|restorer| RawRegion::new(data.to_vec()).repair(None, restorer));
+    if let Ok((region, _)) = repaired {
         for owner in region.tables().owners() {
             let _ = region.cluster(owner.first);
         }

@@ -1,6 +1,6 @@
 //! What changes mean for space: references to extents and nodes, gathered until they are folded into the volume tree.
 //!
-//! Owns: `SpaceDeltas`. Must be true: SPC-1 the sum of a stored count (absent: one if it existed before) and its delta is the number
+//! Owns: `SpaceDeltas`. Must be true: SPC-1 the sum of a stored count (absent: one if its live bits are set) and its delta is the number
 //! of rows or pointers that refer to the extent or node; SPC-2 a region is judged dead only by a fold, and only when nobody can still
 //! put a row that claims a part of it. Fails: never. Never logged: replay derives the same deltas.
 

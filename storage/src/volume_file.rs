@@ -128,6 +128,17 @@ impl VolumeFile {
 /// # Errors
 /// `NotEmpty`, or the device's: what was made until then stays, without a `volume.yaml`.
 pub fn create_skeleton(device: &dyn Device, uuid: [u8; 16], created: Time) -> Result<VolumeFile, VolumeFileError> {
+    create_directories(device)?;
+    let file = VolumeFile::new(uuid, created);
+    file.write(device)?;
+    Ok(file)
+}
+
+/// Makes the directories of a volume in an empty directory; what is named `volume.yaml` makes it one. Durable when it returns.
+///
+/// # Errors
+/// `NotEmpty`, or the device's.
+pub fn create_directories(device: &dyn Device) -> Result<(), VolumeFileError> {
     if let Some(found) = device.list("").map_err(at("the volume directory"))?.into_iter().next() {
         return Err(VolumeFileError::NotEmpty { found: found.name });
     }
@@ -136,10 +147,13 @@ pub fn create_skeleton(device: &dyn Device, uuid: [u8; 16], created: Time) -> Re
         device.sync_dir(directory).map_err(at(directory))?;
     }
     // The names of the directories are durable before the file that says that they are there (VOL-1).
-    device.sync_dir("").map_err(at("the volume directory"))?;
-    let file = VolumeFile::new(uuid, created);
-    file.write(device)?;
-    Ok(file)
+    device.sync_dir("").map_err(at("the volume directory"))
+}
+
+/// A moment as `volume.yaml` writes it: RFC 3339, UTC.
+#[must_use]
+pub fn time_text(time: Time) -> String {
+    date::render(time)
 }
 
 /// A uuid as people write it: 8-4-4-4-12.
@@ -216,7 +230,8 @@ mod tests {
         assert!(matches!(VolumeFile::parse(&[0xFF, 0xFE]), Err(VolumeFileError::Foreign)));
         let newer = text.replace("format: 1", "format: 7\nanything: new");
         assert!(matches!(parse(&newer), Err(VolumeFileError::Newer { found: 7, known: 1 })));
-        let cases = [("format: 1", "format: +1", 2), ("uuid: ab", "uuid: AB", 3), ("1024", "512", 4), ("4096", "4096 ", 5), ("11-20", "13-20", 6)];
+        let cases =
+            [("format: 1", "format: +1", 2), ("uuid: ab", "uuid: AB", 3), ("1024", "512", 4), ("4096", "4096 ", 5), ("11-20", "13-20", 6)];
         for (from, to, line) in cases {
             let found = parse(&text.replace(from, to));
             assert!(matches!(found, Err(VolumeFileError::Line { line: at, .. }) if at == line), "{to}: {found:?}");

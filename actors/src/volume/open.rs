@@ -14,7 +14,7 @@ use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::settings::Settings;
 use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares};
 use crate::slot::spawn;
-use crate::vat::{Checkpoint, Peers, Settle, Vat, VatMessage};
+use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
@@ -22,16 +22,15 @@ use infmap_storage::buffer::BufferPool;
 use infmap_storage::device::Device;
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
-use infmap_storage::names::Settlement;
+use infmap_storage::names::{Dropped, trim};
 use infmap_storage::nodes::NodeStore;
 use infmap_storage::recover::{RecoverError, Recovered, empty_root, first_change, recover};
 use infmap_storage::region::IMAGE_MAX_BYTES;
-use infmap_storage::row::{Inode, Key, Time};
+use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{State, StateError};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::TreeId;
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
-use infmap_storage::wire::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -114,7 +113,7 @@ impl Volume {
         let plan = settings.memory_plan();
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
-        let recovered = recover(&device, options.uuid, &nodes)?;
+        let mut recovered = recover(&device, options.uuid, &nodes)?;
         let health = Health::default();
         if let Some(fault) = &recovered.corrupt {
             health.fail(format!("the log is corrupt: {fault}"));
@@ -122,7 +121,10 @@ impl Volume {
         if options.read_only {
             health.fail("it was mounted read-only");
         }
-        let log = start_log(&device, &recovered, settings, &health)?;
+        let mut log = start_log(&device, &recovered, settings, &health)?;
+        if log.writer.is_some() {
+            finish_cuts(&nodes, &mut recovered.state, &mut log.appender)?;
+        }
         let volatile = BlockPool::new((plan.dirty / 2 / CLUSTER_BYTES as u64) as usize);
         let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
         let shared = Arc::new(Shared {
@@ -180,7 +182,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let Recovered { state, root, data, .. } = recovered;
     let (actors, low) = (shared.settings.actors.clone(), root.low);
     let dead = state.dead(&shared.nodes.loading(TreeId::Volume), usize::MAX)?;
-    let (orphans, works) = unfinished(&shared, &state)?;
+    let orphans = state.view(&shared.names()).orphans(UNFINISHED)?;
     let checkpoint = Checkpoint::after(&root, dead);
     let home = |pool, index| Home { pool, index };
     let vat = {
@@ -209,7 +211,6 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let join = Peers { wal, shards: shards.clone(), readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
-        works.into_iter().for_each(|work| vat.post(Lane::Background, VatMessage::Settle(Box::new(work))));
         orphans.into_iter().for_each(|inode| vat.post(Lane::Background, VatMessage::Drop { inode }));
         keeper.post_after(shared.settings.durability.commit_interval, Lane::Foreground, KeeperMessage::Tick);
     }
@@ -217,34 +218,26 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     Ok(Volume { front, _keeper: keeper, pools: None })
 }
 
-/// What a crash left to do: inodes without names, and cuts that were not finished.
-fn unfinished(shared: &Shared, state: &State) -> Result<(Vec<Inode>, Vec<Settle>), StateError> {
-    let source = shared.names();
-    let view = state.view(&source);
-    let mut works = Vec::new();
-    for inode in view.works(UNFINISHED)? {
-        let (Some(row), Some(value)) = (view.find_inode(inode)?, view.value(&Key::Work(inode))?) else { continue };
-        let mut r = Reader::new(&value);
-        let cut = r.u64().zip(r.u64()).zip(r.u64()).map(|((from, to), sequence)| (from, to, sequence));
-        let settlement =
-            Settlement { version: row.version, size: row.size, accessed: row.accessed, modified: row.modified, changed: row.changed };
-        works.push(Settle {
-            inode,
-            ticket: 0,
-            cut,
-            rows: Vec::new(),
-            grants: Vec::new(),
-            inline: None,
-            data: Vec::new(),
-            settlement,
-            change: None,
-            syncs: Vec::new(),
-            then: None,
-            answer: None,
-            resumed: true,
-        });
+/// Finishes the cuts that a crash interrupted, before anybody can write where they are still to be made.
+fn finish_cuts(nodes: &NodeStore, state: &mut State, appender: &mut Appender) -> Result<(), OpenError> {
+    let source = nodes.loading(TreeId::Name);
+    loop {
+        let works = state.view(&source).works(UNFINISHED)?;
+        if works.is_empty() {
+            return Ok(());
+        }
+        for inode in works {
+            let mut progress = Dropped::More;
+            while progress == Dropped::More {
+                let outcome = state.transact(&source, |txn| trim(txn, inode))?;
+                appender
+                    .append(RecordKind::Changes, &[&outcome.payload], true)
+                    .map_err(|_| Refusal::BatchTooBig)
+                    .map_err(StateError::from)?;
+                progress = outcome.value;
+            }
+        }
     }
-    Ok((view.orphans(UNFINISHED)?, works))
 }
 
 /// Files of which the log holds bytes, by inode.

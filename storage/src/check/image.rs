@@ -8,11 +8,13 @@
 use super::claims::Claim;
 use super::finding::{Findings, HELP_BACKUP, HELP_NAMES, HELP_NONE, HELP_REPAIR};
 use super::tail::read_tables;
-use crate::address::{Cluster, RegionId};
+use crate::address::RegionId;
 use crate::device::{Device, Open};
 use crate::limits::{CLUSTER_BYTES, PARITY_ROWS, REGION_SIDE_PX, ROW_BYTES};
 use crate::region::layout::{HEADER_BYTES, row_range};
-use crate::region::{Codec, IMAGE_MAX_BYTES, Identity, OwnerKind, ParityEncoder, RawRegion, Region, RowRestorer, Survey, Tables, read_identity};
+use crate::region::{
+    Codec, IMAGE_MAX_BYTES, Identity, OwnerKind, ParityEncoder, RawRegion, Region, RowRestorer, Survey, Tables, read_identity,
+};
 use crate::row::{ExtentRow, Inode, RegionKind};
 use crate::unit::decode_unit;
 use std::collections::HashSet;
@@ -258,11 +260,8 @@ fn users(claims: &[Claim], concerned: impl Fn(usize) -> bool) -> String {
     match (inodes.len(), nodes) {
         (0, 0) => "nothing that is used".into(),
         (0, nodes) => format!("{nodes} nodes of the tables"),
-        (files, nodes) => format!("{files} files (inodes {}{}), {nodes} nodes", named.join(", "), if files > NAMED_MAX { ", .." } else { "" }),
+        (files, nodes) => {
+            format!("{files} files (inodes {}{}), {nodes} nodes", named.join(", "), if files > NAMED_MAX { ", .." } else { "" })
+        }
     }
-}
-
-/// Clusters of a region in the tables' used bands and without owner, for the map.
-pub(crate) fn is_unused(tables: &Tables, cluster: Cluster) -> bool {
-    tables.owner_of(cluster).is_none()
 }

@@ -14,6 +14,8 @@ use crate::state::View;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+const HELP_BLOCKS: &str = "The bytes are right; writing the file anew corrects the number.";
+
 /// What must be remembered of an inode until all have come by.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Fact {
@@ -219,7 +221,10 @@ impl<'a> Inodes<'a> {
         }
         let place = || format!("directory {inode}");
         if (current.entries, current.by_name) != (current.cookies, current.by_cookie) {
-            let what = format!("its {} names and {} positions do not belong together: listing it may miss names", current.entries, current.cookies);
+            let what = format!(
+                "its {} names and {} positions do not belong together: listing it may miss names",
+                current.entries, current.cookies
+            );
             findings.damage("NAM-1", place(), what, HELP_NAMES);
             self.name_the_unpaired(inode, findings);
         }
@@ -256,33 +261,30 @@ impl<'a> Inodes<'a> {
 
     fn close_content(&mut self, inode: Inode, current: &Current, row: &InodeRow, findings: &mut Findings) {
         let place = || format!("inode {inode}");
-        let mut blocks = current.blocks;
+        let blocks = current.blocks;
         if current.content.is_there() {
             match current.content.value() {
                 Err(what) => findings.damage("PART-1", place(), format!("its content: {what}"), HELP_NAMES),
-                Ok(content) => {
-                    blocks = blocks.saturating_add((content.len() as u64).div_ceil(512));
-                    findings.report.counts.inline_bytes += content.len() as u64;
-                }
+                Ok(content) => findings.report.counts.inline_bytes += content.len() as u64,
             }
         }
         if current.target.is_there() {
             match current.target.value() {
                 Err(what) => findings.damage("PART-1", place(), format!("its target: {what}"), HELP_NAMES),
                 Ok(target) if target.is_empty() || target.len() as u64 != row.size => {
-                    findings.damage("INO-2", place(), format!("its target has {} bytes, its row says {}", target.len(), row.size), HELP_NAMES);
+                    findings.damage(
+                        "INO-2",
+                        place(),
+                        format!("its target has {} bytes, its row says {}", target.len(), row.size),
+                        HELP_NAMES,
+                    );
                 }
                 Ok(_) => {}
             }
         }
         if row.kind() == FileKind::Regular && row.blocks != blocks {
-            let large = self.view.value(&Key::LargeContent(inode, 0)).ok().flatten();
-            let length = large.and_then(|first| Parts::length_in_head(&first)).unwrap_or(0);
-            let blocks = blocks.saturating_add(length.div_ceil(512));
-            if row.blocks != blocks {
-                let what = format!("it counts {} units of 512 bytes and has {blocks}", row.blocks);
-                findings.warning("EXT-6", place(), what, "The bytes are right; writing the file anew corrects the number.");
-            }
+            let what = format!("it counts {} units of 512 bytes and its extents have {blocks}", row.blocks);
+            findings.warning("EXT-6", place(), what, HELP_BLOCKS);
         }
     }
 
@@ -306,7 +308,8 @@ impl<'a> Inodes<'a> {
             Ok(content) => findings.report.counts.inline_bytes += content.len() as u64,
         }
         self.close(findings);
-        match self.fact(inode).kind {
+        let fact = *self.fact(inode);
+        match fact.kind {
             None => findings.damage("INO-1", place, "there is content of it, and the inode itself is missing", HELP_NAMES),
             Some(FileKind::Regular) => {}
             Some(_) => findings.damage("INO-2", place, "it has content and is no regular file", HELP_NAMES),

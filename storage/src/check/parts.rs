@@ -44,9 +44,4 @@ impl Parts {
         }
         Ok(value)
     }
-
-    /// The length that the first part of a value says.
-    pub fn length_in_head(first: &[u8]) -> Option<u64> {
-        Reader::new(first).u32().map(u64::from)
-    }
 }

@@ -77,7 +77,12 @@ impl Places {
                 _ => findings.damage("PLC-1", place, "it is called two of region, dead and free at once", HELP_REPORT),
             }
             if place >= frontier {
-                findings.damage("PLC-1", place, "it is in use although it lies behind the frontier, and will be given out again", HELP_REPORT);
+                findings.damage(
+                    "PLC-1",
+                    place,
+                    "it is in use although it lies behind the frontier, and will be given out again",
+                    HELP_REPORT,
+                );
             }
             expected = place.0.checked_add(1);
         }

@@ -437,6 +437,18 @@ fn a_settlement_holds_the_size_back_until_the_bytes_below_it_are_durable() {
 }
 
 #[test]
+fn old_content_that_was_cut_meanwhile_does_not_come_back() {
+    let pool = BlockPool::new(1);
+    let mut buffer = FileBuffer::new(&InodeRow { size: 3 * BLOCK, ..new_row() });
+    assert_eq!(buffer.missing_for(5000, 10), [1]);
+    buffer.truncate(4100, time(1));
+    buffer.fill(2, pool.holding(0, &[7; 4096]));
+    buffer.fill(1, pool.holding(0, &[7; 4096]));
+    assert!(buffer.block(2).is_none());
+    assert_eq!(buffer.block(1).unwrap().bytes()[..5], [7, 7, 7, 7, 0]);
+}
+
+#[test]
 fn only_content_that_fits_goes_inline() {
     let (pool, mut buffer) = (BlockPool::new(1), FileBuffer::new(&new_row()));
     buffer.write_block(&pool, 0, 0, WritePiece::Part(&[7; 2048]));

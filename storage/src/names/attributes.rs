@@ -3,8 +3,9 @@
 //! Must be true: O10: size, blocks and version come only through a `Settlement` of the shard that owns them; a late one never moves
 //! them back.
 
+use crate::limits::CLUSTER_BYTES;
 use crate::refusal::Refusal;
-use crate::row::{FileKind, Inode, InodeRow, Time};
+use crate::row::{FileKind, Inode, InodeRow, Key, Time};
 use crate::state::{StateError, Txn};
 
 /// A time to be set.
@@ -53,6 +54,11 @@ pub struct Settlement {
     pub changed: Time,
 }
 
+/// The end of the block in which a file of this size ends.
+pub(super) fn blocks_end(size: u64) -> u64 {
+    size.checked_next_multiple_of(CLUSTER_BYTES as u64).unwrap_or(u64::MAX)
+}
+
 /// Clears suid, and sgid where the group may execute, as Linux does on a write (`setattr_should_drop_suidgid`).
 #[must_use]
 pub fn clear_privileges(mode: u32) -> u32 {
@@ -87,7 +93,8 @@ pub fn change_attributes(txn: &mut Txn<'_>, inode: Inode, change: &AttributeChan
 }
 
 /// Brings the row of a file up to what its shard says, and its blocks by what its extents gained. A settlement of an older version
-/// changes the blocks only.
+/// changes the blocks only. Comes after the extents that it goes with: while some lie behind a size that is held back, a row of work
+/// says so, and [`super::trim`] cuts them if power goes before the size arrives.
 ///
 /// # Errors
 /// `Stale`.
@@ -103,5 +110,11 @@ pub fn settle(txn: &mut Txn<'_>, inode: Inode, settlement: &Settlement, blocks_g
         row.changed = row.changed.max(settlement.changed);
     }
     txn.put_inode(inode, &row)?;
+    let beyond = !txn.view().extents(inode, blocks_end(row.size), u64::MAX, 1)?.is_empty();
+    match (beyond, txn.view().value(&Key::Work(inode))?) {
+        (true, None) => txn.put(&Key::Work(inode), &[])?,
+        (false, Some(value)) if value.is_empty() => txn.delete(&Key::Work(inode))?,
+        _ => {}
+    }
     Ok(row)
 }

@@ -1,7 +1,9 @@
 //! The end of an inode that nobody can reach any more, in steps of bounded size.
 //!
-//! Must be true: DRP-1 its orphan row goes with its last row, so that a mount finds what a crash left to do.
+//! Must be true: DRP-1 its orphan row goes with its last row, so that a mount finds what a crash left to do; DRP-2 extents that lie
+//! behind the size of a file have a row of work, so that a file that grows after a crash shows zeros there.
 
+use super::attributes::blocks_end;
 use crate::limits::SLICE_ROWS;
 use crate::refusal::Refusal;
 use crate::row::{Inode, Key};
@@ -14,6 +16,25 @@ pub enum Dropped {
     More,
     /// It is gone.
     Wholly,
+}
+
+/// Does one step of cutting what a crash left behind the end of a file. For a mount, before anybody writes: for each of
+/// [`crate::state::View::works`] whose row has an empty value.
+///
+/// # Errors
+/// See [`StateError`].
+pub fn trim(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
+    if let Some(mut row) = txn.view().find_inode(inode)? {
+        // It supersedes no logged data: what stands in the log stands under a size.
+        let (freed, rest) = txn.cut_extents(inode, blocks_end(row.size), u64::MAX, 0)?;
+        row.blocks = row.blocks.saturating_add_signed(freed.saturating_neg());
+        txn.put_inode(inode, &row)?;
+        if rest.is_some() {
+            return Ok(Dropped::More);
+        }
+    }
+    txn.delete(&Key::Work(inode))?;
+    Ok(Dropped::Wholly)
 }
 
 /// Does one step of dropping an inode without names.

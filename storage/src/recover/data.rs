@@ -2,7 +2,7 @@
 //!
 //! Must be true: REC-3; of two writes of a block the higher sequence wins, whatever their order in the log.
 
-use crate::limits::CLUSTER_BYTES;
+use crate::limits::{CLUSTER_BYTES, FILE_MAX_BYTES};
 use crate::row::{ExtentRow, Inode, Key};
 use crate::state::StateError;
 use crate::state::change::Change;
@@ -23,7 +23,13 @@ impl LoggedData {
     /// A row in the change that is none.
     pub fn note(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         match *change {
-            Change::Data { inode, offset, sequence, bytes } => self.add(inode, offset, sequence, bytes),
+            Change::Data { inode, offset, sequence, bytes } => {
+                // No number of a block is so large that its offset is none.
+                if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > FILE_MAX_BYTES) {
+                    return Err(StateError::Contradiction("a log record holds data beyond the end of any file"));
+                }
+                self.add(inode, offset, sequence, bytes);
+            }
             Change::PutExtent { inode, offset, row, .. } => {
                 let row = ExtentRow::decode(row)?;
                 self.cancel(inode, offset, offset.saturating_add(u64::from(row.length)), row.sequence);
@@ -50,6 +56,9 @@ impl LoggedData {
 
     /// Drops what lies in the range and is not newer; a block that is cut in part keeps the rest.
     fn cancel(&mut self, inode: Inode, from: u64, to: u64, sequence: u64) {
+        if from >= to {
+            return;
+        }
         let last = if to == u64::MAX { u64::MAX } else { to.div_ceil(BLOCK) };
         let touched: Vec<u64> = self.blocks.range((inode, from / BLOCK)..(inode, last)).map(|((_, number), _)| *number).collect();
         for number in touched {

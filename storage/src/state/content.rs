@@ -35,11 +35,13 @@ pub(super) fn load(view: &View<'_>, key: impl Fn(u16) -> Key) -> Result<Option<V
         return Err(damaged("it claims to be longer than any such value"));
     }
     let mut value = head.rest().to_vec();
-    let mut number = 1;
-    while value.len() < length {
-        let part = view.value(&key(number))?.ok_or(damaged("a part is missing"))?;
+    for number in 1.. {
+        if value.len() >= length {
+            break;
+        }
+        // An empty part would let a hostile tree keep this going beyond the last number.
+        let part = view.value(&key(number))?.filter(|part| !part.is_empty()).ok_or(damaged("a part is missing or empty"))?;
         value.extend_from_slice(&part);
-        number += 1;
     }
     if value.len() != length || crc32fast::hash(&value) != crc {
         return Err(damaged("its parts do not give the value that was stored"));
@@ -117,12 +119,13 @@ impl Txn<'_> {
     }
 
     fn delete_parts(&mut self, silently: bool, key: impl Fn(u16) -> Key) -> Result<bool, StateError> {
-        let mut number = 0;
-        while self.view().value(&key(number))?.is_some() {
+        for number in 0..=u16::MAX {
             let key = key(number);
+            if self.view().value(&key)?.is_none() {
+                return Ok(number > 0);
+            }
             if silently { self.delete_silently(&key.encode()) } else { self.delete(&key) }?;
-            number += 1;
         }
-        Ok(number > 0)
+        Ok(true)
     }
 }

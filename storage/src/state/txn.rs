@@ -10,6 +10,7 @@ use crate::refusal::Refusal;
 use crate::row::{Inode, InodeRow, Key};
 use crate::space::SpaceDeltas;
 use crate::vat::{NodeSource, Released};
+use crate::wal::record::PAYLOAD_MAX_BYTES;
 
 /// What a finished transaction leaves.
 #[derive(Debug)]
@@ -78,6 +79,10 @@ impl<'a> Txn<'a> {
                 return Err(Refusal::BatchTooBig.into());
             }
             change.encode(&mut self.payload);
+            // Refused here: when the log refuses it, the state has changed.
+            if self.payload.len() > PAYLOAD_MAX_BYTES {
+                return Err(Refusal::BatchTooBig.into());
+            }
         }
         Ok(())
     }

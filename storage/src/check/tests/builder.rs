@@ -13,7 +13,6 @@ use crate::recover::{empty_root, first_change};
 use crate::region::{Codec, IMAGE_MAX_BYTES, Identity, Owner, OwnerKind, ParityEncoder, RegionBuilder, SealedRegion};
 use crate::root::RootRecord;
 use crate::row::{ExtentRow, FileKind, Inode, Key, ROOT_INODE, RegionKind, RegionRow, Time};
-use crate::state::change::Change;
 use crate::state::{FoldProgress, Foldable, State, StateError, Txn};
 use crate::unit::Compressor;
 use crate::vat::{Released, Tree, TreeId, encode_node};
@@ -69,7 +68,8 @@ impl Builder {
         let lsn = self.appender.append(kind, &[payload], true).unwrap();
         let batch = self.appender.take(usize::MAX).unwrap();
         self.log.write(&batch).unwrap();
-        self.log.sync().unwrap();
+        let synced = self.log.sync().unwrap();
+        self.appender.note_synced(synced);
         lsn
     }
 
@@ -104,8 +104,7 @@ impl Builder {
         let open = self.open.as_mut().unwrap();
         let region = open.identity().region;
         let decoded_bytes = bytes.len() as u32;
-        let owner =
-            Owner { kind: OwnerKind::Extent, codec, inode: inode.0, offset_bytes: offset, decoded_bytes, sequence, home: None };
+        let owner = Owner { kind: OwnerKind::Extent, codec, inode: inode.0, offset_bytes: offset, decoded_bytes, sequence, home: None };
         let placed = open.place(owner, &[stored]).unwrap();
         ExtentRow {
             first: Address { region, cluster: placed.first },
@@ -141,10 +140,10 @@ impl Builder {
 
     pub fn put_inline(&mut self, inode: Inode, content: &[u8]) {
         self.change(|txn| {
-            txn.put_inline_content(inode, content)?;
+            txn.put_inline_content(inode, content, 1)?;
             let size = content.len() as u64;
             let settled = Settlement { version: 1, size, accessed: NOW, modified: NOW, changed: NOW };
-            settle(txn, inode, &settled, size.div_ceil(512) as i64).map(drop)
+            settle(txn, inode, &settled, 0).map(drop)
         });
     }
 

@@ -142,4 +142,14 @@ proptest! {
             Ok(())
         })?;
     }
+    /// A log that was tampered with opens as an older state, or not at all; it never breaks the program.
+    #[test]
+    fn damage_anywhere_in_the_log_ends_in_a_report_or_an_error(at in 0usize..60_000, bytes in proptest::collection::vec(any::<u8>(), 1..64)) {
+        let (mut b, _) = sample();
+        b.checkpoint(|_| {});
+        let path = format!("wal/{}", b.device.list("wal").unwrap()[0].name);
+        b.damage(&path, at, &bytes);
+        let report = check(&b.device, UUID, &CheckOptions::default(), &mut |_| {});
+        prop_assert!(report.is_err() || report.is_ok_and(|report| report.counts.passes > 0));
+    }
 }

@@ -117,6 +117,35 @@ fn a_long_file_is_cut_in_slices() {
     world.fold_and_recount();
 }
 
+#[test]
+fn what_a_crash_left_behind_a_size_never_shows_when_the_file_grows() {
+    use crate::names::{Dropped, Settlement, settle, trim};
+    let mut world = World::new(1);
+    let file = world.files[0];
+    let at = |version, size| Settlement { version, size, accessed: NOW, modified: NOW, changed: NOW };
+    let works = |world: &World| world.state.view(&world.store).works(9).unwrap();
+    for n in (1..700u64).chain([0]) {
+        let row = world.place(1);
+        // Block 0 is late: until it is durable the size stays 0.
+        let settlement = if n == 0 { at(700, 700 * 4096) } else { at(0, 0) };
+        world.transact(|txn| {
+            let gained = txn.put_extent(file, n * 4096, &row, true)?;
+            settle(txn, file, &settlement, gained)
+        });
+        assert_eq!(works(&world).len(), usize::from(n != 0));
+    }
+    // Again, and this time power goes.
+    world.transact(|txn| settle(txn, file, &at(701, 4097), 0)).unwrap();
+    assert_eq!(works(&world), [file]);
+    let mut steps = 1;
+    while world.transact(|txn| trim(txn, file)).unwrap() == Dropped::More {
+        steps += 1;
+    }
+    let row = world.state.view(&world.store).inode(file).unwrap();
+    assert_eq!((steps, works(&world).len(), rows_of(&world, file).len(), row.blocks, row.size), (3, 0, 2, 16, 4097));
+    world.fold_and_recount();
+}
+
 fn inline(world: &World, file: Inode) -> Option<Vec<u8>> {
     world.state.view(&world.store).inline_content(file).unwrap()
 }

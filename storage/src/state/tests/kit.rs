@@ -292,7 +292,7 @@ impl World {
         if self.data.is_none_or(|open| open.used + usize::from(clusters) > 100) {
             self.close();
         }
-        let mut open = self.data.unwrap_or_else(|| OpenRegion { id: RegionId { place: Place(0), generation: Generation(0) }, used: 100 });
+        let mut open = self.data.unwrap_or(OpenRegion { id: RegionId { place: Place(0), generation: Generation(0) }, used: 100 });
         if open.used == 100 {
             open = OpenRegion { id: self.grant(RegionKind::Data), used: 0 };
         }

@@ -100,6 +100,25 @@ fn a_miss_at_any_point_leaves_everything_as_it_was() {
     }
 }
 
+#[test]
+fn a_transaction_that_no_record_can_hold_is_refused_whole() {
+    let mut world = World::new(3);
+    let file = world.files[0];
+    let before = rows(&world.state.names, &world.store);
+    let bytes = vec![1; crate::limits::RECORD_DATA_MAX_BYTES];
+    let mut too_big = |records: usize, rows: u64| {
+        let done = world.transact(|txn| {
+            txn.put(&crate::row::Key::Orphan(Inode(99)), &[])?;
+            (0..records).try_for_each(|_| txn.log_data(file, 0, 1, &bytes))?;
+            (0..rows).try_for_each(|n| txn.put(&crate::row::Key::Orphan(Inode(n)), &[]))
+        });
+        done.is_none()
+    };
+    assert!(too_big(2, 0) && too_big(0, 1000) && !too_big(1, 500));
+    let after = rows(&world.state.names, &world.store);
+    assert_eq!(after.len(), before.len() + 500);
+}
+
 /// A fold that misses keeps the regions that it has folded, and goes on when the node is there.
 #[test]
 fn a_fold_goes_on_after_a_miss() {

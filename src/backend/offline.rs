@@ -1,0 +1,186 @@
+//! The verbs that need no mount: making a volume, its facts, checking it, drawing it.
+//!
+//! Must be true: only making a volume writes into one.
+
+use super::{BackendError, CheckReport, CreateOptions, Finding, Progress, Rendered, VolumeFacts};
+use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, Step};
+use infmap_storage::device::{Device, FileDevice};
+use infmap_storage::map_view::{self, MapPicture, MapView};
+use infmap_storage::recover::RecoverError;
+use infmap_storage::row::Time;
+use infmap_storage::volume_file::{VolumeFile, VolumeFileError, create_directories, uuid_text};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Memory for nodes of a volume that is only read.
+const NODE_BYTES: u64 = 64 << 20;
+
+/// Makes a volume at `path`, which does not exist or is an empty directory.
+pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
+    let at = |what: &str| {
+        let what = format!("{what} {}", path.display());
+        move |source: io::Error| BackendError::Io { what, source }
+    };
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(BackendError::Exists(path.to_path_buf()));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path).map_err(at("making"))?,
+        Err(error) => return Err(at("reading")(error)),
+    }
+    let device: Arc<dyn Device> = Arc::new(FileDevice::new(path).map_err(at("opening"))?);
+    let uuid = new_uuid().map_err(at("a random number for"))?;
+    create_directories(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    infmap_actors::volume::create(&device, uuid, uid, gid)
+        .map_err(|error| BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() })?;
+    // Last: what has it is a volume.
+    VolumeFile::new(uuid, now()).write(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
+    if let Some(label) = &options.label {
+        std::fs::write(path.join("label"), label).map_err(at("naming"))?;
+    }
+    facts(path)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// A random uuid (version 4).
+fn new_uuid() -> io::Result<[u8; 16]> {
+    let mut uuid = [0; 16];
+    rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())?;
+    uuid[6] = (uuid[6] & 0x0f) | 0x40;
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+    Ok(uuid)
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() }
+}
+
+/// Reads what makes a directory a volume.
+pub(super) fn read_volume_file(path: &Path) -> Result<VolumeFile, BackendError> {
+    if !path.is_dir() {
+        return Err(BackendError::Missing(path.to_path_buf()));
+    }
+    let device = FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?;
+    VolumeFile::read(&device).map_err(|error| volume_file_error(path, error))
+}
+
+fn volume_file_error(path: &Path, error: VolumeFileError) -> BackendError {
+    let path = path.to_path_buf();
+    match error {
+        VolumeFileError::Newer { found, known } => BackendError::Version { path, found, newest: known },
+        VolumeFileError::NotEmpty { .. } => BackendError::Exists(path),
+        VolumeFileError::Io { path: what, source } => BackendError::Io { what: format!("{}: {what}", path.display()), source },
+        other => BackendError::NotAVolume { path, why: other.to_string() },
+    }
+}
+
+fn recover_error(path: &Path, error: RecoverError) -> BackendError {
+    BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() }
+}
+
+/// Opens a volume to read it.
+fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
+    let file = read_volume_file(path)?;
+    let device: Arc<dyn Device> =
+        Arc::new(FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?);
+    let offline = Offline::open(&device, file.uuid, NODE_BYTES).map_err(|error| recover_error(path, error))?;
+    Ok((file, offline))
+}
+
+/// What the volume at `path` is, without its lock: it may be mounted.
+pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
+    let (file, offline) = open(path)?;
+    let what = || path.display().to_string();
+    let facts = map_view::VolumeFacts::read(&file, &offline).map_err(|source| BackendError::Io { what: what(), source })?;
+    let label = std::fs::read_to_string(path.join("label")).ok();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(VolumeFacts {
+        path: path.to_path_buf(),
+        uuid: uuid_text(facts.uuid),
+        label: label.or(name).unwrap_or_default(),
+        format_version: facts.format,
+        created: infmap_storage::volume_file::time_text(facts.created),
+        clean: facts.logged_blocks == 0 && !facts.log_is_corrupt,
+        images: facts.image_files,
+        image_bytes: facts.image_bytes,
+        used_bytes: Some(facts.live_bytes),
+        inodes: Some(facts.inodes),
+        log_bytes: facts.replayed_bytes,
+        snapshots: 0,
+    })
+}
+
+/// Verifies everything that is stored and changes nothing.
+pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackendError> {
+    let file = read_volume_file(path)?;
+    let device: Arc<dyn Device> =
+        Arc::new(FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?);
+    let options = CheckOptions { deep: true, ..CheckOptions::default() };
+    let mut show = |seen: check::Progress| {
+        let phase = match seen.step {
+            Step::Trees => "nodes",
+            Step::Images => "images",
+        };
+        progress(Progress { phase, done: seen.done, total: seen.of });
+    };
+    let report = check::check(&device, file.uuid, &options, &mut show).map_err(|error| match error {
+        CheckError::Open(error) => recover_error(path, error),
+        CheckError::Images(source) => BackendError::Io { what: path.display().to_string(), source },
+    })?;
+    let counts = report.counts;
+    let findings = report.findings.into_iter().filter(|finding| finding.severity != Severity::Info);
+    Ok(CheckReport {
+        findings: findings
+            .map(|finding| Finding {
+                invariant: finding.invariant.into(),
+                r#where: finding.place,
+                what: finding.what,
+                help: finding.help.into(),
+            })
+            .collect(),
+        images: counts.images,
+        clusters: counts.live_clusters,
+        nodes: counts.nodes,
+        files: counts.inodes,
+        bytes: counts.extent_bytes + counts.inline_bytes,
+    })
+}
+
+/// Draws the whole map into one PNG at `out`. Images never change, so the volume may be mounted.
+pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
+    let (_, offline) = open(path)?;
+    progress(Progress { phase: "images", done: 0, total: 0 });
+    let damaged = |what: String| BackendError::Damaged { path: path.to_path_buf(), what };
+    let view = MapView::read(&offline).map_err(|error| damaged(error.to_string()))?;
+    let picture = MapPicture::draw(&view).ok_or_else(|| BackendError::Io {
+        what: format!("the map of {}", path.display()),
+        source: io::Error::new(io::ErrorKind::InvalidInput, "it is empty, or too large for one picture"),
+    })?;
+    write_png(out, &picture).map_err(|source| BackendError::Io { what: out.display().to_string(), source })?;
+    let images = view.regions.len() as u64;
+    progress(Progress { phase: "images", done: images, total: images });
+    Ok(Rendered { width_px: picture.width as u32, height_px: picture.height as u32, images })
+}
+
+fn write_png(out: &Path, picture: &MapPicture) -> io::Result<()> {
+    let mut partial = PathBuf::from(out).into_os_string();
+    partial.push(".new");
+    let file = io::BufWriter::new(std::fs::File::create(&partial)?);
+    let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&picture.rgba)?;
+    writer.finish()?;
+    std::fs::rename(partial, out)
+}

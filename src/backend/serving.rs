@@ -1,0 +1,112 @@
+//! Serving a mount: open the volume, open the door, wait for the end, make everything durable.
+//!
+//! Must be true: when this returns, what was written is durable, or the error says that it is not.
+
+use super::{BackendError, Serve, offline};
+use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
+use infmap_actors::Volume;
+use infmap_actors::settings::FuseOpen;
+use infmap_actors::volume::{OpenError, OpenOptions};
+use infmap_storage::device::{Device, FileDevice};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
+pub fn serve(mount: Serve) -> Result<(), BackendError> {
+    let file = offline::read_volume_file(&mount.volume)?;
+    let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
+    let door = door_settings(&mount);
+    let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
+    let volume = Volume::open(device, options).map_err(|error| open_error(&mount.volume, error))?;
+    if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
+        tracing::error!(%reason, "the volume is served read-only");
+    }
+    let volume = Arc::new(volume);
+    let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            // Nothing was changed: closing can only repeat what recovery found.
+            let _ = volume.close();
+            return Err(session_error(error));
+        }
+    };
+    (mount.ready)();
+    let unmounter = mounted.unmounter();
+    let (stop, watched) = (mount.stop.clone(), unmounter.clone());
+    let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
+        stop.wait();
+        take_down(&watched);
+    });
+    let ended = mounted.join().map_err(session_error);
+    mount.stop.request();
+    if let Ok(watcher) = watcher {
+        let _ = watcher.join();
+    }
+    let closed = close(&volume, &mount.volume);
+    ended.and(closed)
+}
+
+/// Unmounts because somebody asked the process to end: at once if nobody uses it, else when the last user is gone.
+fn take_down(unmounter: &crate::fuse::Unmounter) {
+    match unmounter.unmount(Unmount::IfIdle) {
+        Ok(()) => {}
+        Err(SessionError::Busy(mountpoint)) => {
+            tracing::warn!(mountpoint = %mountpoint.display(), "busy: detached, served until its last user is gone");
+            if let Err(error) = unmounter.unmount(Unmount::Lazy) {
+                tracing::error!(%error, "cannot detach");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot unmount"),
+    }
+}
+
+fn close(volume: &Volume, path: &Path) -> Result<(), BackendError> {
+    let reason = volume.shared().health.reason();
+    match volume.close() {
+        Ok(()) => {
+            tracing::info!("everything is durable");
+            Ok(())
+        }
+        // Read-only from the start: there was nothing to make durable.
+        Err(_) if reason.as_deref() == Some("it was mounted read-only") => Ok(()),
+        Err(error) => {
+            let what = volume.shared().health.reason().unwrap_or_else(|| error.to_string());
+            Err(BackendError::Damaged { path: path.to_path_buf(), what })
+        }
+    }
+}
+
+fn door_settings(mount: &Serve) -> MountSettings {
+    let (settings, flags) = (&mount.settings, &mount.flags);
+    MountSettings {
+        source: flags.source_name.clone(),
+        read_only: flags.read_only,
+        allow_other: settings.mount.allow_other,
+        sync: flags.sync,
+        allow_suid: flags.suid,
+        allow_devices: flags.dev,
+        allow_exec: flags.exec,
+        threads: settings.mount.fuse_threads,
+        writeback_cache: settings.mount.writeback,
+        open: match settings.mount.fuse_open {
+            FuseOpen::Daemon => OpenMode::Daemon,
+            FuseOpen::Kernel => OpenMode::Kernel,
+        },
+        max_write_bytes: settings.max_write(),
+        read_ahead_bytes: settings.max_write(),
+        ..MountSettings::default()
+    }
+}
+
+fn session_error(error: SessionError) -> BackendError {
+    BackendError::Fuse(error.to_string())
+}
+
+fn open_error(path: &Path, error: OpenError) -> BackendError {
+    BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() }
+}
+
+fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> BackendError {
+    let what = path.display().to_string();
+    move |source| BackendError::Io { what, source }
+}

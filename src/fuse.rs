@@ -1,0 +1,22 @@
+//! The kernel's door: FUSE requests in, calls of a `Volume`, replies out. Decides nothing about files.
+//!
+//! Owns: the vocabulary of the kernel (errno, `FileAttr`, INIT flags, mount options) and the session with it. Must be true: DOOR-1
+//! every request is answered once, a panic with EIO; DOOR-2 the volume hears `hold` of an inode before the kernel is given it, exactly
+//! once each time; DOOR-3 no callback waits; DOOR-4 no state hangs on file handles. Fails: a refusal is an errno (`errno`), a session
+//! that cannot start or end is a `SessionError`.
+
+mod answer;
+mod convert;
+mod door;
+pub mod errno;
+mod helper;
+mod listing;
+mod meters;
+mod mounts;
+mod negotiate;
+mod session;
+mod settings;
+
+pub use mounts::{MountEntry, find_mount};
+pub use session::{Mounted, SessionError, Unmount, Unmounter};
+pub use settings::{MountSettings, OpenMode};

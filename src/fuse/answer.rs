@@ -1,0 +1,117 @@
+//! From a request to its reply: measured, caught, answered once.
+//!
+//! Owns: `Ticket`, a request under way; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
+//! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
+
+use super::convert::Lifetimes;
+use super::errno::errno;
+use super::meters::{Meters, Op};
+use fuser::Errno;
+use infmap_actors::Volume;
+use infmap_actors::api::{Answer, Refusal};
+use infmap_actors::replier::Replier;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What every request needs.
+pub(super) struct Shared {
+    pub volume: Arc<Volume>,
+    pub meters: Meters,
+    pub lifetimes: Lifetimes,
+}
+
+impl Shared {
+    /// Runs a callback's part. A panic is counted and said; the replier that it dropped has answered.
+    pub(super) fn guarded(&self, op: Op, call: impl FnOnce(&Volume)) {
+        if catch_unwind(AssertUnwindSafe(|| call(&self.volume))).is_err() {
+            self.meters.panics.increment(1);
+            tracing::error!(op = op.name(), "a request panicked; it was answered EIO");
+        }
+    }
+}
+
+/// A reply that can be an errno.
+pub(super) trait Refuse: Send + 'static {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ident)*) => { $(impl Refuse for fuser::$reply {
+        fn refuse(self, errno: Errno) {
+            self.error(errno);
+        }
+    })* };
+}
+refuse!(ReplyEntry ReplyAttr ReplyData ReplyEmpty ReplyOpen ReplyCreate ReplyWrite ReplyStatfs ReplyXattr ReplyDirectory ReplyDirectoryPlus);
+refuse!(ReplyIoctl ReplyLseek);
+
+/// A request under way.
+pub(super) struct Ticket<R: Refuse> {
+    shared: Arc<Shared>,
+    op: Op,
+    began: Instant,
+    reply: Option<R>,
+}
+
+impl<R: Refuse> Ticket<R> {
+    pub(super) fn new(shared: &Arc<Shared>, op: Op, reply: R) -> Self {
+        Self { shared: Arc::clone(shared), op, began: Instant::now(), reply: Some(reply) }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn op(&self) -> Op {
+        self.op
+    }
+
+    /// The reply as it is being filled.
+    pub(super) fn reply_mut(&mut self) -> Option<&mut R> {
+        self.reply.as_mut()
+    }
+
+    /// Answers with success.
+    pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
+        if let Some(reply) = self.reply.take() {
+            send(&self.shared, reply);
+            self.shared.meters.answered(self.op, self.began, None);
+        }
+    }
+
+    /// Answers with an errno.
+    pub(super) fn refuse(mut self, errno: Errno) {
+        self.end(errno);
+    }
+
+    /// Answers with what the volume said.
+    pub(super) fn finish<T>(self, answer: Answer<T>, send: impl FnOnce(&Shared, R, T)) {
+        match answer {
+            Ok(value) => self.send(|shared, reply| send(shared, reply, value)),
+            Err(refusal) => self.refuse_as(refusal),
+        }
+    }
+
+    pub(super) fn refuse_as(self, refusal: Refusal) {
+        self.refuse(errno(refusal));
+    }
+
+    /// A replier that answers this request.
+    pub(super) fn replier<T: Send + 'static>(self, send: impl FnOnce(&Shared, R, T) + Send + 'static) -> Replier<Answer<T>> {
+        Replier::from_fn(move |answer| self.finish(answer, send))
+    }
+
+    fn end(&mut self, errno: Errno) {
+        if let Some(reply) = self.reply.take() {
+            reply.refuse(errno);
+            self.shared.meters.answered(self.op, self.began, Some(errno));
+        }
+    }
+}
+
+impl<R: Refuse> Drop for Ticket<R> {
+    fn drop(&mut self) {
+        self.end(Errno::EIO);
+    }
+}

@@ -1,0 +1,416 @@
+//! The callbacks: decode, call, reply.
+//!
+//! Owns: `Door`. Must be true: DOOR-1 to DOOR-4 of `fuse`; names pass as bytes; every callback is one call of the volume. Fails: through
+//! `Ticket`, the one error path.
+//!
+//! The kernel has applied the umask already, since DONT_MASK is not asked.
+//!
+//! Extended attributes are answered ENOSYS, not "there is none": until they can be stored that is the truth (programs then see
+//! EOPNOTSUPP and skip them, as on any filesystem without), and the kernel remembers it for this mount, so that `ls -l`, `cp` and exec
+//! stop asking. A later mount asks anew. The same goes for the other requests that answer ENOSYS: the kernel does them itself.
+
+use super::answer::{Refuse, Shared, Ticket};
+use super::convert::{Lifetimes, file_attr, from_request, set_time};
+use super::listing::{Page, Walk};
+use super::meters::{Meters, Op};
+use super::negotiate::{Agreed, negotiate};
+use super::settings::{MountSettings, OpenMode};
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use infmap_actors::Volume;
+use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, Rename, RenameMode, SpaceUse, WriteHow};
+use infmap_actors::replier::Replier;
+use infmap_storage::limits::NAME_MAX_BYTES;
+use infmap_storage::row::{FileKind, Inode};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Handles mean nothing (DOOR-4).
+const NO_HANDLE: FileHandle = FileHandle(0);
+/// Inode numbers are never used again, so one generation is enough.
+const GENERATION: Generation = Generation(0);
+/// The unit of `statfs`, in bytes.
+const STATFS_BLOCK: u32 = 4096;
+
+/// A volume as the kernel sees it.
+pub(super) struct Door {
+    shared: Arc<Shared>,
+    settings: MountSettings,
+    agreed: Agreed,
+}
+
+impl Door {
+    pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings) -> Self {
+        let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
+        Self { shared: Arc::new(Self::share(volume, settings, agreed)), settings: settings.clone(), agreed }
+    }
+
+    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
+        let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
+        Shared { volume, meters: Meters::new(), lifetimes }
+    }
+
+    /// Asks the volume, and sends what it answers.
+    fn answer<T: Send + 'static, R: Refuse>(
+        &self,
+        op: Op,
+        reply: R,
+        ask: impl FnOnce(&Volume, Replier<Answer<T>>),
+        send: impl FnOnce(&Shared, R, T) + Send + 'static,
+    ) {
+        let replier = Ticket::new(&self.shared, op, reply).replier(send);
+        self.shared.guarded(op, |volume| ask(volume, replier));
+    }
+
+    /// Answers without asking.
+    fn say<R: Refuse>(&self, op: Op, reply: R, send: impl FnOnce(R)) {
+        Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply));
+    }
+
+    fn refuse<R: Refuse>(&self, op: Op, reply: R, errno: Errno) {
+        Ticket::new(&self.shared, op, reply).refuse(errno);
+    }
+
+    fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
+        Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on();
+    }
+}
+
+fn new_node(req: &Request, parent: INodeNo, name: &OsStr, mode: u32, rdev: u32) -> NewNode {
+    NewNode { parent: Inode(parent.0), name: name.as_bytes().to_vec(), mode, uid: req.uid(), gid: req.gid(), rdev }
+}
+
+fn mode_of(kind: FileKind, mode: u32) -> u32 {
+    kind.mode_bits() | (mode & 0o7777)
+}
+
+fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
+    match flags {
+        _ if flags.is_empty() => Some(RenameMode::Replace),
+        RenameFlags::RENAME_NOREPLACE => Some(RenameMode::NoReplace),
+        RenameFlags::RENAME_EXCHANGE => Some(RenameMode::Exchange),
+        _ => None,
+    }
+}
+
+fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attributes) {
+    shared.volume.hold(attributes.inode);
+    let lifetimes = &shared.lifetimes;
+    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes), GENERATION);
+}
+
+fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes) {
+    shared.volume.hold(attributes.inode);
+    // fuser gives name and attributes one lifetime here; the shorter one is always right.
+    let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
+    reply.created(&lifetime, &file_attr(&attributes), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
+}
+
+fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
+    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes));
+}
+
+fn send_done(_: &Shared, reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+fn send_space(_: &Shared, reply: ReplyStatfs, space: SpaceUse) {
+    let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK);
+    let (total, free, available) = (blocks(space.total_bytes), blocks(space.free_bytes), blocks(space.available_bytes));
+    reply.statfs(total, free, available, space.inodes, space.free_inodes, STATFS_BLOCK, NAME_MAX_BYTES as u32, STATFS_BLOCK);
+}
+
+/// What a SETATTR changes. Privileges fall with an owner or group, and with a size that somebody other than root sets: the kernel's
+/// own bit for that (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. The volume spares directories.
+fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>) -> AttributeChange {
+    let clear_privileges = uid.is_some() || gid.is_some() || (size.is_some() && uid_of_caller != 0);
+    AttributeChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, size, clear_privileges, ..AttributeChange::default() }
+}
+
+impl Filesystem for Door {
+    fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
+        self.agreed = negotiate(&self.settings, kernel)?;
+        self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed));
+        tracing::info!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        // A name that is not there is answered ENOENT, which the kernel does not keep: programs create such names next.
+        self.answer(Op::Lookup, reply, |volume, r| volume.lookup(Inode(parent.0), name.as_bytes(), r), send_entry);
+    }
+
+    /// Batches come here one by one: fuser's default does so, and its type for them cannot be named.
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        let began = std::time::Instant::now();
+        self.shared.guarded(Op::Forget, |volume| volume.forget(Inode(ino.0), nlookup));
+        self.shared.meters.answered(Op::Forget, began, None);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.answer(Op::Getattr, reply, |volume, r| volume.attributes(Inode(ino.0), r), send_attributes);
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let mut change = attribute_change(req.uid(), mode, uid, gid, size);
+        change.accessed = atime.map(set_time);
+        change.modified = mtime.map(set_time);
+        change.changed = ctime.map(from_request);
+        self.answer(Op::Setattr, reply, |volume, r| volume.change_attributes(Inode(ino.0), change, r), send_attributes);
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.answer(Op::Readlink, reply, |volume, r| volume.read_link(Inode(ino.0), r), |_, reply, target| reply.data(&target));
+    }
+
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
+        let node = new_node(req, parent, name, mode_of(FileKind::of_mode(mode), mode), rdev);
+        self.answer(Op::Mknod, reply, |volume, r| volume.create(node, r), send_entry);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        let node = new_node(req, parent, name, mode_of(FileKind::Directory, mode), 0);
+        self.answer(Op::Mkdir, reply, |volume, r| volume.create(node, r), send_entry);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.answer(Op::Unlink, reply, |volume, r| volume.unlink(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.answer(Op::Rmdir, reply, |volume, r| volume.rmdir(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let node = new_node(req, parent, link_name, mode_of(FileKind::Symlink, 0o777), 0);
+        let target = target.as_os_str().as_bytes().to_vec();
+        self.answer(Op::Symlink, reply, |volume, r| volume.symlink(node, target, r), send_entry);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let Some(mode) = rename_mode(flags) else { return self.refuse(Op::Rename, reply, Errno::EINVAL) };
+        let (parent, new_parent) = (Inode(parent.0), Inode(newparent.0));
+        let rename = Rename { parent, name: name.as_bytes().to_vec(), new_parent, new_name: newname.as_bytes().to_vec(), mode };
+        self.answer(Op::Rename, reply, |volume, r| volume.rename(rename, r), send_done);
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let (inode, parent, name) = (Inode(ino.0), Inode(newparent.0), newname.as_bytes().to_vec());
+        self.answer(Op::Link, reply, |volume, r| volume.link(inode, parent, name, r), send_entry);
+    }
+
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.agreed.open {
+            OpenMode::Daemon => self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE)),
+            OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
+        }
+    }
+
+    fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, _flags: i32, reply: ReplyCreate) {
+        let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), 0);
+        self.answer(Op::Create, reply, |volume, r| volume.create(node, r), send_created);
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let ask = |volume: &Volume, r| volume.read(Inode(ino.0), offset, size, r);
+        self.answer(Op::Read, reply, ask, |shared, reply, data| {
+            shared.meters.read_bytes.increment(data.len() as u64);
+            reply.data(&data);
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // Pages of a mapping come flagged as cached in any case; the kernel owns the times only if we agreed on the writeback cache.
+        let from_cache = self.agreed.writeback_cache && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let how = WriteHow { from_cache, clear_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
+        let ask = |volume: &Volume, r| volume.write(Inode(ino.0), offset, data, how, r);
+        self.answer(Op::Write, reply, ask, |shared, reply, written| {
+            shared.meters.written_bytes.increment(u64::from(written));
+            reply.written(written);
+        });
+    }
+
+    fn flush(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        if self.settings.sync {
+            self.answer(Op::Flush, reply, |volume, r| volume.sync(Inode(ino.0), false, r), send_done);
+        } else {
+            self.refuse(Op::Flush, reply, Errno::ENOSYS);
+        }
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.say(Op::Release, reply, ReplyEmpty::ok);
+    }
+
+    fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.answer(Op::Fsync, reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
+        self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
+        self.list(Op::Readdir, ino, offset, reply);
+    }
+
+    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        self.list(Op::Readdirplus, ino, offset, reply);
+    }
+
+    fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.say(Op::Releasedir, reply, ReplyEmpty::ok);
+    }
+
+    fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.answer(Op::Fsyncdir, reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        self.answer(Op::Statfs, reply, |volume, r| volume.space(r), send_space);
+    }
+
+    fn setxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _value: &[u8], _flags: i32, _position: u32, reply: ReplyEmpty) {
+        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    }
+
+    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        // The kernel checks (`default_permissions`).
+        self.refuse(Op::Access, reply, Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    }
+
+    fn fallocate(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _offset: u64, _length: u64, _mode: i32, reply: ReplyEmpty) {
+        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
+        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renames_that_are_not_understood_are_refused() {
+        assert_eq!(rename_mode(RenameFlags::empty()), Some(RenameMode::Replace));
+        assert_eq!(rename_mode(RenameFlags::RENAME_NOREPLACE), Some(RenameMode::NoReplace));
+        assert_eq!(rename_mode(RenameFlags::RENAME_EXCHANGE), Some(RenameMode::Exchange));
+        for bits in 3..64 {
+            assert_eq!(rename_mode(RenameFlags::from_bits_retain(bits)), None, "{bits}");
+        }
+    }
+
+    #[test]
+    fn privileges_fall_with_an_owner_and_with_a_size_that_a_user_sets() {
+        let falls = |caller, uid, gid, size| attribute_change(caller, None, uid, gid, size).clear_privileges;
+        assert!(falls(0, Some(1), None, None) && falls(0, None, Some(1), None) && falls(1000, None, None, Some(0)));
+        assert!(!falls(0, None, None, Some(0)) && !falls(1000, None, None, None));
+    }
+}

@@ -1,0 +1,142 @@
+//! Every request is counted and timed.
+//!
+//! Owns: `Op`, `infmap_fuse_requests_total{op,errno}`, `infmap_fuse_request_duration_seconds{op}`, `infmap_fuse_io_bytes_total{direction}`,
+//! `infmap_fuse_panics_total`. Must be true: handles are fetched once, so a request costs two clock readings and two atomic adds. The
+//! recorder is installed before the door is made. Fails: never; without a recorder it counts nowhere.
+
+use super::errno::{LABELS, position};
+use fuser::Errno;
+use metrics::{Counter, Histogram, counter, histogram};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Lookup,
+    Forget,
+    Getattr,
+    Setattr,
+    Readlink,
+    Mknod,
+    Mkdir,
+    Unlink,
+    Rmdir,
+    Symlink,
+    Rename,
+    Link,
+    Open,
+    Create,
+    Read,
+    Write,
+    Flush,
+    Release,
+    Fsync,
+    Opendir,
+    Readdir,
+    Readdirplus,
+    Releasedir,
+    Fsyncdir,
+    Statfs,
+    Xattr,
+    Access,
+    Other,
+}
+
+impl Op {
+    /// In the order of the variants.
+    const NAMES: [&str; Self::Other as usize + 1] = [
+        "lookup",
+        "forget",
+        "getattr",
+        "setattr",
+        "readlink",
+        "mknod",
+        "mkdir",
+        "unlink",
+        "rmdir",
+        "symlink",
+        "rename",
+        "link",
+        "open",
+        "create",
+        "read",
+        "write",
+        "flush",
+        "release",
+        "fsync",
+        "opendir",
+        "readdir",
+        "readdirplus",
+        "releasedir",
+        "fsyncdir",
+        "statfs",
+        "xattr",
+        "access",
+        "other",
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+struct OpMeter {
+    name: &'static str,
+    done: Counter,
+    seconds: Histogram,
+    /// By position in `LABELS`; a series exists once it has happened.
+    refused: [OnceLock<Counter>; LABELS.len()],
+}
+
+/// The handles of all of them.
+pub(super) struct Meters {
+    ops: Vec<OpMeter>,
+    pub read_bytes: Counter,
+    pub written_bytes: Counter,
+    pub panics: Counter,
+}
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        let ops = Op::NAMES.map(|name| OpMeter {
+            name,
+            done: counter!("infmap_fuse_requests_total", "op" => name, "errno" => "ok"),
+            seconds: histogram!("infmap_fuse_request_duration_seconds", "op" => name),
+            refused: [const { OnceLock::new() }; LABELS.len()],
+        });
+        Self {
+            ops: ops.into(),
+            read_bytes: counter!("infmap_fuse_io_bytes_total", "direction" => "read"),
+            written_bytes: counter!("infmap_fuse_io_bytes_total", "direction" => "write"),
+            panics: counter!("infmap_fuse_panics_total"),
+        }
+    }
+
+    /// Counts one request that began then and was answered with this.
+    pub(super) fn answered(&self, op: Op, began: Instant, errno: Option<Errno>) {
+        let meter = &self.ops[op as usize];
+        match errno.map(position) {
+            None => meter.done.increment(1),
+            Some(at) => meter.refused[at]
+                .get_or_init(|| counter!("infmap_fuse_requests_total", "op" => meter.name, "errno" => LABELS[at].1))
+                .increment(1),
+        }
+        meter.seconds.record(began.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_any_kind_can_be_counted_with_any_errno() {
+        let meters = Meters::new();
+        assert_eq!((Op::Lookup.name(), Op::Write.name(), Op::Other.name()), ("lookup", "write", "other"));
+        for (errno, _) in LABELS {
+            meters.answered(Op::Other, Instant::now(), Some(errno));
+        }
+        meters.answered(Op::Lookup, Instant::now(), None);
+    }
+}

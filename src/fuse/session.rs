@@ -1,0 +1,213 @@
+//! A mounted volume: from the mount to the end of its threads.
+//!
+//! Owns: `Mounted`, the session with the kernel; `Unmounter`, which ends it from elsewhere. Must be true: no `AutoUnmount`, so a crash
+//! leaves a mountpoint that says so instead of an empty directory; a `Mounted` that is dropped detaches its mount. DESTROY never comes
+//! and RELEASE may be lost: nothing depends on them. Fails: see `SessionError`.
+//!
+//! The threads of fuser end when the device says ENODEV: the mount is gone and nobody uses it any more. After a lazy unmount that can
+//! take as long as a file is open. Threads of the volume may answer later still; those replies go nowhere.
+
+use super::door::Door;
+use super::helper::mount_by_helper;
+use super::mounts::{MountEntry, abort_connection, find_mount, is_plain, set_read_ahead, take_away};
+use super::settings::MountSettings;
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use infmap_actors::Volume;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Threads at most that may be asked for.
+const THREADS_MAX: usize = 64;
+
+/// Why a mount did not begin, or did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(
+        "the name `{0}` cannot be the source of a mount: it is empty or holds a comma, a backslash or a control character; set another"
+    )]
+    Source(String),
+    #[error("cannot mount at {mountpoint}: {error}")]
+    Mount { mountpoint: PathBuf, error: io::Error },
+    #[error("{0} is busy: files are open or a shell stands in it; close them, or unmount lazily")]
+    Busy(PathBuf),
+    #[error("cannot unmount {mountpoint}: {error}")]
+    Unmount { mountpoint: PathBuf, error: io::Error },
+    #[error("the session with the kernel broke off: {0}")]
+    Broken(io::Error),
+}
+
+/// How to unmount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmount {
+    /// Refuse when it is in use.
+    IfIdle,
+    /// Take it out of the tree at once; it ends when its last user is gone.
+    Lazy,
+}
+
+/// Ends a mount from any thread.
+#[derive(Clone, Debug)]
+pub struct Unmounter {
+    mount: MountEntry,
+}
+
+impl Unmounter {
+    /// Unmounts, if it is still mounted. What the kernel holds back is written to the volume before this returns, unless lazily.
+    /// Never call it on a thread that answers requests.
+    ///
+    /// # Errors
+    /// `Busy`, or `Unmount` with the kernel's reason.
+    pub fn unmount(&self, how: Unmount) -> Result<(), SessionError> {
+        let mountpoint = &self.mount.mountpoint;
+        let failed = |error: io::Error| match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::BUSY) => SessionError::Busy(mountpoint.clone()),
+            _ => SessionError::Unmount { mountpoint: mountpoint.clone(), error },
+        };
+        if !self.is_mounted().map_err(failed)? {
+            return Ok(());
+        }
+        match take_away(mountpoint, how == Unmount::Lazy) {
+            Ok(()) => Ok(()),
+            // Somebody else was faster.
+            Err(_) if matches!(self.is_mounted(), Ok(false)) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Whether it is still the mount that is seen at its mountpoint, in this mount namespace.
+    ///
+    /// # Errors
+    /// When the list of mounts cannot be read.
+    pub fn is_mounted(&self) -> io::Result<bool> {
+        Ok(find_mount(&self.mount.mountpoint)?.is_some_and(|found| found.device == self.mount.device))
+    }
+}
+
+/// A mounted volume.
+#[must_use = "dropping it unmounts"]
+pub struct Mounted {
+    /// Taken by `join`.
+    session: Option<BackgroundSession>,
+    unmounter: Unmounter,
+}
+
+impl Mounted {
+    /// Mounts, agrees with the kernel, and answers from now on. The recorder of metrics is installed before.
+    ///
+    /// # Errors
+    /// `Source`, or `Mount` with the reason; then nothing is mounted.
+    pub fn start(volume: Arc<Volume>, mountpoint: &Path, settings: &MountSettings) -> Result<Self, SessionError> {
+        let failed = |error: io::Error| SessionError::Mount { mountpoint: mountpoint.into(), error };
+        if !is_plain(&settings.source) {
+            return Err(SessionError::Source(settings.source.clone()));
+        }
+        let path = mountpoint.canonicalize().map_err(failed)?;
+        let session = begin(Door::new(volume, settings), &path, settings).map_err(failed)?;
+        let mount = find_mount(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
+        if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
+            tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
+        }
+        Ok(Self { session: Some(session), unmounter: Unmounter { mount } })
+    }
+
+    /// The mount as the kernel lists it.
+    #[must_use]
+    pub fn entry(&self) -> &MountEntry {
+        &self.unmounter.mount
+    }
+
+    /// What ends it from another thread, or from a signal's thread.
+    #[must_use]
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// Unmounts; then `join` waits for the end.
+    ///
+    /// # Errors
+    /// `Busy`, or `Unmount` with the kernel's reason: it is still mounted then.
+    pub fn unmount(&self, how: Unmount) -> Result<(), SessionError> {
+        self.unmounter.unmount(how)
+    }
+
+    /// Waits until it was unmounted, by whomever, and all its threads have ended. The volume is to be closed after that.
+    ///
+    /// # Errors
+    /// `Broken` when the device failed or a thread of fuser panicked. The mountpoint then says "not connected", until it is unmounted.
+    pub fn join(mut self) -> Result<(), SessionError> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        let ended = session.guard.join().unwrap_or_else(|_| Err(io::Error::other("a thread that takes requests panicked")));
+        // What is left of the session unmounts when it is dropped here, and that would wait for answers that nobody gives any more.
+        if ended.is_err()
+            && let Err(error) = abort_connection(self.unmounter.mount.device)
+        {
+            tracing::warn!(%error, "the connection to the kernel could not be ended");
+        }
+        ended.map_err(SessionError::Broken)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.session.is_some()
+            && let Err(error) = self.unmounter.unmount(Unmount::Lazy)
+        {
+            tracing::warn!(%error, "a mount was left behind");
+        }
+    }
+}
+
+/// Mounts and agrees with the kernel: as root by fuser, for others by the helper.
+fn begin(door: Door, path: &Path, settings: &MountSettings) -> io::Result<BackgroundSession> {
+    let mut config = config(settings);
+    if rustix::process::geteuid().is_root() {
+        return Session::new(door, path, &config)?.spawn();
+    }
+    config.acl = SessionACL::All;
+    let device = mount_by_helper(path, settings)?;
+    Session::from_fd(door, device, SessionACL::All, config).and_then(Session::spawn).inspect_err(|_| {
+        // The device is closed, so nobody waits for an answer any more.
+        let _ = take_away(path, true);
+    })
+}
+
+/// The settings in fuser's words.
+fn config(settings: &MountSettings) -> Config {
+    let either = |asked: bool, yes: MountOption, no: MountOption| if asked { yes } else { no };
+    let mut options = vec![
+        MountOption::FSName(settings.source.clone()),
+        // As a plain option: fuser drops its own `Subtype` when it mounts by itself.
+        MountOption::CUSTOM("subtype=infmap".into()),
+        MountOption::DefaultPermissions,
+        either(settings.read_only, MountOption::RO, MountOption::RW),
+        either(settings.allow_suid, MountOption::Suid, MountOption::NoSuid),
+        either(settings.allow_devices, MountOption::Dev, MountOption::NoDev),
+        either(settings.allow_exec, MountOption::Exec, MountOption::NoExec),
+    ];
+    if settings.sync {
+        options.push(MountOption::Sync);
+    }
+    let threads = settings.threads.clamp(1, THREADS_MAX);
+    let mut config = Config::default();
+    config.mount_options = options;
+    config.acl = if settings.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(threads);
+    config.clone_fd = threads > 1;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_mount_is_private_and_trusts_no_bits_of_its_files() {
+        let config = config(&MountSettings::default());
+        for needed in [MountOption::DefaultPermissions, MountOption::NoSuid, MountOption::NoDev] {
+            assert!(config.mount_options.contains(&needed), "{needed:?}");
+        }
+        assert!(!config.mount_options.contains(&MountOption::AutoUnmount));
+        assert_eq!((config.acl, config.n_threads, config.clone_fd), (SessionACL::Owner, Some(1), false));
+    }
+}

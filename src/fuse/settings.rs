@@ -1,0 +1,66 @@
+//! What a mount is asked to be.
+//!
+//! Owns: `MountSettings`, `OpenMode` and their defaults. Must be true: all of it is fixed while mounted. Fails: never; what cannot be
+//! is refused by `Mounted::start`.
+
+use std::time::Duration;
+
+/// Who keeps track of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OpenMode {
+    /// OPEN and RELEASE reach us.
+    #[default]
+    Daemon,
+    /// OPEN is answered ENOSYS: the kernel opens without asking (a warm grep 0.17 -> 0.04 s), and there is no commit at close.
+    Kernel,
+}
+
+/// How a volume is mounted. The default is that of `infmap mount` without options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSettings {
+    /// What stands in the first column of `/proc/mounts`. No comma, no control character: each would become a mount option.
+    pub source: String,
+    pub read_only: bool,
+    /// Users other than the one who mounts may enter.
+    pub allow_other: bool,
+    /// Every write is synced by the kernel, and each close by FLUSH.
+    pub sync: bool,
+    /// Set-user-id bits and device nodes mean something, programs may be started.
+    pub allow_suid: bool,
+    pub allow_devices: bool,
+    pub allow_exec: bool,
+    /// Threads that take requests from the kernel, 1..=64. More than one has a descriptor each.
+    pub threads: usize,
+    /// The kernel collects writes, and owns size and times meanwhile.
+    pub writeback_cache: bool,
+    pub open: OpenMode,
+    /// Bytes of one WRITE at most, 4 KiB..=16 MiB; the kernel's own limit is 1 MiB unless `fs.fuse.max_pages_limit` is raised.
+    pub max_write_bytes: u32,
+    /// Bytes that the kernel reads ahead. Above 128 KiB it takes root, who may set it in the bdi; for others it is a wish.
+    pub read_ahead_bytes: u32,
+    /// How long the kernel trusts a name.
+    pub entry_lifetime: Duration,
+    /// How long the kernel trusts attributes. Regular files under writeback cache: at most a minute, see `convert`.
+    pub attribute_lifetime: Duration,
+}
+
+impl Default for MountSettings {
+    fn default() -> Self {
+        Self {
+            source: "infmap".into(),
+            read_only: false,
+            allow_other: false,
+            sync: false,
+            allow_suid: false,
+            allow_devices: false,
+            allow_exec: true,
+            threads: 1,
+            writeback_cache: true,
+            open: OpenMode::Daemon,
+            max_write_bytes: 1 << 20,
+            read_ahead_bytes: 1 << 20,
+            entry_lifetime: Duration::from_secs(3600),
+            attribute_lifetime: Duration::from_secs(3600),
+        }
+    }
+}
