@@ -148,8 +148,10 @@ impl FileBuffer {
             block.clear_from(left as usize);
         }
         let sequence = self.live.version;
-        // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.
-        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: false });
+        // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same. Nothing of
+        // it is in the log that is not placed, so that no checkpoint has to wait for it.
+        let since = sequence + 1;
+        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, since, placing: None, settling: None, logged: false });
     }
 
     /// Writes bytes that begin inside block `number` at `at`. `whole` may be given when they are a block of their own.

@@ -82,6 +82,7 @@ impl Cache {
             settlement: file.buffer.settlement(),
             change: None,
             syncs: Vec::new(),
+            then: None,
             answer: None,
             resumed: false,
         };

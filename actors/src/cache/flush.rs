@@ -43,10 +43,17 @@ impl Cache {
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        let (inline, data) = match take_inline(file) {
-            Some(content) => (Some(content), Vec::new()),
-            None => (None, file.buffer.take_for_log()),
-        };
+        let inline = take_inline(file);
+        let mut data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(GROUP_MAX_BYTES as u64) };
+        // More than a group holds goes into several.
+        while let Some(file) = self.file(inode)
+            && inline.is_none()
+            && file.buffer.volatile_bytes() > 0
+        {
+            let rest = file.buffer.take_for_log(GROUP_MAX_BYTES as u64);
+            let data = std::mem::replace(&mut data, rest);
+            self.post_settlement(inode, lane, cx, |settle| settle.data = data);
+        }
         let (syncs, then) = match after {
             Some(After::Answer(replier)) => (vec![replier], None),
             Some(After::Post(message)) => (Vec::new(), Some(message)),
@@ -56,10 +63,8 @@ impl Cache {
             settle.inline = inline;
             settle.data = data;
             settle.syncs = syncs;
+            settle.then = then;
         });
-        if let Some(message) = then {
-            cx.post(&self.peers.vat, lane, *message);
-        }
     }
 
     /// Hands blocks that nobody has to a pixel writer, at most so many bytes.
@@ -106,9 +111,8 @@ impl Cache {
     /// the new ones logged: the old ones may be promised by a log that is about to go.
     fn follow_up(&mut self, inode: Inode, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        let rewritten = file.drain.map(|sequence| file.buffer.take_rewritten_for_log(sequence)).unwrap_or_default();
-        if !rewritten.is_empty() {
-            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
+        if let Some(sequence) = file.drain {
+            self.log_rewritten(inode, sequence, cx);
         }
         let Some(file) = self.file(inode) else { return };
         let (ready, waiting): (Vec<_>, Vec<_>) =
@@ -116,6 +120,16 @@ impl Cache {
         file.after = waiting;
         for (_, after) in ready {
             self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
+        }
+    }
+
+    fn log_rewritten(&mut self, inode: Inode, sequence: u64, cx: &mut Context<'_>) {
+        while let Some(file) = self.file(inode) {
+            let rewritten = file.buffer.take_rewritten_for_log(sequence, GROUP_MAX_BYTES as u64);
+            if rewritten.is_empty() {
+                return;
+            }
+            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
         }
     }
 
@@ -141,10 +155,16 @@ impl Cache {
         }
         if done {
             shared.budget.give(bytes_of(file.buffer.settled(ticket)));
+        } else {
+            file.buffer.refused(ticket);
+            if file.drain.is_some() {
+                // The log that has these bytes must not go.
+                shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
+            }
         }
         self.follow_up(inode, cx);
         let Some(file) = self.file(inode) else { return };
-        let drained = file.drain.is_some_and(|sequence| file.buffer.is_placed_up_to(sequence)) || (!done && file.drain.is_some());
+        let drained = file.drain.is_some_and(|sequence| !done || file.buffer.is_placed_up_to(sequence));
         if drained {
             file.drain = None;
             self.one_drained(cx);
@@ -206,6 +226,10 @@ impl Cache {
 
 /// The whole content of a small file, marked with the ticket that the next settlement gets.
 fn take_inline(file: &mut File) -> Option<Vec<u8>> {
+    if file.cutting.is_some() {
+        // Its extents are still being cut: not in one step.
+        return None;
+    }
     let live = file.buffer.live();
     let held = file.buffer.volatile_bytes() > 0 || file.buffer.unplaced_bytes() > 0;
     if live.size == 0 || live.size > INLINE_FILE_BYTES as u64 || !held {

@@ -60,10 +60,12 @@ impl FileBuffer {
         (ticket, runs)
     }
 
-    /// The blocks that a power cut would lose, for the log. They count as logged from now on: the caller posts them.
-    pub fn take_for_log(&mut self) -> Vec<Run> {
+    /// The blocks that a power cut would lose, at most `max_bytes` of them, for the log. They count as logged from now on: the caller
+    /// posts them.
+    pub fn take_for_log(&mut self, max_bytes: u64) -> Vec<Run> {
         let mut runs = Vec::new();
-        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| !dirty.logged) {
+        let max_blocks = usize::try_from(max_bytes / BLOCK).unwrap_or(usize::MAX);
+        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| !dirty.logged).take(max_blocks) {
             dirty.logged = true;
             append(&mut runs, number, &dirty.block, dirty.sequence);
         }
@@ -163,17 +165,47 @@ impl FileBuffer {
     }
 
     /// The blocks that were held at `sequence` and changed since, so that their older bytes, which may stand in the log, will never
-    /// be placed: they are to be logged as they are now. They count as logged: the caller posts them.
-    pub fn take_rewritten_for_log(&mut self, sequence: u64) -> Vec<Run> {
+    /// be placed: they are to be logged as they are now, although a pixel writer may have them: it may keep them for long. At most
+    /// `max_bytes`. They count as logged: the caller posts them.
+    pub fn take_rewritten_for_log(&mut self, sequence: u64, max_bytes: u64) -> Vec<Run> {
         let mut runs = Vec::new();
-        for (&number, dirty) in &mut self.blocks {
-            let rewritten = dirty.since <= sequence && dirty.sequence > sequence;
-            if rewritten && !dirty.logged && dirty.placing.is_none() && dirty.settling.is_none() {
-                dirty.logged = true;
-                append(&mut runs, number, &dirty.block, dirty.sequence);
-            }
+        let max_blocks = usize::try_from(max_bytes / BLOCK).unwrap_or(usize::MAX);
+        let rewritten = |dirty: &super::DirtyBlock| {
+            dirty.since <= sequence && dirty.sequence > sequence && !dirty.logged && dirty.settling.is_none()
+        };
+        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| rewritten(dirty)).take(max_blocks) {
+            dirty.logged = true;
+            append(&mut runs, number, &dirty.block, dirty.sequence);
         }
         runs
+    }
+
+    /// The settlement `ticket` was refused: what it said is to be said again. What of the blocks it carried is not known any more, so
+    /// that none counts as logged.
+    pub fn refused(&mut self, ticket: Ticket) {
+        for dirty in self.blocks.values_mut() {
+            dirty.logged = false;
+            if dirty.settling == Some(ticket) {
+                (dirty.settling, dirty.placing) = (None, None);
+            }
+        }
+        // No row has a version below that of its file: the next settlement is wanted, and one that must hold the size back says nothing.
+        self.settled_version = 0;
+    }
+
+    /// Drops what is held behind the end of the file. Returns whether there was anything.
+    pub fn trim(&mut self) -> bool {
+        let (size, before) = (self.live.size, self.blocks.len());
+        drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
+        let mut trimmed = self.blocks.len() != before;
+        let within = (size % BLOCK) as usize;
+        if let Some(last) = self.blocks.get_mut(&(size / BLOCK))
+            && last.block.bytes().iter().skip(within).any(|&byte| byte != 0)
+        {
+            last.block.clear_from(within);
+            trimmed = true;
+        }
+        trimmed
     }
 
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).

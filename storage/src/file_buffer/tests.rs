@@ -291,7 +291,7 @@ impl World {
 
     fn sync(&mut self) {
         let ticket = self.buffer.ticket();
-        let data = self.buffer.take_for_log();
+        let data = self.buffer.take_for_log(u64::MAX);
         let blocks = |run: &Run| {
             (0..)
                 .zip(&run.blocks)
@@ -431,7 +431,7 @@ fn a_settlement_holds_the_size_back_until_the_bytes_below_it_are_durable() {
     let held = buffer.settlement();
     assert_eq!((held.size, held.version), (0, 0), "the row stays below the live row");
     assert!(!buffer.is_settled());
-    buffer.take_for_log();
+    buffer.take_for_log(u64::MAX);
     let settlement = buffer.settlement();
     assert_eq!((settlement.size, settlement.version), (8192, 2));
 }
