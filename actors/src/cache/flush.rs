@@ -4,7 +4,7 @@
 //! are published.
 
 use super::file::{After, Entry, File};
-use super::{Cache, bytes_of, shard_of};
+use super::{Cache, bytes_of};
 use crate::api::{Answer, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_writer::{PlaceJob, WriteMessage};
@@ -12,7 +12,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::{Grant, VatMessage};
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
-use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES};
+use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES, REGION_BYTES};
 use infmap_storage::row::Inode;
 
 /// Blocks whose rows go into one group at most: each may need a row of its own.
@@ -70,16 +70,17 @@ impl Cache {
     /// Hands blocks that nobody has to a pixel writer, at most so many bytes.
     pub(super) fn place(&mut self, inode: Inode, max_bytes: u64, cx: &mut Context<'_>) {
         let Some(from) = self.own.upgrade() else { return };
-        let (placements, writers) = (self.placements, self.peers.writers.len());
+        let (shared, writers) = (self.shared.clone(), self.peers.writers.clone());
         let Some(file) = self.file(inode) else { return };
-        if file.buffer.unplaced_bytes() == 0 {
-            return;
+        let mut left = max_bytes.min(file.buffer.unplaced_bytes());
+        while left > 0 {
+            let bytes = left.min(REGION_BYTES as u64);
+            let (ticket, runs) = file.buffer.take_for_placing(bytes);
+            let writer = &writers[shared.next_writer(bytes, writers.len())];
+            let job = PlaceJob { from: from.clone(), inode, ticket, runs: runs.into() };
+            cx.post(writer, Lane::WriteBehind, WriteMessage::Place(job));
+            left -= bytes;
         }
-        let (ticket, runs) = file.buffer.take_for_placing(max_bytes);
-        let writer = &self.peers.writers[(shard_of(inode, writers) + placements) % writers];
-        cx.post(writer, Lane::WriteBehind, WriteMessage::Place(PlaceJob { from, inode, ticket, runs: runs.into() }));
-        // A writer fills a whole region with small files before the next has its turn.
-        self.placements += usize::from(max_bytes != u64::MAX);
     }
 
     /// Blocks are durable in an image: the rows of those that are still current are put.

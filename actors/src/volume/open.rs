@@ -139,6 +139,7 @@ impl Volume {
             reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
             budget: Budget::new(plan.dirty),
+            handed_out: std::sync::atomic::AtomicU64::new(0),
             health,
             spares: Spares::load(device.as_ref())?,
             device,

@@ -117,7 +117,13 @@ impl World {
             }
         }
         let budget = &self.volume().shared().budget;
-        assert!(self.is_over(), "an answer does not come: {} of {} bytes dirty, {} of space", budget.used(), budget.limit(), budget.space());
+        assert!(
+            self.is_over(),
+            "an answer does not come: {} of {} bytes dirty, {} of space",
+            budget.used(),
+            budget.limit(),
+            budget.space()
+        );
         None
     }
 

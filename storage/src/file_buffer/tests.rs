@@ -351,11 +351,8 @@ impl World {
         // Bytes behind the end are cut by the mount before the file can grow again.
         let size = self.bytes.len();
         self.published.placed[size..].fill(0);
-        let beyond: Vec<u64> = self.buffer.blocks.keys().copied().filter(|number| number * BLOCK >= size as u64).collect();
-        for number in beyond {
-            self.buffer.blocks.remove(&number);
-            self.published.logged.remove(&number);
-        }
+        self.buffer.blocks.cut((size as u64).div_ceil(BLOCK));
+        self.published.logged.retain(|number, _| number * BLOCK < size as u64);
         self.note();
     }
 }
