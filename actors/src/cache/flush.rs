@@ -106,6 +106,15 @@ impl Cache {
             }
         }
         self.follow_up(inode, cx);
+        // Where all was changed meanwhile there was nothing to settle.
+        self.look_if_drained(inode, false, cx);
+    }
+
+    fn look_if_drained(&mut self, inode: Inode, give_up: bool, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        if file.drain.take_if(|sequence| give_up || file.buffer.is_placed_up_to(*sequence)).is_some() {
+            self.one_drained(cx);
+        }
     }
 
     /// What waits until a file is safe may go on, if it is. A checkpoint that waits for bytes which were overwritten meanwhile has
@@ -164,12 +173,7 @@ impl Cache {
             }
         }
         self.follow_up(inode, cx);
-        let Some(file) = self.file(inode) else { return };
-        let drained = file.drain.is_some_and(|sequence| !done || file.buffer.is_placed_up_to(sequence));
-        if drained {
-            file.drain = None;
-            self.one_drained(cx);
-        }
+        self.look_if_drained(inode, !done, cx);
         self.run_queue(inode, cx);
         self.show(inode);
         self.close_if_settled(inode);

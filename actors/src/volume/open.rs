@@ -140,8 +140,8 @@ impl Volume {
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
             budget: Budget::new(plan.dirty),
             handed_out: std::sync::atomic::AtomicU64::new(0),
+            spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,
-            spares: Spares::load(device.as_ref())?,
             device,
             settings: options.settings,
         });

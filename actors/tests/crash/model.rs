@@ -20,12 +20,6 @@ pub struct Content {
 }
 
 impl Content {
-    pub fn of(bytes: &[u8]) -> Self {
-        let mut content = Self::default();
-        content.write(0, bytes);
-        content
-    }
-
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         let (mut at, mut rest) = (offset as usize, bytes);
         while !rest.is_empty() {
@@ -202,7 +196,7 @@ impl Model {
     }
 
     /// The names changed.
-    pub fn change_names(&mut self, change: impl FnOnce(&mut Names)) {
+    pub fn change_names(&mut self, change: impl FnOnce(&mut Names) -> Option<Entry>) {
         let mut names = self.names().clone();
         change(&mut names);
         self.names.push(names);
@@ -215,11 +209,6 @@ impl Model {
         if entry.kind == FileKind::Regular {
             self.files.insert(inode, FileHistory::new(Content::default()));
         }
-    }
-
-    /// The last change of names did not happen.
-    pub fn forget_change(&mut self) {
-        self.names.pop();
     }
 
     /// The file is saved by the last change of names: whoever sees that change sees this version.

@@ -34,6 +34,8 @@ pub struct Tuning {
 pub const SMALL: Tuning = Tuning { budget: 32 << 20, checkpoint_at: 1 << 20 };
 /// Eight nodes in memory, a third of a MiB of dirty blocks.
 pub const TINY: Tuning = Tuning { budget: 24 << 20, checkpoint_at: 256 << 10 };
+/// Three nodes in memory, a checkpoint whenever fifteen pages are dirty.
+pub const STARVED: Tuning = Tuning { budget: 23 << 20, checkpoint_at: 256 << 10 };
 
 pub struct World {
     pub disk: SimulatedDisk,
@@ -42,7 +44,6 @@ pub struct World {
     pub model: Model,
     pending: Vec<(Reply<Answer<()>>, Promise)>,
     pub random: Random,
-    tuning: Tuning,
     /// Operations are made to fail: errors are answers too.
     pub faulty: bool,
     held: Vec<Inode>,
@@ -85,7 +86,7 @@ impl World {
     pub fn on(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<Self, String> {
         let (runtime, volume) = open(&disk, seed, tuning)?;
         let random = Random(seed ^ 0x5eed);
-        Ok(Self { disk, runtime, volume: Some(volume), model, pending: Vec::new(), random, tuning, faulty: false, held: Vec::new() })
+        Ok(Self { disk, runtime, volume: Some(volume), model, pending: Vec::new(), random, faulty: false, held: Vec::new() })
     }
 
     fn volume(&self) -> &Volume {
@@ -141,9 +142,6 @@ impl World {
 
     /// Carries out an operation. False: the run is over.
     pub fn apply(&mut self, op: Op) -> bool {
-        if std::env::var("TRACE").is_ok() {
-            println!("{op:?} @{}", self.disk.op_count());
-        }
         self.carry_out(op);
         self.collect_answers();
         if !self.disk.is_off() && !self.faulty {
@@ -180,7 +178,11 @@ impl World {
             Op::Checkpoint(wait) => self.sync(None, wait, |volume, replier| volume.checkpoint(replier)),
             Op::Read(path) => self.compare(path),
             Op::Seconds(seconds) => self.pass(seconds),
-            Op::Turns(turns) => (0..turns).for_each(|_| drop(self.runtime.step())),
+            Op::Turns(turns) => {
+                for _ in 0..turns {
+                    self.runtime.step();
+                }
+            }
             Op::Idle => self.runtime.run_idle(),
         }
     }
@@ -212,7 +214,7 @@ impl World {
         }
         let (Some(dir), None) = (self.directory(path.0), self.find(path)) else { return };
         let name = name(path.1);
-        self.model.change_names(|names| drop(names.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind })));
+        self.model.change_names(|names| names.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind }));
         let node = NewNode { parent: dir, name: name.clone().into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 2, rdev: 0 };
         let target = format!("{}-{}", name, "target/".repeat(self.random.below(100) as usize)).into_bytes();
         let answer = match kind {
@@ -233,6 +235,7 @@ impl World {
         }
         let Some(file) = self.regular(path) else { return };
         let offset = offset.unwrap_or_else(|| self.model.files[&file].newest().size);
+        let before = self.model.files[&file].newest().size;
         let bytes = bytes(self.random.next(), length, solid);
         for (n, piece) in bytes.chunks(128 * 1024).enumerate() {
             let offset = offset + (n * 128 * 1024) as u64;
@@ -243,17 +246,21 @@ impl World {
                 return;
             }
         }
-        self.compare_part(file, offset, length as u64);
+        // What lies between the old end and the new bytes is zero.
+        let from = offset.min(before);
+        self.compare_part(file, from, offset + length as u64 - from);
     }
 
     fn truncate(&mut self, path: Path, size: u64) {
         let Some(file) = self.regular(path).filter(|_| !self.is_over()) else { return };
+        let before = self.model.files[&file].newest().size;
         self.model.change_file(file, |content| content.truncate(size));
         let change = AttributeChange { size: Some(size), ..AttributeChange::default() };
         let answer = self.ask(|volume, replier| volume.change_attributes(file, change, replier));
         self.excused("truncate", &answer);
         if let Ok(attributes) = answer {
             assert_eq!(attributes.size, size, "the answer of a truncate");
+            self.compare_part(file, size.min(before).saturating_sub(5000), u64::MAX);
         }
     }
 
@@ -267,8 +274,8 @@ impl World {
         let rename =
             Rename { parent: dir, name: name(from.1).into(), new_parent: new_dir, new_name: name(to.1).into(), mode: RenameMode::Replace };
         self.model.change_names(|names| {
-            let entry = names.remove(&(dir, name(from.1).into())).unwrap();
-            names.insert((new_dir, name(to.1).into()), entry);
+            let entry = names.remove(&(dir, name(from.1).into()))?;
+            names.insert((new_dir, name(to.1).into()), entry)
         });
         if replaced.is_some() && entry.kind == FileKind::Regular {
             self.model.saved(entry.inode);
@@ -283,7 +290,7 @@ impl World {
             return;
         }
         let entry = Entry { inode: file, kind: FileKind::Regular };
-        self.model.change_names(|names| drop(names.insert((dir, name(to.1).into()), entry)));
+        self.model.change_names(|names| names.insert((dir, name(to.1).into()), entry));
         let answer = self.ask(|volume, replier| volume.link(file, dir, name(to.1).into(), replier));
         self.excused("link", &answer);
     }
@@ -298,7 +305,7 @@ impl World {
             self.volume().hold(entry.inode);
             self.held.push(entry.inode);
         }
-        self.model.change_names(|names| drop(names.remove(&(dir, name(path.1).into()))));
+        self.model.change_names(|names| names.remove(&(dir, name(path.1).into())));
         let name = name(path.1).into_bytes();
         let answer = if is_directory {
             self.ask(|volume, replier| volume.rmdir(dir, name, replier))
@@ -329,6 +336,14 @@ impl World {
             Some(Ok(())) => self.model.promised(&promise),
             answer => self.excused("sync", &answer.unwrap_or(Err(Refusal::Gone))),
         }
+    }
+
+    /// Whether a sync of everything, of a file and a checkpoint are refused.
+    pub fn refuses_to_promise(&self) -> bool {
+        let file = self.model.files.keys().next().copied();
+        let of_file = file.is_none_or(|file| self.ask(|volume, replier| volume.sync(file, false, replier)).is_err());
+        let of_all = self.ask(|volume, replier| volume.sync_all(replier)).is_err();
+        of_file && of_all && self.ask(|volume, replier| volume.checkpoint(replier)).is_err()
     }
 
     fn collect_answers(&mut self) {
@@ -415,6 +430,19 @@ impl World {
         Ok(content)
     }
 
+    /// One turn of somebody.
+    pub fn step(&self) {
+        self.runtime.step();
+    }
+
+    /// Many files with long names, so that the tables do not fit into the memory for nodes.
+    pub fn crowd(&mut self) {
+        for number in 20..120 {
+            self.make((0, number), FileKind::Regular);
+        }
+        self.sync(None, true, |volume, replier| volume.checkpoint(replier));
+    }
+
     /// Ends the actors. What they still say is not heard.
     pub fn stop(mut self) -> Model {
         self.runtime.stop();
@@ -430,9 +458,6 @@ impl World {
         !self.is_over()
     }
 
-    pub fn tuning(&self) -> Tuning {
-        self.tuning
-    }
 }
 
 /// Opens what a crash left, and judges it. The world goes on from there.
@@ -461,7 +486,8 @@ pub fn recheck(disk: &SimulatedDisk) -> Result<(), String> {
 fn name(number: u8) -> String {
     match number {
         9 => "temporary".into(),
-        10.. => format!("directory{}", number - 10),
+        10..20 => format!("directory{}", number - 10),
+        20.. => format!("{}-{number}", "crowd".repeat(40)),
         // Long ones fill more nodes.
         _ => format!("file{number}-{}", "x".repeat(120)),
     }
