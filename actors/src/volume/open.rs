@@ -19,7 +19,7 @@ use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::Device;
+use infmap_storage::device::{Device, MemoryDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::{Dropped, trim};
@@ -30,6 +30,7 @@ use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{State, StateError};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::TreeId;
+use infmap_storage::volume_file::create_directories;
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,6 +103,18 @@ impl Volume {
                 Err(error)
             }
         }
+    }
+
+    /// A new volume in memory, on threads of its own: for tests, and for programs that want the filesystem without the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn in_memory(settings: Settings) -> Result<Self, OpenError> {
+        let device: Arc<dyn Device> = Arc::new(MemoryDevice::new());
+        let uuid = *b"a volume in RAM.";
+        create_directories(device.as_ref()).map_err(std::io::Error::other)?;
+        create(&device, uuid, 0, 0)?;
+        Self::open(device, OpenOptions { uuid, settings, read_only: false })
     }
 
     /// Opens a volume on a runtime of the caller's: a deterministic one in tests.
