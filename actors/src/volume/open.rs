@@ -11,8 +11,8 @@ use crate::pixel_reader::PixelReader;
 use crate::pixel_writer::PixelWriter;
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
-use crate::settings::Settings;
-use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares};
+use crate::settings::{Prefetch, Settings};
+use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares, Streams};
 use crate::slot::spawn;
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -148,6 +148,7 @@ impl Volume {
             images,
             nodes,
             tiers: Tiers::new(plan.l1, plan.l2),
+            streams: Streams::new(read_ahead_window(settings)),
             blocks: volatile,
             reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
@@ -160,6 +161,14 @@ impl Volume {
         });
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
+    }
+}
+
+/// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
+fn read_ahead_window(settings: &Settings) -> u64 {
+    match settings.cache.prefetch {
+        Prefetch::Off => 0,
+        Prefetch::Adaptive => u64::from(settings.max_write()).min(settings.memory_plan().prefetch),
     }
 }
 
