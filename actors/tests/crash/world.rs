@@ -136,6 +136,9 @@ impl World {
 
     /// Carries out an operation. False: the run is over.
     pub fn apply(&mut self, op: Op) -> bool {
+        if std::env::var("TRACE").is_ok() {
+            println!("{op:?} @{}", self.disk.op_count());
+        }
         self.carry_out(op);
         self.collect_answers();
         if !self.disk.is_off() && !self.faulty {
