@@ -193,21 +193,6 @@ impl FileBuffer {
         self.settled_version = 0;
     }
 
-    /// Drops what is held behind the end of the file. Returns whether there was anything.
-    pub fn trim(&mut self) -> bool {
-        let (size, before) = (self.live.size, self.blocks.len());
-        drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
-        let mut trimmed = self.blocks.len() != before;
-        let within = (size % BLOCK) as usize;
-        if let Some(last) = self.blocks.get_mut(&(size / BLOCK))
-            && last.block.bytes().iter().skip(within).any(|&byte| byte != 0)
-        {
-            last.block.clear_from(within);
-            trimmed = true;
-        }
-        trimmed
-    }
-
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);
