@@ -72,7 +72,8 @@ impl Vat {
         let place = purpose != Purpose::Commit || self.shared.budget.used() > (GROUP_MAX_BYTES as u64).min(self.shared.budget.limit() / 2);
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
-        self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), failed: false, answers });
+        self.commits.gathering =
+            Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), failed: false, answers });
         for shard in &peers.shards {
             cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
         }

@@ -234,9 +234,6 @@ impl Model {
 
     /// It was answered.
     pub fn promised(&mut self, promise: &Promise) {
-        if std::env::var("TRACE").is_ok() {
-            println!("promised {:?}", promise.files.iter().filter(|(i, n)| *n>0 || i.0 < 20).collect::<Vec<_>>());
-        }
         self.promises += 1;
         let gone = promise.names.saturating_sub(self.base) as usize;
         self.names.drain(..gone.min(self.names.len() - 1));

@@ -118,7 +118,13 @@ impl World {
             }
         }
         let budget = &self.volume().shared().budget;
-        assert!(self.is_over(), "an answer does not come: {} of {} bytes dirty, {} of space", budget.used(), budget.limit(), budget.space());
+        assert!(
+            self.is_over(),
+            "an answer does not come: {} of {} bytes dirty, {} of space",
+            budget.used(),
+            budget.limit(),
+            budget.space()
+        );
         None
     }
 
@@ -136,9 +142,6 @@ impl World {
 
     /// Carries out an operation. False: the run is over.
     pub fn apply(&mut self, op: Op) -> bool {
-        if std::env::var("TRACE").is_ok() {
-            println!("{op:?} @{}", self.disk.op_count());
-        }
         self.carry_out(op);
         self.collect_answers();
         if !self.disk.is_off() && !self.faulty {
@@ -340,7 +343,8 @@ impl World {
         let file = self.model.files.keys().next().copied();
         let of_file = file.is_none_or(|file| self.ask(|volume, replier| volume.sync(file, false, replier)).is_err());
         let of_all = self.ask(|volume, replier| volume.sync_all(replier)).is_err();
-        of_file && of_all && self.ask(|volume, replier| volume.checkpoint(replier)).is_err()
+        let root = self.ask(|volume, replier| volume.checkpoint(replier)).is_err();
+        of_file && of_all && root
     }
 
     fn collect_answers(&mut self) {
@@ -454,7 +458,6 @@ impl World {
         self.sync(None, true, |volume, replier| volume.checkpoint(replier));
         !self.is_over()
     }
-
 }
 
 /// Opens what a crash left, and judges it. The world goes on from there.

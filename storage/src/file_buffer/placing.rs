@@ -170,9 +170,8 @@ impl FileBuffer {
     pub fn take_rewritten_for_log(&mut self, sequence: u64, max_bytes: u64) -> Vec<Run> {
         let mut runs = Vec::new();
         let max_blocks = usize::try_from(max_bytes / BLOCK).unwrap_or(usize::MAX);
-        let rewritten = |dirty: &super::DirtyBlock| {
-            dirty.since <= sequence && dirty.sequence > sequence && !dirty.logged && dirty.settling.is_none()
-        };
+        let rewritten =
+            |dirty: &super::DirtyBlock| dirty.since <= sequence && dirty.sequence > sequence && !dirty.logged && dirty.settling.is_none();
         for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| rewritten(dirty)).take(max_blocks) {
             dirty.logged = true;
             append(&mut runs, number, &dirty.block, dirty.sequence);
