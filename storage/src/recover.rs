@@ -6,6 +6,8 @@
 //! the last good record, and the volume must then stay read-only.
 
 mod data;
+#[cfg(test)]
+mod tests;
 
 pub use data::LoggedData;
 

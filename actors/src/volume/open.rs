@@ -22,14 +22,14 @@ use infmap_storage::buffer::BufferPool;
 use infmap_storage::device::{Device, MemoryDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
-use infmap_storage::names::{Dropped, trim};
+use infmap_storage::names::{Dropped, trim, trim_logged};
 use infmap_storage::nodes::NodeStore;
 use infmap_storage::recover::{RecoverError, Recovered, empty_root, first_change, recover};
 use infmap_storage::region::IMAGE_MAX_BYTES;
 use infmap_storage::row::{Inode, Time};
-use infmap_storage::state::{State, StateError};
+use infmap_storage::state::{State, StateError, Txn};
 use infmap_storage::tiers::Tiers;
-use infmap_storage::vat::TreeId;
+use infmap_storage::vat::{NodeSource, TreeId};
 use infmap_storage::volume_file::create_directories;
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ impl Volume {
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
         if log.writer.is_some() {
-            finish_cuts(&nodes, &mut recovered.state, &mut log.appender)?;
+            finish_cuts(&nodes, &mut recovered, &mut log.appender)?;
         }
         let volatile = BlockPool::new((plan.dirty / 2 / CLUSTER_BYTES as u64) as usize);
         let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
@@ -242,25 +242,38 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
 }
 
 /// Finishes the cuts that a crash interrupted, before anybody can write where they are still to be made.
-fn finish_cuts(nodes: &NodeStore, state: &mut State, appender: &mut Appender) -> Result<(), OpenError> {
+fn finish_cuts(nodes: &NodeStore, recovered: &mut Recovered, appender: &mut Appender) -> Result<(), OpenError> {
     let source = nodes.loading(TreeId::Name);
+    let state = &mut recovered.state;
     loop {
         let works = state.view(&source).works(UNFINISHED)?;
         if works.is_empty() {
-            return Ok(());
+            break;
         }
         for inode in works {
-            let mut progress = Dropped::More;
-            while progress == Dropped::More {
-                let outcome = state.transact(&source, |txn| trim(txn, inode))?;
-                appender
-                    .append(RecordKind::Changes, &[&outcome.payload], true)
-                    .map_err(|_| Refusal::BatchTooBig)
-                    .map_err(StateError::from)?;
-                progress = outcome.value;
-            }
+            while transact(state, &source, appender, |txn| trim(txn, inode))? == Dropped::More {}
         }
     }
+    // Bytes that were logged under a size which never arrived.
+    for inode in recovered.data.inodes() {
+        let Some(row) = state.view(&source).find_inode(inode)? else { continue };
+        if recovered.data.trim(inode, row.size) {
+            transact(state, &source, appender, |txn| trim_logged(txn, inode))?;
+        }
+    }
+    Ok(())
+}
+
+fn transact<T>(
+    state: &mut State,
+    source: &dyn NodeSource,
+    appender: &mut Appender,
+    body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+) -> Result<T, OpenError> {
+    let outcome = state.transact(source, body)?;
+    let appended = appender.append(RecordKind::Changes, &[&outcome.payload], true);
+    appended.map_err(|_| StateError::Refused(Refusal::BatchTooBig))?;
+    Ok(outcome.value)
 }
 
 /// Files of which the log holds bytes, by inode.
