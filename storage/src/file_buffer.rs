@@ -49,6 +49,13 @@ struct DirtyBlock {
     logged: bool,
 }
 
+impl DirtyBlock {
+    /// Whether neither the log nor a posted settlement has its bytes.
+    fn is_volatile(&self) -> bool {
+        !self.logged && self.settling.is_none()
+    }
+}
+
 /// The unsettled state of one file.
 #[derive(Debug)]
 pub struct FileBuffer {
@@ -88,10 +95,10 @@ impl FileBuffer {
         self.blocks.len() as u64 * BLOCK
     }
 
-    /// Bytes that a power cut would lose.
+    /// Bytes that a power cut would lose, if what was posted is durable.
     #[must_use]
     pub fn volatile_bytes(&self) -> u64 {
-        self.blocks.values().filter(|b| !b.logged).count() as u64 * BLOCK
+        self.blocks.values().filter(|b| b.is_volatile()).count() as u64 * BLOCK
     }
 
     /// Bytes that no pixel writer has.
@@ -209,7 +216,7 @@ impl FileBuffer {
     #[must_use]
     fn durable_size(&self) -> u64 {
         let first_new = self.settled_size / BLOCK;
-        let volatile = self.blocks.range(first_new..).find(|(_, b)| !b.logged && b.settling.is_none()).map(|(number, _)| number * BLOCK);
+        let volatile = self.blocks.range(first_new..).find(|(_, b)| b.is_volatile()).map(|(number, _)| number * BLOCK);
         match volatile {
             Some(start) => self.live.size.min(start.max(self.settled_size)),
             None => self.live.size,

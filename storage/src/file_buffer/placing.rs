@@ -60,10 +60,11 @@ impl FileBuffer {
         (ticket, runs)
     }
 
-    /// The blocks that a power cut would lose, for the log. They count as logged from now on: the caller posts them.
+    /// The blocks that a power cut would lose, for the log. They count as logged from now on: the caller posts them. Those that a
+    /// posted settlement claims are safe with it, and would only be written twice.
     pub fn take_for_log(&mut self) -> Vec<Run> {
         let mut runs = Vec::new();
-        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| !dirty.logged) {
+        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| dirty.is_volatile()) {
             dirty.logged = true;
             append(&mut runs, number, &dirty.block, dirty.sequence);
         }
