@@ -59,24 +59,12 @@ pub struct Cache {
     /// Files that a commit or checkpoint waits for.
     draining: usize,
     gathering: bool,
-    /// Counts placements, so that they spread over the writers.
-    placements: usize,
 }
 
 impl Cache {
     #[must_use]
     pub fn new(shared: Arc<Shared>, own: WeakAddress<CacheMessage>, peers: ShardPeers) -> Self {
-        Self {
-            shared,
-            own,
-            peers,
-            files: HashMap::new(),
-            waiting: VecDeque::new(),
-            asked_for_room: false,
-            draining: 0,
-            gathering: false,
-            placements: 0,
-        }
+        Self { shared, own, peers, files: HashMap::new(), waiting: VecDeque::new(), asked_for_room: false, draining: 0, gathering: false }
     }
 
     /// Takes what recovery found in the log for a file.

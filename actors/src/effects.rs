@@ -13,9 +13,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Messages that a thread runs inline for one post from outside, at most.
-pub(crate) const INLINE_MESSAGES: u32 = 8;
+pub(crate) const INLINE_MESSAGES: u32 = 16;
 /// Microseconds after which it starts no further one.
-pub(crate) const INLINE_US: u64 = 20;
+pub(crate) const INLINE_US: u64 = 60;
 
 /// A message that has its position in a mailbox, and whose slot is to be run or its owner called.
 pub(crate) struct Posted {

@@ -22,12 +22,14 @@ use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
 use infmap_storage::device::Device;
 use infmap_storage::images::Images;
+use infmap_storage::limits::REGION_BYTES;
 use infmap_storage::nodes::NodeStore;
 use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 use infmap_storage::state::{StateError, View};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, Tree, TreeId};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A version of the tree that everybody may read. To hold it is a lease.
 pub struct Published {
@@ -55,6 +57,8 @@ pub struct Shared {
     pub budget: Budget,
     pub health: Health,
     pub spares: Spares,
+    /// Bytes that were ever handed to pixel writers.
+    pub handed_out: AtomicU64,
 }
 
 impl Shared {
@@ -63,6 +67,14 @@ impl Shared {
     pub fn now(&self) -> Time {
         let ns = self.clock.wall_ns();
         Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 }
+    }
+
+    /// The pixel writer, of so many, that the next `bytes` go to: one has a region's worth before the next has its turn, so that small
+    /// files fill images together and large ones keep all writers busy.
+    #[must_use]
+    pub fn next_writer(&self, bytes: u64, writers: usize) -> usize {
+        let before = self.handed_out.fetch_add(bytes, Ordering::Relaxed);
+        (before / REGION_BYTES as u64) as usize % writers
     }
 
     /// What `stat` shows: the row with the live row laid over it.

@@ -171,7 +171,6 @@ impl Vat {
         if report.failed {
             self.waiting.drain(..).for_each(|(_, replier)| cx.reply(replier, Err(Refusal::Damaged)));
         }
-        self.shared.budget.set_log_full(report.bytes_above_low > self.shared.settings.log_limit());
         self.grants_synced(cx);
         self.checkpoint_synced(cx);
         if report.bytes_above_low > self.shared.settings.checkpoint_at() {
@@ -231,6 +230,7 @@ impl Vat {
                 None => self.run(message, Vec::new(), cx),
             }
         }
+        self.gathered(cx);
     }
 
     fn run(&mut self, message: VatMessage, pins: Pins, cx: &mut Context<'_>) {

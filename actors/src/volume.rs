@@ -26,7 +26,7 @@ use crate::vat::{Done, NameOp, VatMessage};
 use holds::Holds;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::Removed;
-use infmap_storage::row::{FileKind, Inode};
+use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use std::sync::Arc;
 
@@ -193,21 +193,28 @@ impl Volume {
     /// Renames. When a file with unplaced bytes takes the place of another, its bytes go into the log before the rename does: whoever
     /// finds the new name after a crash finds the new content.
     pub fn rename(&self, rename: Rename, replier: Replier<Answer<()>>) {
-        let replaced = self.front.shared.query(|view| {
-            let target = view.entry(rename.new_parent, &rename.new_name)?;
-            let source = view.entry(rename.parent, &rename.name)?;
-            Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
-        });
-        let replier = self.removing(replier);
-        let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| self.front.shared.live.get(*inode).is_some());
-        let message = VatMessage::Names { op: NameOp::Rename(rename.clone()), replier };
-        match dirty.filter(|_| rename.mode != RenameMode::NoReplace) {
-            Some(inode) => {
-                let message = Box::new(message);
-                self.front.shard(inode).post(Lane::Foreground, CacheMessage::FlushThen { inode, message });
+        let question = {
+            let rename = rename.clone();
+            move |_: &Shared, view: View<'_>| {
+                let target = view.entry(rename.new_parent, &rename.new_name)?;
+                let source = view.entry(rename.parent, &rename.name)?;
+                Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
             }
-            None => self.front.vat.post(Lane::Foreground, message),
-        }
+        };
+        let (front, parent, replier) = (self.front.clone(), rename.parent, self.removing(replier));
+        let replaced = Replier::from_fn(move |replaced: Answer<Option<EntryRow>>| {
+            let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| front.shared.live.get(*inode).is_some());
+            let dirty = dirty.filter(|_| rename.mode != RenameMode::NoReplace);
+            let message = VatMessage::Names { op: NameOp::Rename(rename), replier };
+            match dirty {
+                Some(inode) => {
+                    let message = Box::new(message);
+                    front.shard(inode).post(Lane::Foreground, CacheMessage::FlushThen { inode, message });
+                }
+                None => front.vat.post(Lane::Foreground, message),
+            }
+        });
+        self.front.query(parent, question, replaced);
     }
 
     /// Bytes of a file; fewer than asked for only at its end.

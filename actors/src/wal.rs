@@ -89,13 +89,21 @@ impl Wal {
         let written = batch.as_ref().map_or(Lsn::NONE, |batch| batch.last_lsn);
         let synced = self.writer.as_ref().map_or(Lsn::NONE, LogWriter::synced);
         let never_synced = self.shared.settings.durability.sync == SyncMode::None && !failed;
+        let bytes_above_low = self.watch_length();
         let report = Written {
             synced: if never_synced { written.max(synced) } else { synced },
-            bytes_above_low: self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low)),
+            bytes_above_low,
             buffer: batch.map(Batch::into_buffer),
             failed,
         };
         cx.post(&self.vat, Lane::Foreground, VatMessage::Written(report));
+    }
+
+    /// Withholds writes while the log is over its hard limit. Said here only, so that no older news comes later.
+    fn watch_length(&self) -> u64 {
+        let bytes = self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low));
+        self.shared.budget.set_log_full(bytes > self.shared.settings.log_limit());
+        bytes
     }
 
     fn recycle(&mut self, below: Lsn) {
@@ -137,6 +145,7 @@ impl Role for Wal {
             WalMessage::Recycle { below, low } => {
                 self.low = low;
                 self.recycle(below);
+                self.watch_length();
             }
             WalMessage::Prepare(job) => {
                 if !self.prepare(job) {

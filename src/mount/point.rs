@@ -47,9 +47,11 @@ pub fn prepare(dir: &Path, volume: &Path) -> Result<Point, MountError> {
 }
 
 /// Whether a daemon died and left its mount here: "Transport endpoint is not connected".
+///
+/// Asked with statfs, which always goes to the daemon: attributes that the kernel still holds make a dead mount look alive.
 #[must_use]
 pub fn is_dead(dir: &Path) -> bool {
-    matches!(fs::metadata(dir), Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error()))
+    matches!(rustix::fs::statfs(dir), Err(rustix::io::Errno::NOTCONN))
 }
 
 /// An absolute path of a place that itself may be dead: only its parent is asked for.

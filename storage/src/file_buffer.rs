@@ -4,6 +4,7 @@
 //! go only when the row of exactly its sequence was put; BUF-4 (O3) a settlement never claims a size that covers bytes which are
 //! neither placed nor logged. Fails: never; callers check ranges first.
 
+mod held;
 mod placing;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use crate::blocks::{Block, BlockPool};
 use crate::limits::CLUSTER_BYTES;
 use crate::names::Settlement;
 use crate::row::{InodeRow, Time};
-use std::collections::BTreeMap;
+use held::{DirtyBlock, HeldBlocks};
 
 const BLOCK: u64 = CLUSTER_BYTES as u64;
 
@@ -34,28 +35,6 @@ pub struct LiveRow {
 /// Number of a placement or settlement under way.
 pub type Ticket = u64;
 
-#[derive(Clone, Debug)]
-struct DirtyBlock {
-    block: Block,
-    /// Write sequence of its newest byte.
-    sequence: u64,
-    /// Write sequence since which it has been held without a break: what was logged of it from then on is not placed yet.
-    since: u64,
-    /// A pixel writer has it.
-    placing: Option<Ticket>,
-    /// A settlement that claims it was posted.
-    settling: Option<Ticket>,
-    /// Its bytes stand in the log.
-    logged: bool,
-}
-
-impl DirtyBlock {
-    /// Whether neither the log nor a posted settlement has its bytes.
-    fn is_volatile(&self) -> bool {
-        !self.logged && self.settling.is_none()
-    }
-}
-
 /// The unsettled state of one file.
 #[derive(Debug)]
 pub struct FileBuffer {
@@ -64,7 +43,7 @@ pub struct FileBuffer {
     settled_size: u64,
     /// Version that the row says, as far as settlements were posted.
     settled_version: u64,
-    blocks: BTreeMap<u64, DirtyBlock>,
+    blocks: HeldBlocks,
     next_ticket: Ticket,
 }
 
@@ -80,7 +59,7 @@ impl FileBuffer {
             changed: row.changed,
             dirty_blocks: 0,
         };
-        Self { live, settled_size: row.size, settled_version: row.version, blocks: BTreeMap::new(), next_ticket: 1 }
+        Self { live, settled_size: row.size, settled_version: row.version, blocks: HeldBlocks::default(), next_ticket: 1 }
     }
 
     /// Size and times now.
@@ -95,16 +74,16 @@ impl FileBuffer {
         self.blocks.len() as u64 * BLOCK
     }
 
-    /// Bytes that a power cut would lose, if what was posted is durable.
+    /// Bytes that a power cut would lose, even if everything posted is durable.
     #[must_use]
     pub fn volatile_bytes(&self) -> u64 {
-        self.blocks.values().filter(|b| b.is_volatile()).count() as u64 * BLOCK
+        self.blocks.volatile() as u64 * BLOCK
     }
 
     /// Bytes that no pixel writer has.
     #[must_use]
     pub fn unplaced_bytes(&self) -> u64 {
-        self.blocks.values().filter(|b| b.placing.is_none() && b.settling.is_none()).count() as u64 * BLOCK
+        self.blocks.unplaced() as u64 * BLOCK
     }
 
     /// Whether the row says everything as soon as what was posted is published. Before the live row goes, ask [`Self::is_shown_by`].
@@ -122,12 +101,12 @@ impl FileBuffer {
     /// The dirty block `number`, if there is one.
     #[must_use]
     pub fn block(&self, number: u64) -> Option<&Block> {
-        self.blocks.get(&number).map(|b| &b.block)
+        self.blocks.get(number).map(|b| &b.block)
     }
 
     /// The dirty blocks that touch the bytes `from..to`.
     pub fn blocks_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Block)> {
-        self.blocks.range(from / BLOCK..to.div_ceil(BLOCK).max(from / BLOCK)).map(|(number, b)| (*number, &b.block))
+        self.blocks.range(from / BLOCK..to.div_ceil(BLOCK).max(from / BLOCK)).map(|(number, b)| (number, &b.block))
     }
 
     /// The blocks of which a write of these bytes needs the old content: written in part, not held, and not wholly behind the end.
@@ -139,7 +118,7 @@ impl FileBuffer {
         edges.retain(|&number| {
             let start = number * BLOCK;
             let covered = offset <= start && (end >= start + BLOCK || end >= self.live.size);
-            length > 0 && !covered && start < self.live.size && !self.blocks.contains_key(&number)
+            length > 0 && !covered && start < self.live.size && !self.blocks.contains(number)
         });
         edges
     }
@@ -155,25 +134,29 @@ impl FileBuffer {
             block.clear_from(left as usize);
         }
         let sequence = self.live.version;
-        // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same.
-        self.blocks.entry(number).or_insert(DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: false });
+        // Were it dropped before the write comes, it would be placed as if it were new: harmless, the bytes are the same. Nothing of
+        // it is in the log that is not placed, so that no checkpoint has to wait for it.
+        let since = sequence + 1;
+        if !self.blocks.contains(number) {
+            self.blocks.insert(number, DirtyBlock::fresh(block, sequence, since));
+        }
     }
 
     /// Writes bytes that begin inside block `number` at `at`. `whole` may be given when they are a block of their own.
     pub fn write_block(&mut self, pool: &BlockPool, number: u64, at: usize, piece: WritePiece<'_>) {
         let sequence = self.live.version + 1;
-        let since = self.blocks.get(&number).map_or(sequence, |held| held.since);
-        let fresh = |block| DirtyBlock { block, sequence, since, placing: None, settling: None, logged: false };
-        match piece {
-            WritePiece::Whole(block) => {
-                self.blocks.insert(number, fresh(block));
-            }
+        let since = self.blocks.get(number).map_or(sequence, |held| held.since);
+        let block = match piece {
+            WritePiece::Whole(block) => block,
             WritePiece::Part(bytes) => {
-                let held = self.blocks.entry(number).or_insert_with(|| fresh(pool.zeroed()));
-                held.block.overwrite(at, bytes);
-                *held = fresh(held.block.clone());
+                let edited = self.blocks.edit(number, |held| {
+                    held.block.overwrite(at, bytes);
+                    held.block.clone()
+                });
+                edited.unwrap_or_else(|| pool.holding(at, bytes))
             }
-        }
+        };
+        self.blocks.insert(number, DirtyBlock::fresh(block, sequence, since));
     }
 
     /// Ends a write whose blocks were given: the next sequence, the size, and the times unless the kernel owns them.
@@ -191,11 +174,11 @@ impl FileBuffer {
         self.live.version += 1;
         let sequence = self.live.version;
         if size < self.live.size {
-            drop(self.blocks.split_off(&size.div_ceil(BLOCK)));
-            if let Some(last) = self.blocks.get_mut(&(size / BLOCK)) {
+            self.blocks.cut(size.div_ceil(BLOCK));
+            self.blocks.edit(size / BLOCK, |last| {
                 last.block.clear_from((size % BLOCK) as usize);
-                *last = DirtyBlock { block: last.block.clone(), sequence, since: last.since, placing: None, settling: None, logged: false };
-            }
+                *last = DirtyBlock::fresh(last.block.clone(), sequence, last.since);
+            });
         }
         self.live.size = size;
         self.settled_size = self.settled_size.min(size);

@@ -124,7 +124,7 @@ fn extent(row: &ExtentRow) {
 
 /// Bytes as the part rows of a link's target: as they are, and behind the head that fits them.
 fn parts(data: &[u8]) {
-    let held = |whole: &[u8]| {
+    let held = |whole: &[u8], second: Option<&[u8]>| {
         let inode = Inode(2);
         let mut tree = Tree::empty(Arc::default());
         let mut put = |key: Key, value: &[u8]| {
@@ -132,14 +132,16 @@ fn parts(data: &[u8]) {
         };
         put(Key::Inode(inode), &InodeRow::new(FileKind::Symlink.mode_bits(), 0, 0, Time::default()).encode());
         whole.chunks(PART_BYTES).zip(0..).for_each(|(part, number)| put(Key::Target(inode, number), part));
+        second.into_iter().for_each(|part| put(Key::Target(inode, 1), part));
         View::new(&tree, &Nothing).target(inode).ok()
     };
-    let _ = held(data);
+    let _ = held(data, None);
     let mut whole = Vec::with_capacity(data.len() + 8);
     whole.put_u32(data.len() as u32);
     whole.put_u32(crc32fast::hash(data));
     whole.put(data);
-    assert_eq!(held(&whole).is_some(), data.len() <= SYMLINK_MAX_BYTES, "a value of {} bytes in parts", data.len());
+    assert_eq!(held(&whole, None).is_some(), data.len() <= SYMLINK_MAX_BYTES, "a value of {} bytes in parts", data.len());
+    assert_eq!(held(&whole, Some(&[])).is_some(), whole.len() <= PART_BYTES, "an empty part is none");
 }
 
 /// A root record, as it is and with its checksum put right.

@@ -10,6 +10,9 @@ use crate::vat::{Done, NameOp, Settle, VatMessage};
 use infmap_storage::limits::FILE_MAX_BYTES;
 use infmap_storage::row::Inode;
 
+/// Files of a shard that may wait for a commit with nothing but new times.
+const LAZY_FILES: usize = 4096;
+
 impl Cache {
     pub(super) fn change(&mut self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>, cx: &mut Context<'_>) {
         if let Err(refusal) = self.shared.writable() {
@@ -43,8 +46,13 @@ impl Cache {
             changed: Some(change.changed.unwrap_or(now)),
             ..change
         };
-        // A size alone changes nothing that the settlement does not say.
+        // What the live row shows can wait for the next commit: the kernel sends the times of every file that it writes back.
         let says_more = change.permissions.is_some() || change.uid.is_some() || change.gid.is_some() || change.clear_privileges;
+        if !says_more && change.size.is_none() && self.files.len() < LAZY_FILES {
+            if let Ok(row) = shared.query(|view| view.inode(inode)) {
+                return cx.reply(replier, Ok(shared.attributes(inode, &row)));
+            }
+        }
         self.post_settlement(inode, Lane::Foreground, cx, |settle| {
             settle.cut = cut;
             settle.change = says_more.then_some(rest);
@@ -82,6 +90,7 @@ impl Cache {
             settlement: file.buffer.settlement(),
             change: None,
             syncs: Vec::new(),
+            then: None,
             answer: None,
             resumed: false,
         };

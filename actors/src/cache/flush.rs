@@ -4,7 +4,7 @@
 //! are published.
 
 use super::file::{After, Entry, File};
-use super::{Cache, bytes_of, shard_of};
+use super::{Cache, bytes_of};
 use crate::api::{Answer, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_writer::{PlaceJob, WriteMessage};
@@ -12,7 +12,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::{Grant, VatMessage};
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
-use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES};
+use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES, REGION_BYTES};
 use infmap_storage::row::Inode;
 
 /// Blocks whose rows go into one group at most: each may need a row of its own.
@@ -43,10 +43,17 @@ impl Cache {
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        let (inline, data) = match take_inline(file) {
-            Some(content) => (Some(content), Vec::new()),
-            None => (None, file.buffer.take_for_log()),
-        };
+        let inline = take_inline(file);
+        let mut data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(GROUP_MAX_BYTES as u64) };
+        // More than a group holds goes into several.
+        while let Some(file) = self.file(inode)
+            && inline.is_none()
+            && file.buffer.volatile_bytes() > 0
+        {
+            let rest = file.buffer.take_for_log(GROUP_MAX_BYTES as u64);
+            let data = std::mem::replace(&mut data, rest);
+            self.post_settlement(inode, lane, cx, |settle| settle.data = data);
+        }
         let (syncs, then) = match after {
             Some(After::Answer(replier)) => (vec![replier], None),
             Some(After::Post(message)) => (Vec::new(), Some(message)),
@@ -56,25 +63,24 @@ impl Cache {
             settle.inline = inline;
             settle.data = data;
             settle.syncs = syncs;
+            settle.then = then;
         });
-        if let Some(message) = then {
-            cx.post(&self.peers.vat, lane, *message);
-        }
     }
 
     /// Hands blocks that nobody has to a pixel writer, at most so many bytes.
     pub(super) fn place(&mut self, inode: Inode, max_bytes: u64, cx: &mut Context<'_>) {
         let Some(from) = self.own.upgrade() else { return };
-        let (placements, writers) = (self.placements, self.peers.writers.len());
+        let (shared, writers) = (self.shared.clone(), self.peers.writers.clone());
         let Some(file) = self.file(inode) else { return };
-        if file.buffer.unplaced_bytes() == 0 {
-            return;
+        let mut left = max_bytes.min(file.buffer.unplaced_bytes());
+        while left > 0 {
+            let bytes = left.min(REGION_BYTES as u64);
+            let (ticket, runs) = file.buffer.take_for_placing(bytes);
+            let writer = &writers[shared.next_writer(bytes, writers.len())];
+            let job = PlaceJob { from: from.clone(), inode, ticket, runs: runs.into() };
+            cx.post(writer, Lane::WriteBehind, WriteMessage::Place(job));
+            left -= bytes;
         }
-        let (ticket, runs) = file.buffer.take_for_placing(max_bytes);
-        let writer = &self.peers.writers[(shard_of(inode, writers) + placements) % writers];
-        cx.post(writer, Lane::WriteBehind, WriteMessage::Place(PlaceJob { from, inode, ticket, runs: runs.into() }));
-        // A writer fills a whole region with small files before the next has its turn.
-        self.placements += usize::from(max_bytes != u64::MAX);
     }
 
     /// Blocks are durable in an image: the rows of those that are still current are put.
@@ -100,15 +106,23 @@ impl Cache {
             }
         }
         self.follow_up(inode, cx);
+        // Where all was changed meanwhile there was nothing to settle.
+        self.look_if_drained(inode, false, cx);
+    }
+
+    fn look_if_drained(&mut self, inode: Inode, give_up: bool, cx: &mut Context<'_>) {
+        let Some(file) = self.file(inode) else { return };
+        if file.drain.take_if(|sequence| give_up || file.buffer.is_placed_up_to(*sequence)).is_some() {
+            self.one_drained(cx);
+        }
     }
 
     /// What waits until a file is safe may go on, if it is. A checkpoint that waits for bytes which were overwritten meanwhile has
     /// the new ones logged: the old ones may be promised by a log that is about to go.
     fn follow_up(&mut self, inode: Inode, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        let rewritten = file.drain.map(|sequence| file.buffer.take_rewritten_for_log(sequence)).unwrap_or_default();
-        if !rewritten.is_empty() {
-            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
+        if let Some(sequence) = file.drain {
+            self.log_rewritten(inode, sequence, cx);
         }
         let Some(file) = self.file(inode) else { return };
         let (ready, waiting): (Vec<_>, Vec<_>) =
@@ -116,6 +130,16 @@ impl Cache {
         file.after = waiting;
         for (_, after) in ready {
             self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
+        }
+    }
+
+    fn log_rewritten(&mut self, inode: Inode, sequence: u64, cx: &mut Context<'_>) {
+        while let Some(file) = self.file(inode) {
+            let rewritten = file.buffer.take_rewritten_for_log(sequence, GROUP_MAX_BYTES as u64);
+            if rewritten.is_empty() {
+                return;
+            }
+            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
         }
     }
 
@@ -141,14 +165,15 @@ impl Cache {
         }
         if done {
             shared.budget.give(bytes_of(file.buffer.settled(ticket)));
+        } else {
+            file.buffer.refused(ticket);
+            if file.drain.is_some() {
+                // The log that has these bytes must not go.
+                shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
+            }
         }
         self.follow_up(inode, cx);
-        let Some(file) = self.file(inode) else { return };
-        let drained = file.drain.is_some_and(|sequence| file.buffer.is_placed_up_to(sequence)) || (!done && file.drain.is_some());
-        if drained {
-            file.drain = None;
-            self.one_drained(cx);
-        }
+        self.look_if_drained(inode, !done, cx);
         self.run_queue(inode, cx);
         self.show(inode);
         self.close_if_settled(inode);
@@ -206,6 +231,10 @@ impl Cache {
 
 /// The whole content of a small file, marked with the ticket that the next settlement gets.
 fn take_inline(file: &mut File) -> Option<Vec<u8>> {
+    if file.cutting.is_some() {
+        // Its extents are still being cut: not in one step.
+        return None;
+    }
     let live = file.buffer.live();
     let held = file.buffer.volatile_bytes() > 0 || file.buffer.unplaced_bytes() > 0;
     if live.size == 0 || live.size > INLINE_FILE_BYTES as u64 || !held {

@@ -1,10 +1,12 @@
 //! Spare region files: recycled ones first, since their blocks are allocated already.
 //!
 //! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
-//! synced, and only then named under `map/` (4.1).
+//! synced, and only then named under `map/` (4.1); SPR-3 a file that a crash left under both names is an image, and no spare.
 
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, DeviceFile, Open};
+use infmap_storage::region::layout::HEADER_BYTES;
+use infmap_storage::region::read_identity;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
@@ -29,17 +31,29 @@ struct Inner {
 }
 
 impl Spares {
-    /// Takes stock of what is there.
+    /// Takes stock of what is there. A rename between two directories of which only one was synced may leave both names: the one here
+    /// is taken away, or the next image would be written over one that is in use.
     ///
     /// # Errors
     /// The device's.
-    pub fn load(device: &dyn Device) -> io::Result<Self> {
+    pub fn load(device: &dyn Device, read_only: bool) -> io::Result<Self> {
         let mut inner = Inner::default();
+        let mut removed = false;
         for entry in device.list(DIRECTORY)? {
-            if let Some(number) = entry.name.strip_suffix(".png").and_then(|number| u64::from_str_radix(number, 16).ok()) {
-                inner.next = inner.next.max(number + 1);
+            let Some(number) = entry.name.strip_suffix(".png").and_then(|number| u64::from_str_radix(number, 16).ok()) else { continue };
+            inner.next = inner.next.max(number.saturating_add(1));
+            if read_only {
+                continue;
+            }
+            if is_named_as_image(device, &path(number))? {
+                device.remove(&path(number))?;
+                removed = true;
+            } else {
                 inner.unused.push(number);
             }
+        }
+        if removed {
+            device.sync_dir(DIRECTORY)?;
         }
         Ok(Self { inner: Mutex::new(inner) })
     }
@@ -134,6 +148,16 @@ impl Spares {
 pub struct SpareFile {
     pub path: String,
     pub file: Arc<dyn DeviceFile>,
+}
+
+/// Whether there is an image of the name that the file at `path` says it is.
+fn is_named_as_image(device: &dyn Device, path: &str) -> io::Result<bool> {
+    let mut head = vec![0; HEADER_BYTES];
+    let got = device.open(path, Open::READ)?.read_at(&mut head, 0)?;
+    match read_identity(head.get(..got).unwrap_or_default()) {
+        Ok(identity) => Ok(device.metadata(&identity.region.path())?.is_some()),
+        Err(_) => Ok(false),
+    }
 }
 
 fn path(number: u64) -> String {

@@ -11,6 +11,7 @@ use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
 use crate::slot::Context;
 use infmap_storage::limits::GROUP_MAX_BYTES;
+use infmap_storage::row::Inode;
 use infmap_storage::wal::Lsn;
 
 /// What is gathered for.
@@ -28,6 +29,8 @@ struct Gathering {
     place: bool,
     posted_left: usize,
     drained_left: usize,
+    /// Inodes of which something that was posted before waits for a node.
+    parked: Vec<Inode>,
     answers: Vec<Replier<Answer<()>>>,
 }
 
@@ -67,7 +70,7 @@ impl Vat {
         let place = purpose != Purpose::Commit || self.shared.budget.used() > (GROUP_MAX_BYTES as u64).min(self.shared.budget.limit() / 2);
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
-        self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, answers });
+        self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), answers });
         for shard in &peers.shards {
             cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
         }
@@ -76,6 +79,9 @@ impl Vat {
     pub(super) fn posted(&mut self, cx: &mut Context<'_>) {
         let Some(gathering) = &mut self.commits.gathering else { return };
         gathering.posted_left = gathering.posted_left.saturating_sub(1);
+        if gathering.posted_left == 0 {
+            gathering.parked = self.parked.keys().copied().collect();
+        }
         if gathering.posted_left == 0 && gathering.place {
             for writer in self.peers.iter().flat_map(|peers| &peers.writers) {
                 cx.post(writer, Lane::WriteBehind, WriteMessage::Flush);
@@ -91,8 +97,12 @@ impl Vat {
         self.gathered(cx);
     }
 
-    fn gathered(&mut self, cx: &mut Context<'_>) {
-        let done = self.commits.gathering.take_if(|gathering| gathering.posted_left == 0 && gathering.drained_left == 0);
+    pub(super) fn gathered(&mut self, cx: &mut Context<'_>) {
+        let parked = &self.parked;
+        let done = self.commits.gathering.take_if(|gathering| {
+            gathering.parked.retain(|inode| parked.contains_key(inode));
+            gathering.posted_left == 0 && gathering.drained_left == 0 && gathering.parked.is_empty()
+        });
         let Some(gathering) = done else { return };
         for replier in gathering.answers {
             self.sync(replier, cx);

@@ -68,6 +68,8 @@ pub struct Settle {
     pub change: Option<AttributeChange>,
     /// Answered when it is durable.
     pub syncs: Vec<Replier<Answer<()>>>,
+    /// What must not overtake it: done when it is logged, refused when it is.
+    pub then: Option<Box<VatMessage>>,
     /// Answered when it is published.
     pub answer: Option<Replier<Answer<Attributes>>>,
     /// A cut that goes on: the rest of it.

@@ -109,6 +109,9 @@ impl Vat {
         if let Some(replier) = what.answer {
             cx.reply(replier, Ok(self.shared.attributes(what.inode, row)));
         }
+        if let Some(then) = what.then {
+            self.run(*then, Vec::new(), cx);
+        }
     }
 
     /// What a shard said could not be put: its blocks are let go only if the inode is gone.
@@ -119,6 +122,12 @@ impl Vat {
         }
         if let Some(replier) = what.answer {
             cx.reply(replier, Err(refusal));
+        }
+        match what.then {
+            // Nobody's bytes are to be waited for.
+            Some(then) if refusal == Refusal::Stale => self.run(*then, Vec::new(), cx),
+            Some(then) => self.refuse(*then, refusal, cx),
+            None => {}
         }
     }
 

@@ -139,8 +139,9 @@ impl Volume {
             reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
             budget: Budget::new(plan.dirty),
+            handed_out: std::sync::atomic::AtomicU64::new(0),
+            spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,
-            spares: Spares::load(device.as_ref())?,
             device,
             settings: options.settings,
         });

@@ -1,5 +1,6 @@
 //! Blocks on their way out: to a pixel writer, to the log, and to the rows that let them go.
 
+use super::held::DirtyBlock;
 use super::{BLOCK, FileBuffer, Ticket};
 use crate::blocks::Block;
 use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, INLINE_FILE_BYTES};
@@ -44,29 +45,26 @@ impl FileBuffer {
     /// Hands out at most `max_bytes` of the blocks that nobody has, for a pixel writer. Returns the ticket of this placement.
     pub fn take_for_placing(&mut self, max_bytes: u64) -> (Ticket, Vec<Run>) {
         let ticket = self.ticket();
-        let mut left = max_bytes / BLOCK;
-        let mut runs = Vec::new();
-        for (&number, dirty) in &mut self.blocks {
-            if dirty.placing.is_some() || dirty.settling.is_some() {
-                continue;
-            }
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            dirty.placing = Some(ticket);
-            append(&mut runs, number, &dirty.block, dirty.sequence);
-        }
+        let numbers = self.blocks.first_unplaced(blocks_in(max_bytes));
+        let runs = self.gather(&numbers, |dirty| dirty.placing = Some(ticket));
         (ticket, runs)
     }
 
-    /// The blocks that a power cut would lose, for the log. They count as logged from now on: the caller posts them. Those that a
-    /// posted settlement claims are safe with it, and would only be written twice.
-    pub fn take_for_log(&mut self) -> Vec<Run> {
+    /// The blocks that a power cut would lose, at most `max_bytes` of them, for the log. They count as logged from now on: the caller
+    /// posts them. Those that a posted settlement claims are safe with it, and would only be written twice.
+    pub fn take_for_log(&mut self, max_bytes: u64) -> Vec<Run> {
+        let numbers = self.blocks.first_volatile(blocks_in(max_bytes));
+        self.gather(&numbers, |dirty| dirty.logged = true)
+    }
+
+    /// Marks blocks and gives them as runs.
+    fn gather(&mut self, numbers: &[u64], mark: impl Fn(&mut DirtyBlock)) -> Vec<Run> {
         let mut runs = Vec::new();
-        for (&number, dirty) in self.blocks.iter_mut().filter(|(_, dirty)| dirty.is_volatile()) {
-            dirty.logged = true;
-            append(&mut runs, number, &dirty.block, dirty.sequence);
+        for &number in numbers {
+            self.blocks.edit(number, |dirty| {
+                mark(dirty);
+                append(&mut runs, number, &dirty.block, dirty.sequence);
+            });
         }
         runs
     }
@@ -74,9 +72,9 @@ impl FileBuffer {
     /// The whole content, when it fits the inline form and is held in the first block. Counts as settled by `ticket`.
     pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
         let size = usize::try_from(self.live.size).ok().filter(|size| *size <= INLINE_FILE_BYTES)?;
-        let content = self.blocks.get(&0)?.block.bytes().get(..size)?.to_vec();
-        for dirty in self.blocks.values_mut() {
-            dirty.settling = Some(ticket);
+        let content = self.blocks.get(0)?.block.bytes().get(..size)?.to_vec();
+        for number in self.blocks.numbers(usize::MAX, |_| true) {
+            self.blocks.edit(number, |dirty| dirty.settling = Some(ticket));
         }
         Some(content)
     }
@@ -117,11 +115,11 @@ impl FileBuffer {
         let mut parts: Vec<(usize, usize)> = Vec::new();
         for (n, &sequence) in extent.sequences.iter().enumerate() {
             let number = extent.offset / BLOCK + n as u64;
-            let Some(dirty) = self.blocks.get_mut(&number) else { continue };
-            if dirty.placing != Some(placing) || dirty.sequence != sequence {
+            let current = self.blocks.get(number).is_some_and(|dirty| dirty.placing == Some(placing) && dirty.sequence == sequence);
+            if !current {
                 continue;
             }
-            dirty.settling = Some(settling);
+            self.blocks.edit(number, |dirty| dirty.settling = Some(settling));
             match parts.last_mut() {
                 Some((_, to)) if *to == n => *to = n + 1,
                 _ => parts.push((n, n + 1)),
@@ -132,16 +130,14 @@ impl FileBuffer {
 
     /// A placement failed: its blocks are nobody's again.
     pub fn unplaced(&mut self, placing: Ticket) {
-        for dirty in self.blocks.values_mut().filter(|dirty| dirty.placing == Some(placing)) {
-            dirty.placing = None;
+        for number in self.blocks.numbers(usize::MAX, |dirty| dirty.placing == Some(placing)) {
+            self.blocks.edit(number, |dirty| dirty.placing = None);
         }
     }
 
     /// The settlement `ticket` is published: its blocks are let go. Returns how many.
     pub fn settled(&mut self, ticket: Ticket) -> usize {
-        let before = self.blocks.len();
-        self.blocks.retain(|_, dirty| dirty.settling != Some(ticket));
-        before - self.blocks.len()
+        self.blocks.let_go(ticket)
     }
 
     /// Whether something is on its way that was handed out or posted up to now.
@@ -164,26 +160,52 @@ impl FileBuffer {
     }
 
     /// The blocks that were held at `sequence` and changed since, so that their older bytes, which may stand in the log, will never
-    /// be placed: they are to be logged as they are now. They count as logged: the caller posts them.
-    pub fn take_rewritten_for_log(&mut self, sequence: u64) -> Vec<Run> {
-        let mut runs = Vec::new();
-        for (&number, dirty) in &mut self.blocks {
-            let rewritten = dirty.since <= sequence && dirty.sequence > sequence;
-            if rewritten && !dirty.logged && dirty.placing.is_none() && dirty.settling.is_none() {
-                dirty.logged = true;
-                append(&mut runs, number, &dirty.block, dirty.sequence);
-            }
+    /// be placed: they are to be logged as they are now, although a pixel writer may have them: it may keep them for long. At most
+    /// `max_bytes`. They count as logged: the caller posts them.
+    pub fn take_rewritten_for_log(&mut self, sequence: u64, max_bytes: u64) -> Vec<Run> {
+        let rewritten =
+            |dirty: &DirtyBlock| dirty.since <= sequence && dirty.sequence > sequence && !dirty.logged && dirty.settling.is_none();
+        let numbers = self.blocks.numbers(blocks_in(max_bytes), rewritten);
+        self.gather(&numbers, |dirty| dirty.logged = true)
+    }
+
+    /// The settlement `ticket` was refused: what it said is to be said again. What of the blocks it carried is not known any more, so
+    /// that none counts as logged.
+    pub fn refused(&mut self, ticket: Ticket) {
+        for number in self.blocks.numbers(usize::MAX, |_| true) {
+            self.blocks.edit(number, |dirty| {
+                dirty.logged = false;
+                if dirty.settling == Some(ticket) {
+                    (dirty.settling, dirty.placing) = (None, None);
+                }
+            });
         }
-        runs
+        // No row has a version below that of its file: the next settlement is wanted, and one that must hold the size back says nothing.
+        self.settled_version = 0;
+    }
+
+    /// Drops what is held behind the end of the file. Returns whether there was anything.
+    pub fn trim(&mut self) -> bool {
+        let size = self.live.size;
+        let within = (size % BLOCK) as usize;
+        let cut = self.blocks.cut(size.div_ceil(BLOCK)) > 0;
+        let cleared = self.blocks.edit(size / BLOCK, |last| {
+            let dirty = last.block.bytes().iter().skip(within).any(|&byte| byte != 0);
+            if dirty {
+                last.block.clear_from(within);
+            }
+            dirty
+        });
+        cut || cleared == Some(true)
     }
 
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);
-        if self.blocks.get(&number).is_some_and(|held| held.sequence > sequence) {
+        if self.blocks.get(number).is_some_and(|held| held.sequence > sequence) {
             return;
         }
-        self.blocks.insert(number, super::DirtyBlock { block, sequence, since: sequence, placing: None, settling: None, logged: true });
+        self.blocks.insert(number, DirtyBlock { logged: true, ..DirtyBlock::fresh(block, sequence, sequence) });
     }
 }
 
@@ -198,4 +220,9 @@ fn append(runs: &mut Vec<Run>, number: u64, block: &Block, sequence: u64) {
         }
         _ => runs.push(Run { offset: number * BLOCK, blocks: vec![block.clone()], sequences: vec![sequence] }),
     }
+}
+
+/// Whole blocks in so many bytes.
+fn blocks_in(bytes: u64) -> usize {
+    usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX)
 }

@@ -291,7 +291,7 @@ impl World {
 
     fn sync(&mut self) {
         let ticket = self.buffer.ticket();
-        let data = self.buffer.take_for_log();
+        let data = self.buffer.take_for_log(u64::MAX);
         let blocks = |run: &Run| {
             (0..)
                 .zip(&run.blocks)
@@ -351,11 +351,8 @@ impl World {
         // Bytes behind the end are cut by the mount before the file can grow again.
         let size = self.bytes.len();
         self.published.placed[size..].fill(0);
-        let beyond: Vec<u64> = self.buffer.blocks.keys().copied().filter(|number| number * BLOCK >= size as u64).collect();
-        for number in beyond {
-            self.buffer.blocks.remove(&number);
-            self.published.logged.remove(&number);
-        }
+        self.buffer.blocks.cut((size as u64).div_ceil(BLOCK));
+        self.published.logged.retain(|number, _| number * BLOCK < size as u64);
         self.note();
     }
 }
@@ -431,7 +428,7 @@ fn a_settlement_holds_the_size_back_until_the_bytes_below_it_are_durable() {
     let held = buffer.settlement();
     assert_eq!((held.size, held.version), (0, 0), "the row stays below the live row");
     assert!(!buffer.is_settled());
-    buffer.take_for_log();
+    buffer.take_for_log(u64::MAX);
     let settlement = buffer.settlement();
     assert_eq!((settlement.size, settlement.version), (8192, 2));
 }
@@ -443,7 +440,7 @@ fn what_a_posted_row_claims_is_not_logged_as_well() {
     world.take(2);
     world.land(0, false);
     assert_eq!(world.buffer.volatile_bytes(), 3 * BLOCK, "half of a flight has landed");
-    let logged: u64 = world.buffer.take_for_log().iter().map(Run::bytes).sum();
+    let logged: u64 = world.buffer.take_for_log(u64::MAX).iter().map(Run::bytes).sum();
     assert_eq!(logged, 3 * BLOCK);
 }
 

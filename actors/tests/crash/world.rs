@@ -1,0 +1,506 @@
+//! A simulated disk, the actors on one thread, an open volume, and the model of what it promised.
+//!
+//! Owns: `World`. Must be true: everything follows from the seed; nothing is asked of the volume that the model does not know of.
+//! Fails: by panicking with the seed, when the volume answers what it must not, hangs, or is found in a state that was not promised.
+
+use crate::model::{BLOCK, Content, Entry, Found, Model, Names, Promise};
+use crate::workload::{Op, Path, Random};
+use infmap_actors::Volume;
+use infmap_actors::api::{Answer, AttributeChange, NewNode, Refusal, Rename, RenameMode, WriteHow};
+use infmap_actors::replier::{Replier, Reply, Unanswered};
+use infmap_actors::runtime::Runtime;
+use infmap_actors::runtime::step::{Order, StepRuntime};
+use infmap_actors::settings::Settings;
+use infmap_actors::volume::{OpenOptions, create};
+use infmap_storage::check::{CheckOptions, Severity, check};
+use infmap_storage::device::{Device, SimulatedDisk};
+use infmap_storage::row::{FileKind, Inode, ROOT_INODE};
+use std::sync::Arc;
+use std::time::Duration;
+
+const UUID: [u8; 16] = *b"crashes in tests";
+/// Turns and ticks after which an answer is taken not to come.
+const PATIENCE: (usize, usize) = (300_000, 60);
+
+/// What the run goes by.
+#[derive(Clone, Copy)]
+pub struct Tuning {
+    /// Bytes of memory.
+    pub budget: u64,
+    /// Bytes of log that start a checkpoint.
+    pub checkpoint_at: u64,
+}
+
+pub const SMALL: Tuning = Tuning { budget: 32 << 20, checkpoint_at: 1 << 20 };
+/// Eight nodes in memory, a third of a MiB of dirty blocks.
+pub const TINY: Tuning = Tuning { budget: 24 << 20, checkpoint_at: 256 << 10 };
+/// Three nodes in memory, a checkpoint whenever fifteen pages are dirty.
+pub const STARVED: Tuning = Tuning { budget: 23 << 20, checkpoint_at: 256 << 10 };
+
+pub struct World {
+    pub disk: SimulatedDisk,
+    runtime: Arc<StepRuntime>,
+    volume: Option<Volume>,
+    pub model: Model,
+    pending: Vec<(Reply<Answer<()>>, Promise)>,
+    pub random: Random,
+    /// Operations are made to fail: errors are answers too.
+    pub faulty: bool,
+    held: Vec<Inode>,
+}
+
+/// A disk with a new volume.
+pub fn new_disk(seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(seed);
+    for directory in ["map", "spare", "wal"] {
+        disk.create_dir(directory).unwrap();
+    }
+    disk.sync_dir("").unwrap();
+    let device: Arc<dyn Device> = Arc::new(disk.clone());
+    create(&device, UUID, 0, 0).unwrap();
+    disk
+}
+
+/// Opens the volume of a disk; an error only if the power failed meanwhile, or something was made to fail.
+fn open(disk: &SimulatedDisk, seed: u64, tuning: Tuning) -> Result<(Arc<StepRuntime>, Volume), String> {
+    let runtime = StepRuntime::new(Order::Seeded(seed));
+    let as_runtime: Arc<dyn Runtime> = runtime.clone();
+    let mut settings = Settings::default();
+    settings.memory.budget = tuning.budget;
+    settings.durability.checkpoint_at = tuning.checkpoint_at;
+    let options = OpenOptions { uuid: UUID, settings, read_only: false };
+    match Volume::open_on(&as_runtime, Arc::new(disk.clone()), options) {
+        Ok(volume) => Ok((runtime, volume)),
+        Err(error) => {
+            runtime.stop();
+            Err(error.to_string())
+        }
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, tuning: Tuning) -> Self {
+        Self::on(new_disk(seed), seed, tuning, Model::new()).expect("a new volume opens")
+    }
+
+    pub fn on(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<Self, String> {
+        let (runtime, volume) = open(&disk, seed, tuning)?;
+        let random = Random(seed ^ 0x5eed);
+        Ok(Self { disk, runtime, volume: Some(volume), model, pending: Vec::new(), random, faulty: false, held: Vec::new() })
+    }
+
+    fn volume(&self) -> &Volume {
+        self.volume.as_ref().unwrap()
+    }
+
+    /// Why nothing can be changed any more, if so.
+    pub fn read_only(&self) -> Option<String> {
+        self.volume().shared().health.reason()
+    }
+
+    /// Whether the run is over: the power is off, or nothing can be changed any more.
+    pub fn is_over(&self) -> bool {
+        self.disk.is_off() || self.read_only().is_some()
+    }
+
+    fn wait<T>(&self, reply: &mut Reply<T>) -> Option<T> {
+        let mut ticks = 0;
+        for _ in 0..PATIENCE.0 {
+            if let Some(value) = reply.try_take() {
+                return Some(value);
+            }
+            if !self.runtime.step() {
+                ticks += 1;
+                if ticks > PATIENCE.1 {
+                    break;
+                }
+                self.runtime.advance(Duration::from_secs(5));
+            }
+        }
+        let budget = &self.volume().shared().budget;
+        assert!(
+            self.is_over(),
+            "an answer does not come: {} of {} bytes dirty, {} of space",
+            budget.used(),
+            budget.limit(),
+            budget.space()
+        );
+        None
+    }
+
+    /// Asks, and waits for the answer. `Err(Gone)` when the power is off.
+    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Volume, Replier<Answer<T>>)) -> Answer<T>
+    where
+        Answer<T>: Unanswered,
+    {
+        let volume = self.volume();
+        let mut reply = volume.ask(|replier| question(volume, replier));
+        let answer = self.wait(&mut reply).unwrap_or(Err(Refusal::Gone));
+        assert!(!matches!(answer, Err(Refusal::Gone)) || self.is_over(), "a reply was dropped");
+        answer
+    }
+
+    /// Carries out an operation. False: the run is over.
+    pub fn apply(&mut self, op: Op) -> bool {
+        self.carry_out(op);
+        self.collect_answers();
+        if !self.disk.is_off() && !self.faulty {
+            assert_eq!(self.read_only(), None, "the volume became read-only");
+        }
+        !self.is_over()
+    }
+
+    fn carry_out(&mut self, op: Op) {
+        match op {
+            Op::Create(path) => self.make(path, FileKind::Regular),
+            Op::Mkdir(dir) => self.make((0, 10 + dir), FileKind::Directory),
+            Op::Symlink(path) => self.make(path, FileKind::Symlink),
+            Op::Write(path, offset, length, solid) => self.write(path, Some(offset), length, solid),
+            Op::Append(path, length) => self.write(path, None, length, true),
+            Op::Scatter(path, count) => (0..count).for_each(|n| self.write(path, Some(n * 8192), BLOCK, false)),
+            Op::Truncate(path, size) => self.truncate(path, size),
+            Op::Rename(from, to) => self.rename(from, to),
+            Op::Rmdir(dir) => self.remove((0, 10 + dir), false),
+            Op::Unlink(path, held) => self.remove(path, held),
+            Op::Forget => self.forget(),
+            Op::Link(from, to) => self.link(from, to),
+            Op::Save(path, length) => {
+                self.make((path.0, 9), FileKind::Regular);
+                self.write((path.0, 9), Some(0), length, true);
+                self.rename((path.0, 9), path);
+            }
+            Op::Fsync(path, wait) => {
+                if let Some(file) = self.regular(path) {
+                    self.sync(Some(file), wait, |volume, replier| volume.sync(file, false, replier));
+                }
+            }
+            Op::SyncAll(wait) => self.sync(None, wait, |volume, replier| volume.sync_all(replier)),
+            Op::Checkpoint(wait) => self.sync(None, wait, |volume, replier| volume.checkpoint(replier)),
+            Op::Read(path) => self.compare(path),
+            Op::Seconds(seconds) => self.pass(seconds),
+            Op::Turns(turns) => {
+                for _ in 0..turns {
+                    self.runtime.step();
+                }
+            }
+            Op::Idle => self.runtime.run_idle(),
+        }
+    }
+
+    fn directory(&self, dir: u8) -> Option<Inode> {
+        if dir == 0 { Some(ROOT_INODE) } else { self.model.find(ROOT_INODE, &name(10 + dir)).map(|entry| entry.inode) }
+    }
+
+    fn find(&self, path: Path) -> Option<(Inode, Entry)> {
+        let dir = self.directory(path.0)?;
+        Some((dir, self.model.find(dir, &name(path.1))?))
+    }
+
+    fn regular(&self, path: Path) -> Option<Inode> {
+        let (_, entry) = self.find(path).filter(|(_, entry)| entry.kind == FileKind::Regular)?;
+        Some(entry.inode)
+    }
+
+    /// Nothing but the end of the run excuses an error.
+    fn excused<T>(&self, what: &str, answer: &Answer<T>) {
+        if let Err(refusal) = answer {
+            assert!(self.is_over(), "{what}: {refusal}");
+        }
+    }
+
+    fn make(&mut self, path: Path, kind: FileKind) {
+        if self.is_over() {
+            return;
+        }
+        let (Some(dir), None) = (self.directory(path.0), self.find(path)) else { return };
+        let name = name(path.1);
+        self.model.change_names(|names| names.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind }));
+        let node = NewNode { parent: dir, name: name.clone().into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 2, rdev: 0 };
+        let target = format!("{}-{}", name, "target/".repeat(self.random.below(100) as usize)).into_bytes();
+        let answer = match kind {
+            FileKind::Symlink => self.ask(|volume, replier| volume.symlink(node, target.clone(), replier)),
+            _ => self.ask(|volume, replier| volume.create(node, replier)),
+        };
+        self.excused("create", &answer);
+        let Ok(made) = answer else { return };
+        self.model.learn(dir, &name, made.inode);
+        if kind == FileKind::Symlink {
+            self.model.targets.insert(made.inode, target);
+        }
+    }
+
+    fn write(&mut self, path: Path, offset: Option<u64>, length: usize, solid: bool) {
+        if self.is_over() {
+            return;
+        }
+        let Some(file) = self.regular(path) else { return };
+        let offset = offset.unwrap_or_else(|| self.model.files[&file].newest().size);
+        let before = self.model.files[&file].newest().size;
+        let bytes = bytes(self.random.next(), length, solid);
+        for (n, piece) in bytes.chunks(128 * 1024).enumerate() {
+            let offset = offset + (n * 128 * 1024) as u64;
+            self.model.change_file(file, |content| content.write(offset, piece));
+            let answer = self.ask(|volume, replier| volume.write(file, offset, piece, WriteHow::default(), replier));
+            self.excused("write", &answer);
+            if self.is_over() {
+                return;
+            }
+        }
+        // What lies between the old end and the new bytes is zero.
+        let from = offset.min(before);
+        self.compare_part(file, from, offset + length as u64 - from);
+    }
+
+    fn truncate(&mut self, path: Path, size: u64) {
+        let Some(file) = self.regular(path).filter(|_| !self.is_over()) else { return };
+        let before = self.model.files[&file].newest().size;
+        self.model.change_file(file, |content| content.truncate(size));
+        let change = AttributeChange { size: Some(size), ..AttributeChange::default() };
+        let answer = self.ask(|volume, replier| volume.change_attributes(file, change, replier));
+        self.excused("truncate", &answer);
+        if let Ok(attributes) = answer {
+            assert_eq!(attributes.size, size, "the answer of a truncate");
+            self.compare_part(file, size.min(before).saturating_sub(5000), u64::MAX);
+        }
+    }
+
+    fn rename(&mut self, from: Path, to: Path) {
+        let (Some((dir, entry)), Some(new_dir)) = (self.find(from), self.directory(to.0)) else { return };
+        let replaced = self.find(to).map(|(_, entry)| entry);
+        let clash = replaced.is_some_and(|other| other.kind == FileKind::Directory || other.inode == entry.inode);
+        if self.is_over() || clash {
+            return;
+        }
+        let rename =
+            Rename { parent: dir, name: name(from.1).into(), new_parent: new_dir, new_name: name(to.1).into(), mode: RenameMode::Replace };
+        self.model.change_names(|names| {
+            let entry = names.remove(&(dir, name(from.1).into()))?;
+            names.insert((new_dir, name(to.1).into()), entry)
+        });
+        if replaced.is_some() && entry.kind == FileKind::Regular {
+            self.model.saved(entry.inode);
+        }
+        let answer = self.ask(|volume, replier| volume.rename(rename, replier));
+        self.excused("rename", &answer);
+    }
+
+    fn link(&mut self, from: Path, to: Path) {
+        let (Some(file), Some(dir), None) = (self.regular(from), self.directory(to.0), self.find(to)) else { return };
+        if self.is_over() {
+            return;
+        }
+        let entry = Entry { inode: file, kind: FileKind::Regular };
+        self.model.change_names(|names| names.insert((dir, name(to.1).into()), entry));
+        let answer = self.ask(|volume, replier| volume.link(file, dir, name(to.1).into(), replier));
+        self.excused("link", &answer);
+    }
+
+    fn remove(&mut self, path: Path, held: bool) {
+        let Some((dir, entry)) = self.find(path).filter(|_| !self.is_over()) else { return };
+        let is_directory = entry.kind == FileKind::Directory;
+        if is_directory && self.model.names().keys().any(|(dir, _)| *dir == entry.inode) {
+            return;
+        }
+        if held && !is_directory {
+            self.volume().hold(entry.inode);
+            self.held.push(entry.inode);
+        }
+        self.model.change_names(|names| names.remove(&(dir, name(path.1).into())));
+        let name = name(path.1).into_bytes();
+        let answer = if is_directory {
+            self.ask(|volume, replier| volume.rmdir(dir, name, replier))
+        } else {
+            self.ask(|volume, replier| volume.unlink(dir, name, replier))
+        };
+        self.excused("remove", &answer);
+    }
+
+    fn forget(&mut self) {
+        for inode in std::mem::take(&mut self.held) {
+            if self.model.files.contains_key(&inode) {
+                let size = self.model.files[&inode].newest().size;
+                self.compare_part(inode, size / 2, 9000);
+            }
+            self.volume().forget(inode, 1);
+        }
+    }
+
+    fn sync(&mut self, file: Option<Inode>, wait: bool, question: impl FnOnce(&Volume, Replier<Answer<()>>)) {
+        let promise = self.model.promise(file);
+        let volume = self.volume();
+        let mut reply = volume.ask(|replier| question(volume, replier));
+        if !wait {
+            return self.pending.push((reply, promise));
+        }
+        match self.wait(&mut reply) {
+            Some(Ok(())) => self.model.promised(&promise),
+            answer => self.excused("sync", &answer.unwrap_or(Err(Refusal::Gone))),
+        }
+    }
+
+    /// Whether a sync of everything, of a file and a checkpoint are refused.
+    pub fn refuses_to_promise(&self) -> bool {
+        let file = self.model.files.keys().next().copied();
+        let of_file = file.is_none_or(|file| self.ask(|volume, replier| volume.sync(file, false, replier)).is_err());
+        let of_all = self.ask(|volume, replier| volume.sync_all(replier)).is_err();
+        of_file && of_all && self.ask(|volume, replier| volume.checkpoint(replier)).is_err()
+    }
+
+    fn collect_answers(&mut self) {
+        for (mut reply, promise) in std::mem::take(&mut self.pending) {
+            match reply.try_take() {
+                Some(Ok(())) => self.model.promised(&promise),
+                // An unlinked file may be gone when its sync comes.
+                Some(Err(Refusal::Stale)) => {}
+                Some(Err(refusal)) => self.excused("a sync in the background", &Err::<(), _>(refusal)),
+                None => self.pending.push((reply, promise)),
+            }
+        }
+    }
+
+    /// Time passes. After two intervals everything is durable by itself.
+    fn pass(&mut self, seconds: u64) {
+        let promise = self.model.promise(None);
+        self.runtime.advance(Duration::from_secs(seconds));
+        if seconds > 10 && !self.is_over() {
+            self.model.promised(&promise);
+        }
+    }
+
+    /// What is read is what was written last.
+    fn compare(&mut self, path: Path) {
+        if let Some(file) = self.regular(path) {
+            self.compare_part(file, 0, u64::MAX);
+        }
+    }
+
+    fn compare_part(&self, file: Inode, from: u64, length: u64) {
+        let expected = self.model.files[&file].newest();
+        let to = from.saturating_add(length).min(expected.size);
+        let mut at = from;
+        while at < to {
+            let length = (to - at).min(128 * 1024);
+            let answer = self.ask(|volume, replier| volume.read(file, at, length as u32, replier));
+            if self.is_over() {
+                return;
+            }
+            let found = answer.unwrap_or_else(|refusal| panic!("reading file {}: {refusal}", file.0)).to_vec();
+            if found != expected.bytes(at, at + length) {
+                let expected = expected.bytes(at, at + length);
+                let first = found.iter().zip(&expected).position(|(a, b)| a != b);
+                panic!("file {} reads wrong at {at}: {} bytes for {}, first difference {first:?}", file.0, found.len(), expected.len());
+            }
+            at += length;
+        }
+    }
+
+    /// Everything that can be seen of the volume.
+    pub fn look(&self) -> Result<Found, String> {
+        let mut found = Found { names: Names::new(), files: Default::default(), targets: Default::default() };
+        let mut dirs = vec![ROOT_INODE];
+        let wrong = |what: &'static str, inode: Inode| move |refusal: Refusal| format!("{what} {}: {refusal}", inode.0);
+        while let Some(dir) = dirs.pop() {
+            let entries = self.ask(|volume, replier| volume.read_dir(dir, 2, 1000, true, replier)).map_err(wrong("directory", dir))?;
+            for entry in entries {
+                found.names.insert((dir, entry.name), Entry { inode: entry.inode, kind: entry.kind });
+                match entry.kind {
+                    FileKind::Directory => dirs.push(entry.inode),
+                    FileKind::Symlink => {
+                        let target = self.ask(|volume, replier| volume.read_link(entry.inode, replier));
+                        found.targets.insert(entry.inode, target.map_err(wrong("link", entry.inode))?);
+                    }
+                    _ => {
+                        let size = entry.attributes.map_or(0, |attributes| attributes.size);
+                        found.files.insert(entry.inode, self.content(entry.inode, size).map_err(wrong("file", entry.inode))?);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn content(&self, file: Inode, size: u64) -> Answer<Content> {
+        let mut content = Content::default();
+        while content.size < size {
+            let (at, length) = (content.size, (size - content.size).min(128 * 1024));
+            let data = self.ask(|volume, replier| volume.read(file, at, length as u32, replier))?;
+            assert_eq!(data.len() as u64, length, "a short read");
+            content.write(at, &data);
+        }
+        Ok(content)
+    }
+
+    /// One turn of somebody.
+    pub fn step(&self) {
+        self.runtime.step();
+    }
+
+    /// Many files with long names, so that the tables do not fit into the memory for nodes.
+    pub fn crowd(&mut self) {
+        for number in 20..120 {
+            self.make((0, number), FileKind::Regular);
+        }
+        self.sync(None, true, |volume, replier| volume.checkpoint(replier));
+    }
+
+    /// Ends the actors. What they still say is not heard.
+    pub fn stop(mut self) -> Model {
+        self.runtime.stop();
+        let reason = self.read_only().unwrap_or_default();
+        assert!(!reason.contains("actor"), "{reason}");
+        self.volume = None;
+        self.model
+    }
+
+    /// Closes as an unmount does. False: the run ended before.
+    pub fn close(&mut self) -> bool {
+        self.sync(None, true, |volume, replier| volume.checkpoint(replier));
+        !self.is_over()
+    }
+
+}
+
+/// Opens what a crash left, and judges it. The world goes on from there.
+pub fn recover(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<World, String> {
+    recheck(&disk)?;
+    let mut world = World::on(disk, seed, tuning, model)?;
+    if let Some(reason) = world.read_only() {
+        return Err(format!("the volume is read-only: {reason}"));
+    }
+    let found = world.look()?;
+    world.model.admits(&found)?;
+    world.model.adopt(found);
+    Ok(world)
+}
+
+/// The full check finds no damage: counts and live bits equal a walk, every byte has its checksum.
+pub fn recheck(disk: &SimulatedDisk) -> Result<(), String> {
+    // A copy: what the check syncs stays as uncertain as it is.
+    let device: Arc<dyn Device> = Arc::new(disk.snapshot());
+    let options = CheckOptions { claims_bytes: 8 << 20, node_bytes: 4 << 20, ..CheckOptions::default() };
+    let report = check(&device, UUID, &options, &mut |_| {}).map_err(|error| error.to_string())?;
+    let bad: Vec<_> = report.findings.iter().filter(|finding| finding.severity >= Severity::Warning).collect();
+    if bad.is_empty() { Ok(()) } else { Err(format!("the check finds {bad:#?}")) }
+}
+
+fn name(number: u8) -> String {
+    match number {
+        9 => "temporary".into(),
+        10..20 => format!("directory{}", number - 10),
+        20.. => format!("{}-{number}", "crowd".repeat(40)),
+        // Long ones fill more nodes.
+        _ => format!("file{number}-{}", "x".repeat(120)),
+    }
+}
+
+/// Bytes that no other write has, and none of which is zero; solid ones do not compress.
+fn bytes(seed: u64, length: usize, solid: bool) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes = Vec::with_capacity(length + 8);
+    let phrase = random.next().to_le_bytes().map(|byte| byte | 1);
+    while bytes.len() < length {
+        bytes.extend(if solid { random.next().to_le_bytes().map(|byte| byte | 1) } else { phrase });
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,94 @@
+//! How a mount ends: asked by a signal in the middle of writing, and asked while somebody uses it.
+
+mod common;
+
+use common::{Numbers, Volume, can_mount, infmap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+const MIB: usize = 1 << 20;
+
+/// The `number`th mebibyte.
+fn part(number: u64) -> Vec<u8> {
+    let mut bytes = vec![0; MIB];
+    Numbers(number).fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn sigterm_while_writing_writes_everything_and_unmounts() {
+    if !can_mount() {
+        return;
+    }
+    let volume = Volume::new();
+    let mut mount = volume.mount();
+    fs::write(mount.path("closed"), part(1000)).expect("a file");
+    let (written, is_written) = mpsc::channel();
+    let path = mount.path("stream");
+    let writer = std::thread::spawn(move || {
+        let mut file = File::create(path).expect("a file");
+        for number in 0..64 {
+            file.write_all(&part(number)).expect("written although the end is wished for");
+            let _ = written.send(());
+        }
+    });
+    // In the middle: some is written, and the writer holds the file for a while yet.
+    assert_eq!(is_written.iter().take(8).count(), 8);
+    mount.terminate();
+    writer.join().expect("the writer may finish");
+    let status = mount.join();
+    assert!(status.success(), "{status}:\n{}", mount.said());
+    assert!(mount.said().contains("everything is durable"), "{}", mount.said());
+    assert!(fs::read_dir(mount.dir()).expect("the mountpoint is an ordinary directory again").next().is_none());
+    volume.check();
+    let mount = volume.mount();
+    assert!(fs::read(mount.path("closed")).expect("read") == part(1000));
+    let stream = fs::read(mount.path("stream")).expect("read");
+    assert_eq!(stream.len(), 64 * MIB);
+    for (number, found) in stream.chunks(MIB).enumerate() {
+        assert!(found == part(number as u64), "mebibyte {number}");
+    }
+    mount.unmount();
+}
+
+#[test]
+fn sigterm_without_users_leaves_nothing_behind() {
+    if !can_mount() {
+        return;
+    }
+    let volume = Volume::new();
+    let mut mount = volume.mount();
+    fs::create_dir(mount.path("dir")).expect("a directory");
+    fs::write(mount.path("dir/file"), b"unsynced").expect("a file");
+    mount.terminate();
+    assert!(mount.join().success(), "{}", mount.said());
+    volume.check();
+    let mount = volume.mount();
+    assert_eq!(fs::read(mount.path("dir/file")).expect("read"), b"unsynced");
+    mount.unmount();
+}
+
+#[test]
+fn umount_of_a_busy_mount_names_the_holders_and_changes_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let volume = Volume::new();
+    let mount = volume.mount();
+    fs::write(mount.path("file"), b"here").expect("a file");
+    let file = File::open(mount.path("file")).expect("held");
+    let mut holder = Command::new("cat").current_dir(mount.dir()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat starts");
+    let output = infmap().arg("umount").arg(mount.dir()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it was unmounted although it is held");
+    assert!(said.starts_with("error[IM1035]"), "{said}");
+    for pid in [holder.id(), std::process::id()] {
+        assert!(said.contains(&pid.to_string()), "process {pid} is not named: {said}");
+    }
+    assert_eq!(fs::read(mount.path("file")).expect("it is still there"), b"here");
+    drop((holder.stdin.take(), file));
+    holder.wait().expect("cat ends with its input");
+    mount.unmount();
+}
