@@ -194,12 +194,23 @@ impl Envelope for ReadMessage {
 /// The role of a reader.
 pub struct PixelReader {
     shared: Arc<Shared>,
+    /// Reads of all readers that parity had saved when this one last looked.
+    restored: u64,
 }
 
 impl PixelReader {
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, restored: 0 }
+    }
+
+    /// Says that an image is damaged although nobody has noticed.
+    fn report_restored(&mut self) {
+        let restored = self.shared.images.restored();
+        if restored > std::mem::replace(&mut self.restored, restored) {
+            tracing::warn!(restored, "an image is damaged; what was read of it was restored from its parity: run `infmap check`");
+            metrics::counter!("infmap_integrity_repaired_total", "source" => "read").absolute(restored);
+        }
     }
 }
 
@@ -219,5 +230,6 @@ impl Role for PixelReader {
                 cx.reply(then, node);
             }
         }
+        self.report_restored();
     }
 }

@@ -125,6 +125,20 @@ fn a_large_sync_goes_through_the_pixel_writers() {
 }
 
 #[test]
+fn a_sync_of_more_than_a_group_of_the_log_leaves_the_volume_writable() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    let content = noise(5, 1 << 20);
+    for n in 0..12 {
+        bed.write(file, n << 20, &content);
+    }
+    assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+    assert!(!bed.volume.shared().health.is_read_only());
+    let bed = bed.reopen(false);
+    assert!((0..12).all(|n| bed.read(file, n << 20, 1 << 20) == content));
+}
+
+#[test]
 fn overwritten_and_removed_files_give_their_places_back() {
     let bed = Bed::open(new_device());
     for round in 0..12u64 {

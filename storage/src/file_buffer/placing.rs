@@ -51,7 +51,7 @@ impl FileBuffer {
     }
 
     /// The blocks that a power cut would lose, at most `max_bytes` of them, for the log. They count as logged from now on: the caller
-    /// posts them.
+    /// posts them. Those that a posted settlement claims are safe with it, and would only be written twice.
     pub fn take_for_log(&mut self, max_bytes: u64) -> Vec<Run> {
         let numbers = self.blocks.first_volatile(blocks_in(max_bytes));
         self.gather(&numbers, |dirty| dirty.logged = true)

@@ -434,6 +434,17 @@ fn a_settlement_holds_the_size_back_until_the_bytes_below_it_are_durable() {
 }
 
 #[test]
+fn what_a_posted_row_claims_is_not_logged_as_well() {
+    let mut world = World::new();
+    world.write(0, 4 * BLOCK);
+    world.take(2);
+    world.land(0, false);
+    assert_eq!(world.buffer.volatile_bytes(), 3 * BLOCK, "half of a flight has landed");
+    let logged: u64 = world.buffer.take_for_log(u64::MAX).iter().map(Run::bytes).sum();
+    assert_eq!(logged, 3 * BLOCK);
+}
+
+#[test]
 fn old_content_that_was_cut_meanwhile_does_not_come_back() {
     let pool = BlockPool::new(1);
     let mut buffer = FileBuffer::new(&InodeRow { size: 3 * BLOCK, ..new_row() });
