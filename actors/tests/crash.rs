@@ -157,7 +157,7 @@ fn run_seeds(seeds: impl Iterator<Item = u64>) {
 fn a_thousand_seeds_of_torn_and_reordered_writes() {
     let count = std::env::var("COUNT").ok().and_then(|s| s.parse().ok()).unwrap_or(500);
     let from: u64 = std::env::var("FROM").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    run_seeds((from..from+count));
+    run_seeds((from..from + count));
 }
 
 #[test]

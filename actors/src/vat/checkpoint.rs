@@ -105,7 +105,9 @@ impl Vat {
             self.checkpoint.next.extend(replier);
             return;
         }
-        let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && self.shared.budget.used() == 0;
+        // Times that wait for the next commit stand in live rows only.
+        let nothing_held = self.shared.budget.used() == 0 && self.shared.live.is_empty() && !self.shared.budget.is_log_full();
+        let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && nothing_held;
         if nothing_new {
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
                 cx.reply(replier, Ok(()));
@@ -240,6 +242,13 @@ impl Vat {
             }
         }
         self.finish_checkpoint(Ok(()), cx);
+    }
+
+    /// The log cannot be written: a checkpoint that waits for it would wait for ever.
+    pub(super) fn checkpoint_unlogged(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.checkpoint.stage, Stage::Write { .. } | Stage::Root { .. }) {
+            self.checkpoint_failed("the log cannot be written", cx);
+        }
     }
 
     pub(super) fn checkpoint_failed(&mut self, why: &str, cx: &mut Context<'_>) {

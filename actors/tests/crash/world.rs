@@ -457,7 +457,6 @@ impl World {
         self.sync(None, true, |volume, replier| volume.checkpoint(replier));
         !self.is_over()
     }
-
 }
 
 /// Opens what a crash left, and judges it. The world goes on from there.

@@ -25,7 +25,7 @@ pub struct Bed {
     pub disk: SimulatedDisk,
     pub ledger: Arc<Mutex<Ledger>>,
     pub volume: Arc<Volume>,
-    budget: u64,
+    settings: Settings,
 }
 
 fn make(device: &Arc<dyn Device>) {
@@ -65,13 +65,23 @@ impl Bed {
         Self::on(new_disk(seed), seed, budget)
     }
 
+    /// One that makes no checkpoint by itself.
+    pub fn with_a_long_log(seed: u64, budget: u64) -> Self {
+        Self::with(new_disk(seed), seed, Settings { durability: Settings::default().durability, ..settings(budget) })
+    }
+
     pub fn on(disk: SimulatedDisk, seed: u64, budget: u64) -> Self {
+        Self::with(disk, seed, settings(budget))
+    }
+
+    fn with(disk: SimulatedDisk, seed: u64, settings: Settings) -> Self {
         let watched = Watched::new(Arc::new(disk.clone()));
         let ledger = watched.ledger.clone();
         let runtime = StepRuntime::new(Order::Seeded(seed));
         let as_runtime: Arc<dyn Runtime> = runtime.clone();
-        let volume = Arc::new(Volume::open_on(&as_runtime, Arc::new(watched), options(budget)).unwrap());
-        Self { runtime, disk, ledger, volume, budget }
+        let volume =
+            Volume::open_on(&as_runtime, Arc::new(watched), OpenOptions { uuid: UUID, settings: settings.clone(), read_only: false });
+        Self { runtime, disk, ledger, volume: Arc::new(volume.unwrap()), settings }
     }
 
     /// So many turns at most.
@@ -141,7 +151,7 @@ impl Bed {
 
     /// The volume as it is found if the power failed now. This one lives on.
     pub fn after_a_cut(&self) -> Self {
-        Self::on(self.disk.snapshot().crash(CrashStyle::LoseAll), 1, self.budget)
+        Self::with(self.disk.snapshot().crash(CrashStyle::LoseAll), 1, self.settings.clone())
     }
 
     /// Nothing that was watched broke a rule, and enough was watched.
