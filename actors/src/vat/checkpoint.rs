@@ -96,7 +96,9 @@ impl Checkpoint {
 impl Vat {
     pub(super) fn begin_checkpoint(&mut self, replier: Option<Replier<Answer<()>>>, cx: &mut Context<'_>) {
         if self.shared.health.is_read_only() {
-            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
+            // Also those of a checkpoint that will never end because its actor is dead.
+            let next = std::mem::take(&mut self.checkpoint.next);
+            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)).chain(next) {
                 cx.reply(replier, Err(Refusal::ReadOnly));
             }
             return;

@@ -1,10 +1,11 @@
 //! Interleavings and failures that once broke a guarantee, or left somebody without an answer.
 
 use crate::bed::{Bed, SMALL, noise};
+use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Refusal, SetTime};
-use infmap_actors::replier::Reply;
+use infmap_actors::replier::{Replier, Reply};
 use infmap_storage::device::Operation;
-use infmap_storage::row::Time;
+use infmap_storage::row::{Inode, Time};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -20,33 +21,32 @@ fn within_a_minute<T>(bed: &Bed, mut reply: Reply<T>) -> Option<T> {
     None
 }
 
-// Seen to fail: the Vat keeps grants and a checkpoint that wait for a log which cannot be written.
+// Seen to fail: the Vat keeps grants that wait for a log which cannot be written (a large sync); a checkpoint that does.
 #[test]
 fn o9_whoever_waits_is_answered_when_the_disk_fails() {
+    type Question = fn(&Volume, Inode, Replier<Answer<()>>);
+    let questions: [(&str, Question); 3] = [
+        ("a large sync", |volume, file, replier| volume.sync(file, false, replier)),
+        ("a sync of all", |volume, _, replier| volume.sync_all(replier)),
+        ("a checkpoint", |volume, _, replier| volume.checkpoint(replier)),
+    ];
     let (mut refused, mut answered) = (0, 0);
-    for (count, which) in (0..36).step_by(3).flat_map(|n| [Operation::Write, Operation::Sync, Operation::SyncDir].map(|which| (n, which))) {
-        let bed = Bed::new(count, SMALL);
-        let (large, small) = (bed.create("large"), bed.create("small"));
-        bed.write(large, 0, &noise(count, 2_500_000));
-        bed.write(small, 0, &noise(count, 100));
-        (count..count + 6).for_each(|n| bed.disk.fail_after(n, which, ErrorKind::Other));
-        let mut replies: Vec<Reply<Answer<()>>> = vec![
-            bed.post(|volume, replier| volume.sync(large, false, replier)),
-            bed.post(|volume, replier| volume.sync(small, false, replier)),
-        ];
-        bed.step(count as usize % 7);
-        replies.push(bed.post(|volume, replier| volume.sync_all(replier)));
-        replies.push(bed.post(|volume, replier| volume.checkpoint(replier)));
-        replies.push(bed.post(|volume, replier| volume.sync(large, false, replier)));
-        for (n, reply) in replies.into_iter().enumerate() {
-            let answer = within_a_minute(&bed, reply);
-            match answer.unwrap_or_else(|| panic!("answer {n} does not come when the {which:?} after {count} fails")) {
-                Ok(()) => answered += 1,
-                Err(_) => refused += 1,
+    for (what, question) in questions {
+        for (count, which) in (0..8).flat_map(|n| [(n, Operation::Write), (n, Operation::Sync)]) {
+            let bed = Bed::new(count, SMALL);
+            let file = bed.create("file");
+            bed.write(file, 0, &noise(count, 2_200_000));
+            // The log is not written again after it failed, an image three times.
+            (count..count + 4).for_each(|n| bed.disk.fail_after(n, which, ErrorKind::Other));
+            let reply = bed.post(|volume, replier| question(volume, file, replier));
+            match within_a_minute(&bed, reply) {
+                Some(Ok(())) => answered += 1,
+                Some(Err(_)) => refused += 1,
+                None => panic!("{what} is not answered when {which:?} {count} fails"),
             }
         }
     }
-    assert!(refused > 20 && answered > 20, "{refused} refused, {answered} answered");
+    assert!(refused > 10 && answered > 3, "{refused} refused, {answered} answered");
 }
 
 // Seen to fail: nobody looks at the room on the medium but by the clock.
@@ -122,4 +122,25 @@ fn o9_a_volume_at_rest_does_not_write() {
     let before = bed.disk.op_count();
     bed.runtime.advance(Duration::from_secs(60));
     assert_eq!(bed.disk.op_count(), before);
+}
+
+// Seen to fail: the shard takes any time, and the row that it settles cannot be read.
+#[test]
+fn o10_a_time_that_cannot_be_is_refused_before_the_live_row_has_it() {
+    let bed = Bed::new(6, SMALL);
+    let file = bed.create("file");
+    let before = bed.attributes(file);
+    let modified = Some(SetTime::At(Time { seconds: 1, nanos: 1_000_000_000 }));
+    assert_eq!(bed.change(file, AttributeChange { modified, ..AttributeChange::default() }), Err(Refusal::Invalid));
+    assert_eq!(bed.checkpoint(), Ok(()));
+    assert_eq!(bed.after_a_cut().attributes(file), before);
+}
+
+// Seen to fail: a write of nothing takes its offset for the end.
+#[test]
+fn o10_a_write_of_nothing_does_not_move_the_end() {
+    let bed = Bed::new(7, SMALL);
+    let file = bed.create("file");
+    assert_eq!(bed.wait(bed.post_write(file, 5000, &[])), Ok(0));
+    assert_eq!(bed.attributes(file).size, 0);
 }

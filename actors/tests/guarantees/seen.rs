@@ -1,6 +1,6 @@
 //! O6 and O10: what whoever has seen a reply sees.
 
-use crate::bed::{Bed, SMALL, TINY, new_memory, node, noise, options};
+use crate::bed::{Bed, Ends, SMALL, TINY, new_memory, node, noise, options};
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, Rename, RenameMode, SetTime, WriteHow};
 use infmap_actors::replier::Replier;
@@ -34,6 +34,7 @@ fn o6_a_thread_that_saw_a_reply_sees_the_change() {
                 }
             });
         }
+        let _ends = Ends(&done);
         for name in 1..150u64 {
             let file = volume.ask(|replier| volume.create(node(&name.to_string()), replier)).wait_blocking().unwrap().inode;
             created.store(name, Ordering::Release);
@@ -46,7 +47,6 @@ fn o6_a_thread_that_saw_a_reply_sees_the_change() {
             }
             volume.ask(|replier| volume.sync(file, false, replier)).wait_blocking().unwrap();
         }
-        done.store(true, Ordering::Release);
     });
     volume.close().unwrap();
 }
