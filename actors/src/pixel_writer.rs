@@ -10,6 +10,7 @@
 mod gather;
 
 use crate::cache::CacheMessage;
+use crate::keeper::look_at_space;
 use crate::mailbox::{Envelope, Lane};
 use crate::settings::Compression;
 use crate::shared::Shared;
@@ -153,6 +154,8 @@ impl PixelWriter {
         match open.install(&self.shared, encoder) {
             Ok(reports) => {
                 self.failures = 0;
+                // What it took is not promised to anybody else.
+                look_at_space(&self.shared);
                 let took_us = self.shared.clock.now_us().saturating_sub(start);
                 metrics::histogram!("infmap_region_seal_seconds").record(took_us as f64 / 1e6);
                 for report in reports {

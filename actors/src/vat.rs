@@ -84,6 +84,8 @@ impl Vat {
     #[must_use]
     pub fn new(shared: Arc<Shared>, own: WeakAddress<VatMessage>, state: State, appender: Appender, start: Checkpoint) -> Self {
         let handed = appender.next_lsn().before();
+        // What is published now may be held like all that follows (O8).
+        let first = shared.published.load_full();
         Self {
             largest_batch: 4 * 1024 * 1024,
             dirty_node_bytes: shared.settings.memory_plan().nodes / 2,
@@ -94,7 +96,7 @@ impl Vat {
             appender,
             changed: false,
             publications: 1,
-            leases: VecDeque::new(),
+            leases: VecDeque::from([(first.number, Arc::downgrade(&first))]),
             wal_busy: false,
             waiting: VecDeque::new(),
             handed,
@@ -170,6 +172,8 @@ impl Vat {
         }
         if report.failed {
             self.waiting.drain(..).for_each(|(_, replier)| cx.reply(replier, Err(Refusal::Damaged)));
+            self.grants_refused(cx);
+            self.checkpoint_unlogged(cx);
         }
         self.grants_synced(cx);
         self.checkpoint_synced(cx);
@@ -242,6 +246,7 @@ impl Vat {
             VatMessage::Sync { replier } => self.sync(replier, cx),
             VatMessage::Grant { kind, count, to } => self.grant(kind, count, to, pins, cx),
             VatMessage::Written(report) => self.written(report, cx),
+            VatMessage::LogFull => self.begin_checkpoint(None, cx),
             VatMessage::Fetched { message, ptr, node, pins } => self.fetched(*message, ptr, node, pins, cx),
             VatMessage::Commit { replier } => self.commit(replier, cx),
             VatMessage::Posted => self.posted(cx),

@@ -141,6 +141,9 @@ impl Volume {
 
     /// Changes attributes; sizes and times of regular files through their shard (O10).
     pub fn change_attributes(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>) {
+        if !change.has_possible_times() {
+            return replier.reply(Err(Refusal::Invalid));
+        }
         self.front.shard(inode).post(Lane::Foreground, CacheMessage::Change { inode, change, replier });
     }
 
@@ -230,6 +233,10 @@ impl Volume {
 
     /// Writes bytes; they are copied before this returns.
     pub fn write(&self, inode: Inode, offset: u64, data: &[u8], how: WriteHow, replier: Replier<Answer<u32>>) {
+        if data.is_empty() {
+            // It would move the end of the file.
+            return replier.reply(Ok(0));
+        }
         if offset.checked_add(data.len() as u64).is_none() {
             return replier.reply(Err(Refusal::FileTooBig));
         }

@@ -146,6 +146,10 @@ impl Role for Wal {
                 self.low = low;
                 self.recycle(below);
                 self.watch_length();
+                if self.shared.budget.is_log_full() {
+                    // It grew while the checkpoint ran, and who might write more waits for it.
+                    cx.post(&self.vat, Lane::Foreground, VatMessage::LogFull);
+                }
             }
             WalMessage::Prepare(job) => {
                 if !self.prepare(job) {

@@ -8,6 +8,8 @@
 mod bed;
 #[path = "guarantees/durable.rs"]
 mod durable;
+#[path = "guarantees/holes.rs"]
+mod holes;
 #[path = "guarantees/order.rs"]
 mod order;
 #[path = "guarantees/seen.rs"]

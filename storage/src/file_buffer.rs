@@ -89,7 +89,13 @@ impl FileBuffer {
     /// Whether the row says everything as soon as what was posted is published. Before the live row goes, ask [`Self::is_shown_by`].
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.blocks.is_empty() && self.live.version == self.settled_version && self.live.size == self.settled_size
+        self.blocks.is_empty() && !self.has_more_to_say()
+    }
+
+    /// Whether no settlement that was posted says all that could be said by now.
+    #[must_use]
+    pub fn has_more_to_say(&self) -> bool {
+        self.live.version != self.settled_version || self.live.size != self.settled_size
     }
 
     /// Whether a published row says everything: buffer and live row can go.

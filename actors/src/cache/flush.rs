@@ -188,7 +188,8 @@ impl Cache {
         for inode in open {
             let Some(file) = self.file(inode) else { continue };
             if !place {
-                if file.buffer.volatile_bytes() > 0 || !file.buffer.is_settled() && file.outstanding == 0 {
+                // Blocks that stand in the log and wait to be placed are nothing new.
+                if file.buffer.volatile_bytes() > 0 || file.buffer.has_more_to_say() && file.outstanding == 0 {
                     self.settle_to_log(inode, None, Lane::Data, cx);
                 }
                 continue;

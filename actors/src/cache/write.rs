@@ -33,6 +33,7 @@ impl Cache {
             return self.fetch_old_content(inode, missing, cx);
         }
         let fresh = write.pieces.iter().filter(|piece| file.buffer.block(piece.number).is_none()).count();
+        let seen = shared.budget.releases();
         match shared.budget.take(bytes_of(fresh)) {
             Ok(()) => self.write_now(inode, write, end, cx),
             Err(crate::shared::NoRoom::Space) => cx.reply(write.replier, Err(Refusal::NoSpace)),
@@ -40,7 +41,7 @@ impl Cache {
                 file.parked = true;
                 file.queue.push_front(Op::Write(write));
                 self.waiting.push_back(inode);
-                self.ask_for_room(cx);
+                self.ask_for_room(seen, cx);
             }
         }
     }
@@ -110,14 +111,14 @@ impl Cache {
         self.close_if_settled(inode);
     }
 
-    /// Has what is dirty placed, everywhere, and is told when room comes free.
-    pub(super) fn ask_for_room(&mut self, cx: &mut Context<'_>) {
+    /// Has what is dirty placed, everywhere, and is told when room comes free after `seen`.
+    pub(super) fn ask_for_room(&mut self, seen: u64, cx: &mut Context<'_>) {
         if self.asked_for_room {
             return;
         }
         self.asked_for_room = true;
         if let Some(own) = self.own.upgrade() {
-            self.shared.budget.wait(move || own.post(Lane::Foreground, CacheMessage::Room));
+            self.shared.budget.wait(seen, move || own.post(Lane::Foreground, CacheMessage::Room));
         }
         cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });
     }

@@ -18,6 +18,8 @@ pub struct Budget {
     log_full: AtomicBool,
     waiting: Mutex<Vec<Callback>>,
     has_waiting: AtomicBool,
+    /// How often room may have come free.
+    releases: AtomicU64,
 }
 
 /// Why no room was given.
@@ -40,6 +42,7 @@ impl Budget {
             log_full: AtomicBool::new(false),
             waiting: Mutex::default(),
             has_waiting: AtomicBool::new(false),
+            releases: AtomicU64::new(0),
         }
     }
 
@@ -113,14 +116,31 @@ impl Budget {
         }
     }
 
-    /// Calls back once, when room may have become free. To be followed by another try, since it may have become free just before.
-    pub fn wait(&self, callback: impl FnOnce() + Send + 'static) {
+    /// Whether the log is over its hard limit.
+    #[must_use]
+    pub fn is_log_full(&self) -> bool {
+        self.log_full.load(Ordering::Acquire)
+    }
+
+    /// How often room may have come free so far: to be read before [`Self::take`], for [`Self::wait`].
+    #[must_use]
+    pub fn releases(&self) -> u64 {
+        self.releases.load(Ordering::SeqCst)
+    }
+
+    /// Calls back once, when room may have come free since [`Self::releases`] was `seen`: perhaps at once.
+    pub fn wait(&self, seen: u64, callback: impl FnOnce() + Send + 'static) {
         self.waiting.lock().push(Box::new(callback));
-        self.has_waiting.store(true, Ordering::Release);
+        self.has_waiting.store(true, Ordering::SeqCst);
+        // Either this sees the release, or the release sees who waits.
+        if self.releases() != seen {
+            self.call();
+        }
     }
 
     fn call(&self) {
-        if self.has_waiting.swap(false, Ordering::AcqRel) {
+        self.releases.fetch_add(1, Ordering::SeqCst);
+        if self.has_waiting.swap(false, Ordering::SeqCst) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(|callback| callback());
         }
@@ -137,12 +157,16 @@ mod tests {
         let budget = Budget::new(100);
         assert_eq!((budget.take(60), budget.take(60)), (Ok(()), Err(NoRoom::Wait)));
         let told = Arc::new(AtomicBool::new(false));
-        budget.wait({
+        let tell = || {
             let told = told.clone();
             move || told.store(true, Ordering::SeqCst)
-        });
+        };
+        let seen = budget.releases();
+        budget.wait(seen, tell());
         budget.give(60);
-        assert!(told.load(Ordering::SeqCst));
+        assert!(told.swap(false, Ordering::SeqCst));
+        budget.wait(seen, tell());
+        assert!(told.load(Ordering::SeqCst), "room came free between the refusal and the wait");
         assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
     }
 

@@ -37,6 +37,12 @@ impl LiveRows {
         self.shard(inode).write().insert(inode, row);
     }
 
+    /// Whether no file has anything that its row does not say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.read().is_empty())
+    }
+
     pub fn remove(&self, inode: Inode) {
         self.shard(inode).write().remove(&inode);
     }

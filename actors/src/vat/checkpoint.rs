@@ -96,7 +96,9 @@ impl Checkpoint {
 impl Vat {
     pub(super) fn begin_checkpoint(&mut self, replier: Option<Replier<Answer<()>>>, cx: &mut Context<'_>) {
         if self.shared.health.is_read_only() {
-            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
+            // Also those of a checkpoint that will never end because its actor is dead.
+            let next = std::mem::take(&mut self.checkpoint.next);
+            for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)).chain(next) {
                 cx.reply(replier, Err(Refusal::ReadOnly));
             }
             return;
@@ -105,7 +107,9 @@ impl Vat {
             self.checkpoint.next.extend(replier);
             return;
         }
-        let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && self.shared.budget.used() == 0;
+        // Times that wait for the next commit stand in live rows only.
+        let nothing_held = self.shared.budget.used() == 0 && self.shared.live.is_empty() && !self.shared.budget.is_log_full();
+        let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && nothing_held;
         if nothing_new {
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
                 cx.reply(replier, Ok(()));
@@ -240,6 +244,13 @@ impl Vat {
             }
         }
         self.finish_checkpoint(Ok(()), cx);
+    }
+
+    /// The log cannot be written: a checkpoint that waits for it would wait for ever.
+    pub(super) fn checkpoint_unlogged(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.checkpoint.stage, Stage::Write { .. } | Stage::Root { .. }) {
+            self.checkpoint_failed("the log cannot be written", cx);
+        }
     }
 
     pub(super) fn checkpoint_failed(&mut self, why: &str, cx: &mut Context<'_>) {

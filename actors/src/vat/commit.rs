@@ -69,7 +69,9 @@ impl Vat {
         };
         let Some(peers) = &self.peers else { return };
         // Little goes into the log, as an fsync does it; much is placed at once, or it would be written twice.
-        let place = purpose != Purpose::Commit || self.shared.budget.used() > (GROUP_MAX_BYTES as u64).min(self.shared.budget.limit() / 2);
+        // Who waits for room gets it only from what is placed.
+        let budget = &self.shared.budget;
+        let place = purpose != Purpose::Commit || budget.used() > GROUP_MAX_BYTES as u64 || budget.is_pressed();
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
         self.commits.gathering =

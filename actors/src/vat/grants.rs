@@ -99,6 +99,15 @@ impl Vat {
         self.waiting.push_back((last, crate::replier::Replier::ignored()));
     }
 
+    /// The log cannot be written: no grant goes out any more. Who waits for one looks again, and gives up.
+    pub(super) fn grants_refused(&mut self, cx: &mut Context<'_>) {
+        for (_, receiver, _) in std::mem::take(&mut self.grants.pending) {
+            if let Receiver::Writer(to) = receiver {
+                cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new()));
+            }
+        }
+    }
+
     /// The log was synced: grants whose records are durable go out.
     pub(super) fn grants_synced(&mut self, cx: &mut Context<'_>) {
         let synced = self.appender.synced();

@@ -115,6 +115,8 @@ pub enum VatMessage {
         to: Address<WriteMessage>,
     },
     Written(Written),
+    /// The log is over its hard limit although a checkpoint has just shortened it.
+    LogFull,
     /// A node that a message missed.
     Fetched {
         message: Box<VatMessage>,
@@ -164,6 +166,7 @@ impl Envelope for VatMessage {
             Self::Sync { .. } => "sync",
             Self::Grant { .. } => "grant",
             Self::Written(_) => "written",
+            Self::LogFull => "log_full",
             Self::Fetched { .. } => "fetched",
             Self::Commit { .. } => "commit",
             Self::Posted => "posted",

@@ -7,13 +7,14 @@ use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, WriteHow};
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
-use infmap_actors::runtime::step::{Order, StepRuntime};
+use infmap_actors::runtime::step::{self, StepRuntime};
 use infmap_actors::settings::Settings;
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::device::{CrashStyle, Device, MemoryDevice, SimulatedDisk};
 use infmap_storage::row::{Inode, ROOT_INODE};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const UUID: [u8; 16] = *b"an oath in tests";
 /// Bytes of memory that leave half a MiB and 5 MiB for dirty blocks.
@@ -25,7 +26,7 @@ pub struct Bed {
     pub disk: SimulatedDisk,
     pub ledger: Arc<Mutex<Ledger>>,
     pub volume: Arc<Volume>,
-    budget: u64,
+    settings: Settings,
 }
 
 fn make(device: &Arc<dyn Device>) {
@@ -65,13 +66,23 @@ impl Bed {
         Self::on(new_disk(seed), seed, budget)
     }
 
+    /// One that makes no checkpoint by itself.
+    pub fn with_a_long_log(seed: u64, budget: u64) -> Self {
+        Self::with(new_disk(seed), seed, Settings { durability: Settings::default().durability, ..settings(budget) })
+    }
+
     pub fn on(disk: SimulatedDisk, seed: u64, budget: u64) -> Self {
+        Self::with(disk, seed, settings(budget))
+    }
+
+    fn with(disk: SimulatedDisk, seed: u64, settings: Settings) -> Self {
         let watched = Watched::new(Arc::new(disk.clone()));
         let ledger = watched.ledger.clone();
-        let runtime = StepRuntime::new(Order::Seeded(seed));
+        let runtime = StepRuntime::new(step::Order::Seeded(seed));
         let as_runtime: Arc<dyn Runtime> = runtime.clone();
-        let volume = Arc::new(Volume::open_on(&as_runtime, Arc::new(watched), options(budget)).unwrap());
-        Self { runtime, disk, ledger, volume, budget }
+        let volume =
+            Volume::open_on(&as_runtime, Arc::new(watched), OpenOptions { uuid: UUID, settings: settings.clone(), read_only: false });
+        Self { runtime, disk, ledger, volume: Arc::new(volume.unwrap()), settings }
     }
 
     /// So many turns at most.
@@ -141,7 +152,7 @@ impl Bed {
 
     /// The volume as it is found if the power failed now. This one lives on.
     pub fn after_a_cut(&self) -> Self {
-        Self::on(self.disk.snapshot().crash(CrashStyle::LoseAll), 1, self.budget)
+        Self::with(self.disk.snapshot().crash(CrashStyle::LoseAll), 1, self.settings.clone())
     }
 
     /// Nothing that was watched broke a rule, and enough was watched.
@@ -170,4 +181,13 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
         (x >> 56) as u8 | 1
     };
     (0..length).map(next).collect()
+}
+
+/// Says that the others may end when it goes, also by a panic: a test that fails must not hang.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }

@@ -2,7 +2,9 @@
 
 use crate::bed::{Bed, SMALL, node, noise};
 use infmap_actors::api::{AttributeChange, NewNode, Rename, RenameMode};
+use infmap_storage::images::Images;
 use infmap_storage::row::ROOT_INODE;
+use std::collections::BTreeSet;
 
 // Seen to fail: `Vat::sync` answers at once; a large sync is answered when its blocks are handed out (`Cache::sync`).
 #[test]
@@ -27,11 +29,38 @@ fn o5_fsync_answers_after_data_rows_and_names_are_durable() {
         let bytes = found.read_all(inode);
         assert!(bytes.len() == length && bytes[newer.len()..] == content[newer.len()..], "{length} bytes");
         let front = &bytes[..newer.len()];
-        let is_old_or_new = |(n, page): (usize, &[u8])| page == &content[n * 4096..][..page.len()] || page == &newer[n * 4096..][..page.len()];
+        let is_old_or_new =
+            |(n, page): (usize, &[u8])| page == &content[n * 4096..][..page.len()] || page == &newer[n * 4096..][..page.len()];
         assert!(front.chunks(4096).enumerate().all(is_old_or_new), "{length} bytes: neither old nor new");
         assert_eq!(bed.wait(write), Ok(newer.len() as u32));
         bed.assert_clean();
     }
+}
+
+// Seen to fail: the tree that was published when the volume was opened counts as no lease (`Vat::new`).
+#[test]
+fn o8_nothing_that_a_held_lease_reaches_is_taken_away() {
+    let bed = Bed::new(1, SMALL);
+    let file = bed.create("file");
+    bed.write(file, 0, &noise(1, 4_500_000));
+    assert_eq!(bed.checkpoint(), Ok(()));
+    let bed = bed.after_a_cut();
+    let checkpoints = |round: &str| {
+        for n in 0..4 {
+            bed.create(&format!("{round}{n}"));
+            assert_eq!(bed.checkpoint(), Ok(()));
+        }
+        bed.runtime.run_idle();
+    };
+    let images = || Images::list(&bed.disk).unwrap().into_iter().collect::<BTreeSet<_>>();
+    let (lease, reached) = (bed.volume.shared().published.load_full(), images());
+    assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, b"file".to_vec(), replier)), Ok(()));
+    checkpoints("held");
+    assert!(images().is_superset(&reached), "an image went that a lease reaches");
+    drop(lease);
+    checkpoints("free");
+    assert!(!images().is_superset(&reached), "nothing was ever taken away");
+    bed.assert_clean();
 }
 
 // Seen to fail: what is dead in a root is freed when that root is durable, not the next (`checkpoint_synced`).

@@ -1,6 +1,6 @@
 //! O1 to O4: what comes before what.
 
-use crate::bed::{Bed, SMALL, TINY, new_memory, node, noise, options};
+use crate::bed::{Bed, Ends, SMALL, TINY, new_memory, node, noise, options};
 use crate::watch::Watched;
 use infmap_actors::Volume;
 use infmap_actors::api::AttributeChange;
@@ -104,8 +104,10 @@ fn o2_names_are_published_in_the_order_in_which_they_are_logged() {
             }
             seen
         });
-        makers.into_iter().for_each(|maker| maker.join().unwrap());
-        done.store(true, Ordering::Release);
+        {
+            let _ends = Ends(&done);
+            makers.into_iter().for_each(|maker| maker.join().unwrap());
+        }
         watcher.join().unwrap()
     });
     volume.ask(|replier| volume.sync_all(replier)).wait_blocking().unwrap();

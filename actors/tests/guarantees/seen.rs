@@ -1,6 +1,6 @@
 //! O6 and O10: what whoever has seen a reply sees.
 
-use crate::bed::{Bed, SMALL, TINY, new_memory, node, noise, options};
+use crate::bed::{Bed, Ends, SMALL, TINY, new_memory, node, noise, options};
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, Rename, RenameMode, SetTime, WriteHow};
 use infmap_actors::replier::Replier;
@@ -34,6 +34,7 @@ fn o6_a_thread_that_saw_a_reply_sees_the_change() {
                 }
             });
         }
+        let _ends = Ends(&done);
         for name in 1..150u64 {
             let file = volume.ask(|replier| volume.create(node(&name.to_string()), replier)).wait_blocking().unwrap().inode;
             created.store(name, Ordering::Release);
@@ -46,7 +47,6 @@ fn o6_a_thread_that_saw_a_reply_sees_the_change() {
             }
             volume.ask(|replier| volume.sync(file, false, replier)).wait_blocking().unwrap();
         }
-        done.store(true, Ordering::Release);
     });
     volume.close().unwrap();
 }
@@ -82,13 +82,8 @@ fn o6_the_answer_of_a_change_comes_after_the_change_can_be_seen() {
     assert_eq!(seen_from_the_answer(&bed, file, change(cut)).size, 5);
     let link = |volume: &Volume, replier| volume.link(file, ROOT_INODE, b"other".to_vec(), replier);
     assert_eq!(seen_from_the_answer(&bed, file, link).links, 2);
-    let rename = Rename {
-        parent: ROOT_INODE,
-        name: b"other".into(),
-        new_parent: ROOT_INODE,
-        new_name: b"third".into(),
-        mode: RenameMode::Replace,
-    };
+    let rename =
+        Rename { parent: ROOT_INODE, name: b"other".into(), new_parent: ROOT_INODE, new_name: b"third".into(), mode: RenameMode::Replace };
     seen_from_the_answer(&bed, file, |volume, replier| volume.rename(rename, replier));
     assert!(bed.lookup("third").is_ok() && bed.lookup("other").is_err());
     let unlink = |volume: &Volume, replier| volume.unlink(ROOT_INODE, b"third".to_vec(), replier);

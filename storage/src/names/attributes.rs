@@ -43,6 +43,15 @@ pub struct AttributeChange {
     pub clear_privileges: bool,
 }
 
+impl AttributeChange {
+    /// Whether the times that are to be set are times at all: a row with others could not be read again.
+    #[must_use]
+    pub fn has_possible_times(&self) -> bool {
+        let at = |set: Option<SetTime>| if let Some(SetTime::At(time)) = set { Some(time) } else { None };
+        [at(self.accessed), at(self.modified), self.changed].into_iter().flatten().all(|time| time.nanos < 1_000_000_000)
+    }
+}
+
 /// What the shard of a file says about it; never more than is durable or stands in the same record (O3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settlement {
@@ -82,12 +91,12 @@ pub fn change_attributes(txn: &mut Txn<'_>, inode: Inode, change: &AttributeChan
     if change.clear_privileges || drop_for_owner {
         row.mode = clear_privileges(row.mode);
     }
+    if !change.has_possible_times() {
+        return Err(Refusal::Invalid.into());
+    }
     row.accessed = change.accessed.map_or(row.accessed, |t| t.resolve(now));
     row.modified = change.modified.map_or(row.modified, |t| t.resolve(now));
     row.changed = change.changed.unwrap_or(now);
-    if [row.accessed, row.modified, row.changed].iter().any(|t| t.nanos >= 1_000_000_000) {
-        return Err(Refusal::Invalid.into());
-    }
     txn.put_inode(inode, &row)?;
     Ok(row)
 }
