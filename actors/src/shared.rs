@@ -8,11 +8,13 @@ mod budget;
 mod health;
 mod live;
 mod spares;
+mod streams;
 
 pub use budget::{Budget, NoRoom};
 pub use health::Health;
 pub use live::LiveRows;
 pub use spares::Spares;
+pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};
 use crate::clock::Clock;
@@ -51,6 +53,7 @@ pub struct Shared {
     pub images: Arc<Images>,
     pub nodes: NodeStore,
     pub tiers: Tiers,
+    pub streams: Streams,
     pub blocks: BlockPool,
     pub reads: BufferPool,
     pub image_buffers: BufferPool,
@@ -112,9 +115,11 @@ impl Shared {
     /// # Errors
     /// `Miss`, or the inode is gone.
     pub fn attributes_of(&self, view: View<'_>, inode: Inode) -> Result<Attributes, StateError> {
-        // The live row first: if it is let go in between, the tree read after it has what it said (O6).
+        // The live row first: if it was let go, then for a tree that is newer than it and may be newer than the one in `view` (O6).
         let live = self.live.get(inode);
-        let row = view.inode(inode)?;
+        let newest = if live.is_some() { None } else { view.on(&self.published.load().names).find_inode(inode)? };
+        // One that lost its last name meanwhile is shown as it was.
+        let row = newest.map_or_else(|| view.inode(inode), Ok)?;
         Ok(LiveRows::overlay(Attributes::of(inode, &row), row.version, live.as_ref()))
     }
 

@@ -44,16 +44,16 @@ impl Cache {
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
         let inline = take_inline(file);
-        let mut data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(GROUP_MAX_BYTES as u64) };
-        // More than a group holds goes into several.
+        // More than a group holds goes into several. One is posted before the next is taken: it must not claim a size that needs it.
         while let Some(file) = self.file(inode)
             && inline.is_none()
-            && file.buffer.volatile_bytes() > 0
+            && file.buffer.volatile_bytes() > GROUP_MAX_BYTES as u64
         {
-            let rest = file.buffer.take_for_log(GROUP_MAX_BYTES as u64);
-            let data = std::mem::replace(&mut data, rest);
+            let data = file.buffer.take_for_log(GROUP_MAX_BYTES as u64);
             self.post_settlement(inode, lane, cx, |settle| settle.data = data);
         }
+        let Some(file) = self.file(inode) else { return };
+        let data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(GROUP_MAX_BYTES as u64) };
         let (syncs, then) = match after {
             Some(After::Answer(replier)) => (vec![replier], None),
             Some(After::Post(message)) => (Vec::new(), Some(message)),

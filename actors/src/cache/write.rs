@@ -3,7 +3,7 @@
 use super::file::{Entry, Op};
 use super::message::Write;
 use super::{Cache, CacheMessage, PieceContent, bytes_of};
-use crate::api::{Answer, AttributeChange, Refusal};
+use crate::api::{Answer, AttributeChange, Attributes, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
@@ -60,11 +60,15 @@ impl Cache {
         let clear = write.how.clear_privileges && std::mem::take(&mut file.privileged);
         let unplaced = file.buffer.unplaced_bytes();
         self.show(inode);
+        let (length, replier) = (write.length, write.replier);
         if clear {
+            // The answer comes when the bits are seen to be gone (O6).
             let change = AttributeChange { clear_privileges: true, ..AttributeChange::default() };
-            self.settle_change(inode, Some(change), None, cx);
+            let replier = replier.map(move |done: Answer<Attributes>| done.map(|_| length));
+            self.settle_change(inode, Some(change), Some(replier), cx);
+        } else {
+            cx.reply(replier, Ok(length));
         }
-        cx.reply(write.replier, Ok(write.length));
         if unplaced >= REGION_BYTES as u64 {
             self.place(inode, REGION_BYTES as u64, cx);
         } else if shared.budget.is_pressed() {

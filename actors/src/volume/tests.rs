@@ -212,4 +212,18 @@ fn a_lost_segment_of_the_log_never_makes_files_vanish_silently() {
             assert!(bed.read(inode, 0, 1 << 20) == noise(7, 1 << 20));
         }
     }
+
+#[test]
+fn a_batch_is_done_whole_or_not_at_all() {
+    let bed = Bed::open(new_device());
+    let node = |name: &str| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+    let make = |names: &[&str]| names.iter().map(|name| NameOp::Create(node(name))).collect::<Vec<_>>();
+    assert_eq!(bed.ask(|volume, replier| volume.change_many(make(&["a", "b", "c"]), replier)).unwrap().len(), 3);
+    let refused = bed.ask(|volume, replier| volume.change_many(make(&["d", "e", "a"]), replier));
+    assert_eq!(refused.unwrap_err(), Refusal::Exists);
+    let many: Vec<_> = (0..2000).map(|n| NameOp::Create(node(&format!("many{n}")))).collect();
+    assert_eq!(bed.ask(|volume, replier| volume.change_many(many, replier)).unwrap_err(), Refusal::BatchTooBig);
+    let bed = bed.reopen(true);
+    let names = bed.ask(|volume, replier| volume.read_dir(ROOT_INODE, 2, 5000, false, replier)).unwrap();
+    assert_eq!(names.iter().map(|entry| entry.name.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
 }

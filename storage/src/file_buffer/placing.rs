@@ -184,21 +184,6 @@ impl FileBuffer {
         self.settled_version = 0;
     }
 
-    /// Drops what is held behind the end of the file. Returns whether there was anything.
-    pub fn trim(&mut self) -> bool {
-        let size = self.live.size;
-        let within = (size % BLOCK) as usize;
-        let cut = self.blocks.cut(size.div_ceil(BLOCK)) > 0;
-        let cleared = self.blocks.edit(size / BLOCK, |last| {
-            let dirty = last.block.bytes().iter().skip(within).any(|&byte| byte != 0);
-            if dirty {
-                last.block.clear_from(within);
-            }
-            dirty
-        });
-        cut || cleared == Some(true)
-    }
-
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).
     pub fn restore(&mut self, number: u64, block: Block, sequence: u64) {
         self.live.version = self.live.version.max(sequence);

@@ -20,6 +20,15 @@ impl<'a> View<'a> {
         Self { tree, source }
     }
 
+    /// A reader of another version, that gets its nodes from where this one does.
+    #[must_use]
+    pub fn on<'b>(&self, tree: &'b Tree) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View { tree, source: self.source }
+    }
+
     /// The row of an inode, if there is such an inode.
     ///
     /// # Errors
