@@ -212,6 +212,7 @@ fn a_lost_segment_of_the_log_never_makes_files_vanish_silently() {
             assert!(bed.read(inode, 0, 1 << 20) == noise(7, 1 << 20));
         }
     }
+}
 
 #[test]
 fn a_batch_is_done_whole_or_not_at_all() {
