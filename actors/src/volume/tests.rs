@@ -182,6 +182,38 @@ fn time_passes_and_data_becomes_durable_by_itself() {
     assert_eq!(bed.read(file, 0, 100), b"not synced by anybody");
 }
 
+/// A volume of two mounts, each with a file and a checkpoint.
+fn twice_mounted() -> Arc<dyn Device> {
+    let mut bed = Bed::open(new_device());
+    for name in ["first", "second"] {
+        let file = bed.create(name);
+        bed.write(file, 0, &noise(7, 1 << 20));
+        bed = bed.reopen(true);
+    }
+    bed.runtime.stop();
+    bed.device.clone()
+}
+
+#[test]
+fn a_lost_segment_of_the_log_never_makes_files_vanish_silently() {
+    let count = twice_mounted().list("wal").unwrap().len();
+    for (lost, overwritten) in (0..count).flat_map(|n| [(n, false), (n, true)]) {
+        let device = twice_mounted();
+        let path = format!("wal/{}", device.list("wal").unwrap()[lost].name);
+        if overwritten {
+            device.open(&path, infmap_storage::device::Open::WRITE).unwrap().write_at(&[0; 4096], 0).unwrap();
+        } else {
+            device.remove(&path).unwrap();
+        }
+        let bed = Bed::open(device);
+        for name in ["first", "second"] {
+            let found = bed.ask(|volume, replier| volume.lookup(ROOT_INODE, name.as_bytes(), replier));
+            let inode = found.unwrap_or_else(|e| panic!("without {path}, {name}: {e:?}")).inode;
+            assert!(bed.read(inode, 0, 1 << 20) == noise(7, 1 << 20));
+        }
+    }
+}
+
 #[test]
 fn a_batch_is_done_whole_or_not_at_all() {
     let bed = Bed::open(new_device());
