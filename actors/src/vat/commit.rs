@@ -10,7 +10,6 @@ use crate::mailbox::Lane;
 use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
 use crate::slot::Context;
-use infmap_storage::limits::GROUP_MAX_BYTES;
 use infmap_storage::row::Inode;
 use infmap_storage::wal::Lsn;
 
@@ -67,7 +66,8 @@ impl Vat {
         };
         let Some(peers) = &self.peers else { return };
         // Little goes into the log, as an fsync does it; much is placed at once, or it would be written twice.
-        let place = purpose != Purpose::Commit || self.shared.budget.used() > (GROUP_MAX_BYTES as u64).min(self.shared.budget.limit() / 2);
+        let place = purpose != Purpose::Commit
+            || self.shared.budget.used() > self.shared.settings.log_at_once().min(self.shared.budget.limit() / 2);
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
         self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), answers });
