@@ -6,6 +6,8 @@
 #   make test                         what .ci/run runs
 #   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
 #   make crash                        an hour of power cuts, torn writes and failing disks, simulated
+#   make million                      a million files: rates, memory, and how long a mount takes
+#   make small                        4 GiB through config/small.yaml: the peak of memory
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -17,7 +19,7 @@ TARGET   := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 INFMAP   := $(TARGET)/release/infmap
 
-.PHONY: build mount umount test crash fuzz install
+.PHONY: build mount umount test crash million small fuzz install
 
 build:
 	@scripts/setup build
@@ -35,6 +37,14 @@ test:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
+
+million:
+	@scripts/setup build mount
+	$(CARGO) test --release --locked --test many -- --ignored --nocapture --test-threads=1
+
+small:
+	@scripts/setup build mount
+	$(CARGO) test --release --locked --test budget -- --ignored --nocapture --test-threads=1
 
 fuzz:
 	@scripts/setup build

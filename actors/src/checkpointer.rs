@@ -11,7 +11,7 @@ use crate::slot::{Address, Context, Role};
 use crate::vat::{Frozen, Grant, RootWritten, VatMessage};
 use infmap_storage::address::{Address as MapAddress, Cluster, RegionId};
 use infmap_storage::buffer::PooledBuf;
-use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, ParityEncoder, RegionBuilder};
+use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, RegionBuilder};
 use infmap_storage::root::RootRecord;
 use infmap_storage::row::RegionKind;
 use infmap_storage::vat::{EncodedNode, Link, Tree, TreeId, encode_node};
@@ -49,7 +49,6 @@ pub struct Checkpointer {
 /// The images of one checkpoint.
 struct Images<'a> {
     shared: &'a Shared,
-    encoder: ParityEncoder,
     grants: VecDeque<Grant>,
     used: Vec<Grant>,
     open: Option<(RegionId, RegionBuilder<PooledBuf>)>,
@@ -72,7 +71,7 @@ impl Images<'_> {
 
     fn seal(&mut self) -> Result<(), Failure> {
         let Some((region, builder)) = self.open.take() else { return Ok(()) };
-        let sealed = builder.finish(&mut self.encoder);
+        let sealed = self.shared.encoders.lend(|encoder| builder.finish(encoder));
         self.shared.spares.install(self.shared.device.as_ref(), region, sealed.bytes()).map_err(|e| e.to_string())
     }
 
@@ -125,14 +124,8 @@ impl Checkpointer {
     /// Writes the frozen trees once there are places enough.
     fn pump(&mut self, cx: &mut Context<'_>) {
         let Some(frozen) = self.frozen.take_if(|frozen| frozen.images <= self.grants.len()) else { return };
-        let mut images = Images {
-            shared: &self.shared,
-            encoder: ParityEncoder::new(),
-            grants: std::mem::take(&mut self.grants),
-            used: Vec::new(),
-            open: None,
-            written: Vec::new(),
-        };
+        let mut images =
+            Images { shared: &self.shared, grants: std::mem::take(&mut self.grants), used: Vec::new(), open: None, written: Vec::new() };
         let root = write(&frozen, &mut images);
         let grants = std::mem::take(&mut images.used);
         cx.post(&self.vat, Lane::Data, VatMessage::RootWritten(RootWritten { root, grants }));

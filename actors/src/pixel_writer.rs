@@ -1,6 +1,6 @@
 //! The pixel writers: gather blocks into open regions, seal them, make them durable, and report where everything is.
 //!
-//! Owns: one open region a slot, its image buffer, a parity encoder, a compressor. Accepts: `Place`, `Flush`, `Granted`. Sends: `Placed`
+//! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Place`, `Flush`, `Granted`. Sends: `Placed`
 //! or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog, bounded by the dirty budget. Fails: an
 //! image that cannot be written is abandoned and its blocks go to another; after three in a row the volume is read-only.
 //!
@@ -18,7 +18,6 @@ use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Grant, VatMessage};
 use gather::{Gathered, OpenRegion};
 use infmap_storage::file_buffer::{Run, Ticket};
-use infmap_storage::region::ParityEncoder;
 use infmap_storage::row::{Inode, RegionKind};
 use infmap_storage::unit::Compressor;
 use std::collections::VecDeque;
@@ -76,7 +75,6 @@ pub struct PixelWriter {
     backlog: VecDeque<PlaceJob>,
     flush: bool,
     failures: u32,
-    encoder: Option<ParityEncoder>,
     compressor: Option<Compressor>,
 }
 
@@ -93,7 +91,6 @@ impl PixelWriter {
             backlog: VecDeque::new(),
             flush: false,
             failures: 0,
-            encoder: None,
             compressor: None,
         }
     }
@@ -149,16 +146,13 @@ impl PixelWriter {
     /// Finishes the open region, makes it durable and reports. Nothing if it is empty.
     fn seal(&mut self, cx: &mut Context<'_>) {
         let Some(open) = self.open.take_if(|open| !open.is_empty()) else { return };
-        let encoder = self.encoder.get_or_insert_default();
         let start = self.shared.clock.now_us();
-        let installed = open.install(&self.shared, encoder);
+        let installed = open.install(&self.shared);
         // Before the bytes stop counting as waiting: a fast writer fills a disk between two ticks.
         look_at_space(&self.shared);
         match installed {
             Ok(reports) => {
                 self.failures = 0;
-                // What it took is not promised to anybody else.
-                look_at_space(&self.shared);
                 let took_us = self.shared.clock.now_us().saturating_sub(start);
                 metrics::histogram!("infmap_region_seal_seconds").record(took_us as f64 / 1e6);
                 for report in reports {

@@ -5,12 +5,14 @@
 //! than one request. Fails: never; `Health` says when the volume has become read-only, and why.
 
 mod budget;
+mod encoders;
 mod health;
 mod live;
 mod spares;
 mod streams;
 
 pub use budget::{Budget, NoRoom};
+pub use encoders::Encoders;
 pub use health::Health;
 pub use live::LiveRows;
 pub use spares::Spares;
@@ -57,6 +59,7 @@ pub struct Shared {
     pub blocks: BlockPool,
     pub reads: BufferPool,
     pub image_buffers: BufferPool,
+    pub encoders: Encoders,
     pub budget: Budget,
     pub health: Health,
     pub spares: Spares,

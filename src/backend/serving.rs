@@ -94,6 +94,7 @@ fn door_settings(mount: &Serve) -> MountSettings {
         },
         max_write_bytes: settings.max_write(),
         read_ahead_bytes: settings.max_write(),
+        background_requests: settings.background_requests(),
         ..MountSettings::default()
     }
 }

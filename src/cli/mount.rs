@@ -63,6 +63,10 @@ impl Mount {
             return self.start_daemon(context);
         }
         log_to_stderr(&settings);
+        if !settings.memory_plan().is_small() {
+            // The program starts without them, see `main`. A kernel that has none refuses.
+            let _ = rustix::thread::disable_transparent_huge_pages(false);
+        }
         let point = point::prepare(&self.dir, &volume)?;
         if point.cleared {
             tracing::warn!(mountpoint = %point.path.display(), "a dead mount of ours was cleared away");

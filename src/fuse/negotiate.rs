@@ -18,9 +18,6 @@ const WANTED: [InitFlags; 6] = [
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 
-/// Requests that the kernel sends without a caller waiting: read-ahead and write-back. fuser's 16 starve a deep read-ahead.
-const BACKGROUND: u16 = 64;
-
 /// What came of it, where the kernel had a say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Agreed {
@@ -48,6 +45,6 @@ pub(super) fn negotiate(settings: &MountSettings, kernel: &mut KernelConfig) -> 
     if let Err(nearest) = kernel.set_max_readahead(settings.read_ahead_bytes.max(4096)) {
         let _ = kernel.set_max_readahead(nearest);
     }
-    let _ = kernel.set_max_background(BACKGROUND);
+    let _ = kernel.set_max_background(settings.background_requests);
     Ok(Agreed { writeback_cache, open: if kernel_opens { OpenMode::Kernel } else { OpenMode::Daemon } })
 }

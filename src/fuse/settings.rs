@@ -38,6 +38,9 @@ pub struct MountSettings {
     pub max_write_bytes: u32,
     /// Bytes that the kernel reads ahead. Above 128 KiB it takes root, who may set it in the bdi; for others it is a wish.
     pub read_ahead_bytes: u32,
+    /// Requests that the kernel sends without a caller waiting: read-ahead and write-back. fuser's 16 starve a deep read-ahead, and
+    /// each of write-back holds a WRITE in memory.
+    pub background_requests: u16,
     /// How long the kernel trusts a name.
     pub entry_lifetime: Duration,
     /// How long the kernel trusts attributes. Regular files under writeback cache: at most a minute, see `convert`.
@@ -59,6 +62,7 @@ impl Default for MountSettings {
             open: OpenMode::Daemon,
             max_write_bytes: 1 << 20,
             read_ahead_bytes: 1 << 20,
+            background_requests: 64,
             entry_lifetime: Duration::from_secs(3600),
             attribute_lifetime: Duration::from_secs(3600),
         }

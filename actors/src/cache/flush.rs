@@ -12,7 +12,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::{Grant, VatMessage};
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
-use infmap_storage::limits::{GROUP_MAX_BYTES, INLINE_FILE_BYTES, REGION_BYTES};
+use infmap_storage::limits::{INLINE_FILE_BYTES, REGION_BYTES};
 use infmap_storage::row::Inode;
 
 /// Blocks whose rows go into one group at most: each may need a row of its own.
@@ -29,8 +29,9 @@ impl Cache {
 
     /// Makes a file safe, then answers or posts.
     pub(super) fn sync(&mut self, inode: Inode, after: After, cx: &mut Context<'_>) {
+        let at_once = self.shared.settings.log_at_once();
         let Some(file) = self.file(inode) else { return };
-        if file.buffer.volatile_bytes() <= GROUP_MAX_BYTES as u64 {
+        if file.buffer.volatile_bytes() <= at_once {
             return self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
         }
         file.after.push((file.buffer.live().version, after));
@@ -42,18 +43,20 @@ impl Cache {
 
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
+        let at_once = self.shared.settings.log_at_once();
         let Some(file) = self.file(inode) else { return };
         let inline = take_inline(file);
-        // More than a group holds goes into several. One is posted before the next is taken: it must not claim a size that needs it.
+        // More than is logged at once goes into several groups. One is posted before the next is taken: it must not claim a size that
+        // needs it.
         while let Some(file) = self.file(inode)
             && inline.is_none()
-            && file.buffer.volatile_bytes() > GROUP_MAX_BYTES as u64
+            && file.buffer.volatile_bytes() > at_once
         {
-            let data = file.buffer.take_for_log(GROUP_MAX_BYTES as u64);
+            let data = file.buffer.take_for_log(at_once);
             self.post_settlement(inode, lane, cx, |settle| settle.data = data);
         }
         let Some(file) = self.file(inode) else { return };
-        let data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(GROUP_MAX_BYTES as u64) };
+        let data = if inline.is_some() { Vec::new() } else { file.buffer.take_for_log(at_once) };
         let (syncs, then) = match after {
             Some(After::Answer(replier)) => (vec![replier], None),
             Some(After::Post(message)) => (Vec::new(), Some(message)),
@@ -134,8 +137,9 @@ impl Cache {
     }
 
     fn log_rewritten(&mut self, inode: Inode, sequence: u64, cx: &mut Context<'_>) {
+        let at_once = self.shared.settings.log_at_once();
         while let Some(file) = self.file(inode) {
-            let rewritten = file.buffer.take_rewritten_for_log(sequence, GROUP_MAX_BYTES as u64);
+            let rewritten = file.buffer.take_rewritten_for_log(sequence, at_once);
             if rewritten.is_empty() {
                 return;
             }

@@ -11,7 +11,7 @@ use infmap_storage::blocks::Block;
 use infmap_storage::buffer::PooledBuf;
 use infmap_storage::file_buffer::{PlacedExtent, Run, Ticket};
 use infmap_storage::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, SQUARE_CLUSTERS};
-use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, ParityEncoder, RegionBuilder};
+use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, RegionBuilder};
 use infmap_storage::row::{ExtentRow, Inode, RegionKind};
 use infmap_storage::unit::Compressor;
 use std::collections::VecDeque;
@@ -157,8 +157,8 @@ impl OpenRegion {
     }
 
     /// Finishes the image and makes it durable under its name.
-    pub(super) fn install(self, shared: &Shared, encoder: &mut ParityEncoder) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
-        let sealed = self.builder.finish(encoder);
+    pub(super) fn install(self, shared: &Shared) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
+        let sealed = shared.encoders.lend(|encoder| self.builder.finish(encoder));
         match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes()) {
             Ok(()) => Ok(self.reports),
             Err(error) => Err((self.jobs, error)),

@@ -24,6 +24,7 @@
 //! nodes are held nowhere else.
 
 use super::{KIB, MIB, Settings};
+use infmap_storage::limits::GROUP_MAX_BYTES;
 
 /// Bytes of a buffer for one region image: pixels, filter bytes, tables, parity and padding.
 pub const IMAGE_BUFFER_BYTES: u64 = 4_710 * KIB;
@@ -69,6 +70,12 @@ impl MemoryPlan {
     #[must_use]
     pub fn fixed(&self) -> u64 {
         self.image_buffers as u64 * IMAGE_BUFFER_BYTES + self.encoders as u64 * ENCODER_BYTES + DECODER_BYTES + self.log_buffers
+    }
+
+    /// Whether the budget is so small that memory goes before speed.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.budget < SMALL_BUDGET
     }
 
     /// Bytes of all parts; never above the budget.
@@ -128,6 +135,21 @@ impl Settings {
         if self.memory.budget < SMALL_BUDGET { 128 * 1024 } else { 1024 * 1024 }
     }
 
+    /// Bytes of file data that go into the log at once at most: what a group of records may hold, or half the log's share of a small
+    /// budget, because they are in memory three times on their way.
+    #[must_use]
+    pub fn log_at_once(&self) -> u64 {
+        (self.memory_plan().log_buffers / 2).min(GROUP_MAX_BYTES as u64)
+    }
+
+    /// Requests without a caller that the kernel may have under way, write-back above all: their payload waits in the share of the
+    /// messages.
+    #[must_use]
+    pub fn background_requests(&self) -> u16 {
+        let fitting = self.memory_plan().messages / u64::from(self.max_write());
+        u16::try_from(fitting).unwrap_or(u16::MAX).clamp(2, 64)
+    }
+
     /// Bytes of log that start a checkpoint: what is set, but at most half the budget, so that replay of a full log finds
     /// room for what it holds; one segment (16 MiB) at least.
     #[must_use]
@@ -163,6 +185,7 @@ mod tests {
         assert!(plan.total() <= 32 * MIB, "{plan:?}");
         assert_eq!(settings.max_write(), 128 * 1024);
         assert_eq!(settings.checkpoint_at(), 16 * MIB);
+        assert_eq!(settings.log_at_once(), 512 * KIB);
     }
 
     #[test]
@@ -201,6 +224,8 @@ mod tests {
             prop_assert!(plan.total() <= budget, "{:?}", plan);
             prop_assert!(plan.dirty >= 2 * u64::from(settings.max_write()), "{:?}", plan);
             prop_assert!(plan.messages >= u64::from(settings.max_write()), "{:?}", plan);
+            let background = u64::from(settings.background_requests()) * u64::from(settings.max_write());
+            prop_assert!(background <= plan.messages.max(2 * u64::from(settings.max_write())), "{:?}", plan);
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::mailbox::Lane;
 use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
 use crate::slot::Context;
-use infmap_storage::limits::GROUP_MAX_BYTES;
 use infmap_storage::row::Inode;
 use infmap_storage::wal::Lsn;
 
@@ -71,7 +70,7 @@ impl Vat {
         // Little goes into the log, as an fsync does it; much is placed at once, or it would be written twice.
         // Who waits for room gets it only from what is placed.
         let budget = &self.shared.budget;
-        let place = purpose != Purpose::Commit || budget.used() > GROUP_MAX_BYTES as u64 || budget.is_pressed();
+        let place = purpose != Purpose::Commit || budget.used() > self.shared.settings.log_at_once() || budget.is_pressed();
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
         self.commits.gathering =

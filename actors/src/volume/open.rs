@@ -12,7 +12,7 @@ use crate::pixel_writer::PixelWriter;
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::settings::{Prefetch, Settings};
-use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares, Streams};
+use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Shared, Spares, Streams};
 use crate::slot::spawn;
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -152,6 +152,7 @@ impl Volume {
             blocks: volatile,
             reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
+            encoders: Encoders::new(plan.encoders),
             budget: Budget::new(plan.dirty),
             handed_out: std::sync::atomic::AtomicU64::new(0),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,

@@ -27,7 +27,7 @@ pub const SEGMENT_HEADER_BYTES: usize = 64;
 
 const MAGIC: [u8; 8] = *b"IMapLog\0";
 /// Bytes of zeros written at a time.
-const ZERO_PIECE_BYTES: usize = 1024 * 1024;
+const ZERO_PIECE_BYTES: usize = 256 * 1024;
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
