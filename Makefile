@@ -5,6 +5,7 @@
 #   make umount                       unmounts, and returns when everything is durable
 #   make test                         what .ci/run runs
 #   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
+#   make crash                        an hour of power cuts, torn writes and failing disks, simulated
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -16,7 +17,7 @@ TARGET   := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 INFMAP   := $(TARGET)/release/infmap
 
-.PHONY: build mount umount test fuzz install
+.PHONY: build mount umount test crash fuzz install
 
 build:
 	@scripts/setup build
@@ -38,6 +39,10 @@ test:
 fuzz:
 	@scripts/setup build
 	@scripts/fuzz '$(FUZZ_SECONDS)' $(FUZZ)
+
+crash:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'

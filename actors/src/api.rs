@@ -9,6 +9,8 @@ use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 pub use infmap_storage::names::{AttributeChange, NewNode, Rename, RenameMode, SetTime};
 pub use infmap_storage::refusal::Refusal;
 
+pub use crate::vat::{Done, NameOp};
+
 /// What an operation answers.
 pub type Answer<T> = Result<T, Refusal>;
 

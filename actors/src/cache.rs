@@ -143,7 +143,7 @@ impl Cache {
         let Some(Entry::Open(_)) = self.files.get(&inode) else { return op.refuse(Refusal::Stale, cx) };
         match op {
             Op::Write(write) => self.write(inode, write, cx),
-            Op::Read(reading) => self.read(inode, reading, cx),
+            Op::Read(reading) => self.read(inode, reading),
             Op::Change { change, replier } => self.change(inode, change, replier, cx),
             Op::Sync(replier) => self.sync(inode, file::After::Answer(replier), cx),
             Op::Then(message) => self.sync(inode, file::After::Post(message), cx),
@@ -169,14 +169,14 @@ impl Cache {
     }
 
     /// Reads over dirty blocks.
-    fn read(&mut self, inode: Inode, mut reading: Reading, cx: &mut Context<'_>) {
+    fn read(&mut self, inode: Inode, mut reading: Reading) {
         if let Some(Entry::Open(file)) = self.files.get(&inode) {
             let live = file.buffer.live();
             let end = reading.offset.saturating_add(u64::from(reading.length));
             reading.size = Some(live.size);
             reading.dirty = file.buffer.blocks_in(reading.offset, end.min(live.size)).map(|(n, block)| (n, block.clone())).collect();
         }
-        reading.begin(&self.shared, &self.peers.readers, cx.now_us());
+        reading.begin(&self.shared, &self.peers.readers);
     }
 
     fn file(&mut self, inode: Inode) -> Option<&mut File> {
@@ -230,7 +230,7 @@ impl Role for Cache {
             CacheMessage::Read(reading) => match self.files.get_mut(&reading.inode) {
                 // While bytes are being cut, the tree still shows them.
                 Some(Entry::Open(file)) if file.cutting.is_some() => file.queue.push_back(Op::Read(reading)),
-                _ => self.read(reading.inode, reading, cx),
+                _ => self.read(reading.inode, reading),
             },
             CacheMessage::Change { inode, change, replier } => self.submit(inode, Op::Change { change, replier }, cx),
             CacheMessage::Sync { inode, replier } => self.sync_message(inode, replier, cx),

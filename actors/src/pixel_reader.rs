@@ -1,6 +1,6 @@
 //! The pixel readers: everything that waits for the disk to be read.
 //!
-//! Owns: nothing but its turn. Accepts: `Read`, `Query`, `Fetch`, `Prefetch`. Sends: answers, straight to whoever asked. Full: readers
+//! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
 //! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which.
 //!
 //! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
@@ -52,12 +52,15 @@ impl Reading {
         Self { inode, offset, length, size: None, dirty: Vec::new(), replier }
     }
 
-    /// Answers from memory, or goes to a reader. `spread` is anything that varies.
-    pub fn begin(self, shared: &Shared, readers: &[Address<ReadMessage>], _spread: u64) {
+    /// Answers from memory, or goes to a reader. A stream is read ahead of itself.
+    pub fn begin(self, shared: &Shared, readers: &[Address<ReadMessage>]) {
+        if let Some((offset, length)) = shared.streams.read(self.inode, self.offset, u64::from(self.length)) {
+            let ahead = ReadMessage::ReadAhead { inode: self.inode, offset, length };
+            readers[slot_of(self.inode, offset, readers.len())].post(Lane::Background, ahead);
+        }
         match self.attempt(shared, false) {
             Err(ReadError::NotResident) => {
-                // Different megabytes of a file are read in parallel, one after the other by one reader.
-                let slot = (self.inode.0 + (self.offset >> 20)) as usize % readers.len();
+                let slot = slot_of(self.inode, self.offset, readers.len());
                 readers[slot].post(Lane::Foreground, ReadMessage::Read(self));
             }
             done => self.answer(shared, done),
@@ -106,10 +109,30 @@ impl Reading {
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
         let mut buffer = shared.reads.take();
         let length = length.min(buffer.len());
-        let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: wait.then_some(&*shared.images) };
+        let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: wait.then_some(&*shared.images), keep: false };
         reader.read(self.inode, self.offset, &self.dirty, &mut buffer[..length])?;
         Ok(ReadData { buffer, length })
     }
+}
+
+/// The reader for a place in a file: different megabytes are read in parallel, one megabyte by one reader.
+fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
+    (inode.0.wrapping_add(offset >> 20)) as usize % readers
+}
+
+/// Brings bytes of a file into L1 before they are asked for. What cannot be read will be said to whoever asks.
+fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
+    let lease = shared.published.load_full();
+    let source = shared.names();
+    let view = View::new(&lease.names, &source);
+    let Ok(row) = view.inode(inode) else { return };
+    let mut buffer = shared.reads.take();
+    let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
+    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep: true };
+    if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
+        tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
+    }
+    metrics::counter!("infmap_prefetch_issued_total").increment(1);
 }
 
 /// One block of a file as the tree has it. Waits for the disk.
@@ -120,7 +143,7 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
     let lease = shared.published.load_full();
     let source = shared.names();
     let view = View::new(&lease.names, &source);
-    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images) };
+    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep: false };
     let mut bytes = [0; CLUSTER_BYTES];
     reader.read(inode, number * CLUSTER_BYTES as u64, &[], &mut bytes).map_err(|error| match error {
         ReadError::State(error) => shared.refuse(&error),
@@ -135,6 +158,12 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
 /// What a reader is told.
 pub enum ReadMessage {
     Read(Reading),
+    /// A stream will soon ask for these bytes.
+    ReadAhead {
+        inode: Inode,
+        offset: u64,
+        length: u64,
+    },
     /// Something that needs nodes which are not resident.
     Query(Box<dyn FnOnce(&Shared) + Send>),
     /// A node for a message of the Vat.
@@ -148,6 +177,7 @@ impl Envelope for ReadMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Read(_) => "read",
+            Self::ReadAhead { .. } => "read_ahead",
             Self::Query(_) => "query",
             Self::Fetch { .. } => "fetch",
         }
@@ -164,12 +194,23 @@ impl Envelope for ReadMessage {
 /// The role of a reader.
 pub struct PixelReader {
     shared: Arc<Shared>,
+    /// Reads of all readers that parity had saved when this one last looked.
+    restored: u64,
 }
 
 impl PixelReader {
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, restored: 0 }
+    }
+
+    /// Says that an image is damaged although nobody has noticed.
+    fn report_restored(&mut self) {
+        let restored = self.shared.images.restored();
+        if restored > std::mem::replace(&mut self.restored, restored) {
+            tracing::warn!(restored, "an image is damaged; what was read of it was restored from its parity: run `infmap check`");
+            metrics::counter!("infmap_integrity_repaired_total", "source" => "read").absolute(restored);
+        }
     }
 }
 
@@ -179,6 +220,7 @@ impl Role for PixelReader {
     fn handle(&mut self, message: ReadMessage, cx: &mut Context<'_>) {
         match message {
             ReadMessage::Read(reading) => reading.finish(&self.shared),
+            ReadMessage::ReadAhead { inode, offset, length } => read_ahead(&self.shared, inode, offset, length),
             ReadMessage::Query(query) => query(&self.shared),
             ReadMessage::Fetch { ptr, then } => {
                 let node = self.shared.nodes.fetch(&ptr).map_err(|error| {
@@ -188,5 +230,6 @@ impl Role for PixelReader {
                 cx.reply(then, node);
             }
         }
+        self.report_restored();
     }
 }

@@ -151,7 +151,10 @@ impl PixelWriter {
         let Some(open) = self.open.take_if(|open| !open.is_empty()) else { return };
         let encoder = self.encoder.get_or_insert_default();
         let start = self.shared.clock.now_us();
-        match open.install(&self.shared, encoder) {
+        let installed = open.install(&self.shared, encoder);
+        // Before the bytes stop counting as waiting: a fast writer fills a disk between two ticks.
+        look_at_space(&self.shared);
+        match installed {
             Ok(reports) => {
                 self.failures = 0;
                 // What it took is not promised to anybody else.

@@ -8,11 +8,13 @@ mod budget;
 mod health;
 mod live;
 mod spares;
+mod streams;
 
 pub use budget::{Budget, NoRoom};
 pub use health::Health;
 pub use live::LiveRows;
 pub use spares::Spares;
+pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};
 use crate::clock::Clock;
@@ -51,6 +53,7 @@ pub struct Shared {
     pub images: Arc<Images>,
     pub nodes: NodeStore,
     pub tiers: Tiers,
+    pub streams: Streams,
     pub blocks: BlockPool,
     pub reads: BufferPool,
     pub image_buffers: BufferPool,

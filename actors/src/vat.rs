@@ -241,6 +241,7 @@ impl Vat {
     fn run(&mut self, message: VatMessage, pins: Pins, cx: &mut Context<'_>) {
         match message {
             VatMessage::Names { op, replier } => self.names(op, replier, pins, cx),
+            VatMessage::Batch { ops, replier } => self.batch(ops, replier, pins, cx),
             VatMessage::Settle(settle) => self.settle(settle, pins, cx),
             VatMessage::Drop { inode } => self.drop_inode(inode, pins, cx),
             VatMessage::Sync { replier } => self.sync(replier, cx),
@@ -263,6 +264,7 @@ impl Vat {
     fn refuse(&mut self, message: VatMessage, refusal: Refusal, cx: &mut Context<'_>) {
         match message {
             VatMessage::Names { replier, .. } => cx.reply(replier, Err(refusal)),
+            VatMessage::Batch { replier, .. } => cx.reply(replier, Err(refusal)),
             VatMessage::Settle(settle) => self.settle_failed(*settle, refusal, cx),
             VatMessage::Fold => self.checkpoint_failed("a node of the volume tree cannot be read", cx),
             VatMessage::Grant { .. } | VatMessage::Recycled { .. } | VatMessage::Drop { .. } => {

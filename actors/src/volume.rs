@@ -227,7 +227,7 @@ impl Volume {
         if self.front.shared.live.get(inode).is_some() {
             self.front.shard(inode).post(Lane::Foreground, CacheMessage::Read(reading));
         } else {
-            reading.begin(&self.front.shared, &self.front.readers, 0);
+            reading.begin(&self.front.shared, &self.front.readers);
         }
     }
 

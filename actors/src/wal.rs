@@ -5,6 +5,7 @@
 //! who waits hears it.
 
 use crate::api::{Answer, Refusal};
+use crate::keeper::look_at_space;
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
 use crate::settings::Sync as SyncMode;
@@ -118,7 +119,10 @@ impl Wal {
     /// Takes a segment that was made ready, or the news that it could not be.
     fn prepare(&mut self, job: SpareJob) -> bool {
         let Some(writer) = &mut self.writer else { return false };
-        match job.run() {
+        let made = job.run();
+        // A fast writer fills a disk between two ticks.
+        look_at_space(&self.shared);
+        match made {
             Ok(spare) => writer.spare_done(&spare),
             Err(error) => {
                 tracing::warn!(%error, "no log segment could be made ready ahead");

@@ -74,7 +74,7 @@ impl FileBuffer {
         self.blocks.len() as u64 * BLOCK
     }
 
-    /// Bytes that a power cut would lose.
+    /// Bytes that a power cut would lose, even if everything posted is durable.
     #[must_use]
     pub fn volatile_bytes(&self) -> u64 {
         self.blocks.volatile() as u64 * BLOCK
@@ -205,7 +205,7 @@ impl FileBuffer {
     #[must_use]
     fn durable_size(&self) -> u64 {
         let first_new = self.settled_size / BLOCK;
-        let volatile = self.blocks.range(first_new..).find(|(_, b)| !b.logged && b.settling.is_none()).map(|(number, _)| number * BLOCK);
+        let volatile = self.blocks.range(first_new..).find(|(_, b)| b.is_volatile()).map(|(number, _)| number * BLOCK);
         match volatile {
             Some(start) => self.live.size.min(start.max(self.settled_size)),
             None => self.live.size,

@@ -1,7 +1,10 @@
 //! Sealed images on the device: which of them are open, and reading runs of clusters out of them.
 //!
 //! Owns: `Images`. Must be true: IMG-1 bytes are given only with the checksums that the caller brought; IMG-2 an image that is to be
-//! recycled is forgotten here first. Fails: `ImageError`; a checksum that does not match is reported with what the file says it is.
+//! recycled is forgotten here first. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is
+//! reported with what the file says it is.
+
+mod restore;
 
 use crate::address::{Address, RegionId};
 use crate::buffer::BufferPool;
@@ -10,6 +13,7 @@ use crate::limits::{CLUSTER_BYTES, REGION_BYTES};
 use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
 use crate::region::{RawBands, RegionError, read_identity};
 use quick_cache::sync::Cache;
+use restore::Restorer;
 use std::io;
 use std::sync::Arc;
 
@@ -38,13 +42,14 @@ pub struct Images {
     device: Arc<dyn Device>,
     open: Cache<RegionId, Arc<dyn DeviceFile>>,
     buffers: BufferPool,
+    restorer: Restorer,
 }
 
 impl Images {
     /// `parallel`: reads that are under way at once, each with a buffer.
     #[must_use]
     pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
-        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::new(READ_BYTES, parallel) }
+        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::new(READ_BYTES, parallel), restorer: Restorer::default() }
     }
 
     /// Reads and verifies consecutive clusters, one for each of `crcs` (at most `RUN_CLUSTERS`), into `out` of 4096 bytes for each.
@@ -52,7 +57,27 @@ impl Images {
     /// # Errors
     /// See [`ImageError`]; `out` is then to be thrown away.
     pub fn read(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
-        self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)))
+        let done = self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)));
+        match done {
+            Err(ImageError::Damaged { .. } | ImageError::Io { .. }) => {
+                self.restorer.restore(self.device.as_ref(), first, Some(crcs), out).map_or(done, Ok)
+            }
+            done => done,
+        }
+    }
+
+    /// Consecutive clusters as parity gives them back, for bytes that turned out to be wrong; `None` if it cannot. Whoever decodes
+    /// them verifies them.
+    #[must_use]
+    pub fn restore(&self, first: Address, count: usize) -> Option<Vec<u8>> {
+        let mut out = vec![0; count * CLUSTER_BYTES];
+        self.restorer.restore(self.device.as_ref(), first, None, &mut out).map(|()| out)
+    }
+
+    /// How often clusters were given that had to be restored from parity.
+    #[must_use]
+    pub fn restored(&self) -> u64 {
+        self.restorer.restored()
     }
 
     /// Reads consecutive clusters without verifying: whoever decodes them does.

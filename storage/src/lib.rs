@@ -21,6 +21,7 @@ pub mod map_view;
 pub mod names;
 pub mod nodes;
 pub mod read;
+pub mod read_ahead;
 pub mod recover;
 pub mod refusal;
 pub mod region;

@@ -15,7 +15,7 @@ mod tests;
 
 pub use attributes::{AttributeChange, SetTime, Settlement, change_attributes, clear_privileges, settle};
 pub use directory::{NewNode, create, link, symlink};
-pub use drop::{Dropped, drop_orphan, trim};
+pub use drop::{Dropped, drop_orphan, trim, trim_logged};
 pub use remove::{Removed, rmdir, unlink};
 pub use rename::{Rename, RenameMode, rename};
 

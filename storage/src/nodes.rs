@@ -26,7 +26,13 @@ impl NodeStore {
     pub fn loading(&self, tree: TreeId) -> impl NodeSource + '_ {
         let images = &self.images;
         LoadingSource::new(&self.resident, tree, move |ptr: &NodePtr| {
-            images.read_unverified(ptr.address, usize::from(ptr.clusters)).map_err(into_io)
+            let count = usize::from(ptr.clusters);
+            let read = images.read_unverified(ptr.address, count);
+            match read {
+                Ok(bytes) if crc32fast::hash(&bytes) == ptr.crc => Ok(bytes),
+                Ok(bytes) => Ok(images.restore(ptr.address, count).unwrap_or(bytes)),
+                Err(error) => images.restore(ptr.address, count).ok_or_else(|| into_io(error)),
+            }
         })
     }
 

@@ -49,6 +49,8 @@ pub struct FileReader<'a> {
     pub pool: &'a BlockPool,
     /// Leave to touch the disk.
     pub images: Option<&'a Images>,
+    /// Read ahead: everything is kept in L1, whatever its size.
+    pub keep: bool,
 }
 
 impl FileReader<'_> {
@@ -149,7 +151,7 @@ impl FileReader<'_> {
         let unit = decode_unit(&stored, row.decoded_bytes as usize).ok_or(ReadError::Undecodable { at: row.first })?;
         let unit = Bytes::from(unit);
         // A unit that was read only in part is likely to be asked for again.
-        if (row.length as usize) < UNIT_BYTES {
+        if self.keep || (row.length as usize) < UNIT_BYTES {
             self.tiers.keep_decoded(row.first, Decoded::Unit(unit.clone()));
         }
         Ok(unit)
@@ -158,7 +160,7 @@ impl FileReader<'_> {
     fn fill_raw(&self, run: Option<RawRun>, out: &mut [u8]) -> Result<(), ReadError> {
         let Some(run) = run else { return Ok(()) };
         let out = slice(out, run.at as u64, run.length as u64);
-        if out.len() <= KEEP_BYTES && self.fill_from_l1(&run, out) {
+        if self.fill_from_l1(&run, out) {
             return Ok(());
         }
         let images = self.images.ok_or(ReadError::NotResident)?;
@@ -194,7 +196,7 @@ impl FileReader<'_> {
     }
 
     fn keep(&self, run: &RawRun, clusters: &[u8]) {
-        if clusters.len() > KEEP_BYTES {
+        if clusters.len() > KEEP_BYTES && !self.keep {
             return;
         }
         for (n, cluster) in clusters.chunks_exact(CLUSTER_BYTES).enumerate() {

@@ -2,7 +2,8 @@
 //!
 //! Owns: `recover`, `Recovered`, `LoggedData`. Must be true: REC-1 nothing is trusted that was not synced by this very recovery; REC-2
 //! every change above the root's cut is applied once, in order; REC-3 logged data survives unless something of its own or a higher
-//! sequence placed, cut or dropped it (O1); REC-4 nothing is deleted. Fails: `RecoverError`; corruption of the log ends the replay at
+//! sequence placed, cut or dropped it (O1); REC-4 nothing is deleted; REC-5 a log that is older than the images is not the last word:
+//! a segment was lost, or an old one brought back. Fails: `RecoverError`; corruption of the log ends the replay at
 //! the last good record, and the volume must then stay read-only.
 
 mod data;
@@ -11,17 +12,18 @@ mod tests;
 
 pub use data::LoggedData;
 
-use crate::address::{Generation, Place};
-use crate::device::Device;
+use crate::address::{Generation, Place, RegionId};
+use crate::device::{Device, Open};
 use crate::images::Images;
 use crate::nodes::NodeStore;
-use crate::region::RawRegion;
+use crate::region::layout::HEADER_BYTES;
+use crate::region::{RawRegion, read_identity};
 use crate::root::{RootError, RootRecord};
 use crate::row::{InodeRow, ROOT_INODE, Time};
 use crate::state::change::{Change, changes};
 use crate::state::{State, StateError};
 use crate::vat::TreeId;
-use crate::wal::{self, EndKind, Fault, LogPosition, LogScan, Lsn, ReadError, Record, RecordKind};
+use crate::wal::{self, EndKind, Fault, FaultReason, LogPosition, LogScan, Lsn, ReadError, Record, RecordKind};
 use std::sync::Arc;
 
 /// Why a volume cannot be opened.
@@ -56,6 +58,8 @@ pub struct Recovered {
     pub replayed: Lsn,
     /// Bytes of payload that were replayed.
     pub replayed_bytes: u64,
+    /// The youngest generation that the root and the log know of.
+    pub granted: Generation,
 }
 
 /// Opens the newest state. Nodes come through `nodes`, which reads `images` of the same `device`.
@@ -70,7 +74,45 @@ pub fn recover(device: &Arc<dyn Device>, uuid: [u8; 16], nodes: &NodeStore) -> R
         None => roots_in_images(device, uuid)?.pop().ok_or(RecoverError::NoRoot)?,
     };
     let epoch = log.newest_epoch().unwrap_or(0).max(root.generation.epoch()).checked_add(1).ok_or(RecoverError::Epochs)?;
-    replay(&log, root, uuid, epoch, nodes)
+    let recovered = replay(&log, root, uuid, epoch, nodes)?;
+    match image_behind(device.as_ref(), uuid, recovered.granted)? {
+        Some(image) => recover_from_images(device, &log, uuid, recovered, image, nodes),
+        None => Ok(recovered),
+    }
+}
+
+/// Every image is granted in the log before it is made, so the log has lost its end. The newest root of the images, if it is newer
+/// than that of the log; nothing is written then, for nobody knows what else is missing.
+fn recover_from_images(
+    device: &Arc<dyn Device>,
+    log: &LogScan,
+    uuid: [u8; 16],
+    mut recovered: Recovered,
+    image: RegionId,
+    nodes: &NodeStore,
+) -> Result<Recovered, RecoverError> {
+    let newest = roots_in_images(device, uuid)?.pop().filter(|root| root.generation > recovered.root.generation);
+    if let Some(root) = newest {
+        let epoch = root.generation.epoch().checked_add(1).ok_or(RecoverError::Epochs)?;
+        recovered = replay(log, root, uuid, epoch, nodes)?;
+    }
+    let (lsn, path) = (recovered.replayed.next(), wal::segment::LOG_DIRECTORY.to_string());
+    recovered.corrupt = Some(Fault { lsn, path, offset: 0, reason: FaultReason::Behind(image) });
+    recovered.position = None;
+    Ok(recovered)
+}
+
+/// An image of this volume that is younger than everything that was granted, if there is one. Only names are looked at, unless one
+/// says that it is.
+fn image_behind(device: &dyn Device, uuid: [u8; 16], granted: Generation) -> Result<Option<RegionId>, RecoverError> {
+    let paths = Images::list(device).map_err(RecoverError::Images)?;
+    let ids = paths.iter().filter_map(|path| RegionId::from_file_name(path.rsplit('/').next()?));
+    Ok(ids.filter(|id| id.generation > granted).find(|id| {
+        let mut head = [0; HEADER_BYTES];
+        let read = device.open(&id.path(), Open::READ).and_then(|file| file.read_at(&mut head, 0));
+        let identity = read.ok().and_then(|read| read_identity(head.get(..read)?).ok());
+        identity.is_some_and(|identity| identity.volume == uuid && identity.region == *id)
+    }))
 }
 
 fn replay(log: &LogScan, root: RootRecord, uuid: [u8; 16], epoch: u32, nodes: &NodeStore) -> Result<Recovered, RecoverError> {
@@ -80,6 +122,7 @@ fn replay(log: &LogScan, root: RootRecord, uuid: [u8; 16], epoch: u32, nodes: &N
         cut: root.cut,
         last: root.cut,
         bytes: 0,
+        granted: root.generation,
         nodes,
     };
     let end = log.for_each(root.low.next(), root.low, |record| replay.record(&record))?;
@@ -87,8 +130,9 @@ fn replay(log: &LogScan, root: RootRecord, uuid: [u8; 16], epoch: u32, nodes: &N
         EndKind::Corrupt(fault) => Some(fault.clone()),
         _ => None,
     };
-    let Replay { state, data, last, bytes, .. } = replay;
-    Ok(Recovered { state, root, data, position: end.position(uuid, epoch), corrupt, replayed: last, replayed_bytes: bytes })
+    let Replay { state, data, last, bytes, granted, .. } = replay;
+    let position = end.position(uuid, epoch);
+    Ok(Recovered { state, root, data, position, corrupt, replayed: last, replayed_bytes: bytes, granted })
 }
 
 struct Replay<'a> {
@@ -97,6 +141,7 @@ struct Replay<'a> {
     cut: Lsn,
     last: Lsn,
     bytes: u64,
+    granted: Generation,
     nodes: &'a NodeStore,
 }
 
@@ -110,6 +155,9 @@ impl Replay<'_> {
         let applied = record.header.lsn <= self.cut;
         for change in changes(record.payload) {
             let change = change?;
+            if let Change::Grant { region, .. } = &change {
+                self.granted = self.granted.max(region.generation);
+            }
             self.data.note(&change)?;
             if !applied {
                 self.apply(&change)?;

@@ -48,10 +48,12 @@ impl Cache {
         };
         // What the live row shows can wait for the next commit: the kernel sends the times of every file that it writes back.
         let says_more = change.permissions.is_some() || change.uid.is_some() || change.gid.is_some() || change.clear_privileges;
-        if !says_more && change.size.is_none() && self.files.len() < LAZY_FILES {
-            if let Ok(row) = shared.query(|view| view.inode(inode)) {
-                return cx.reply(replier, Ok(shared.attributes(inode, &row)));
-            }
+        if !says_more
+            && change.size.is_none()
+            && self.files.len() < LAZY_FILES
+            && let Ok(row) = shared.query(|view| view.inode(inode))
+        {
+            return cx.reply(replier, Ok(shared.attributes(inode, &row)));
         }
         self.post_settlement(inode, Lane::Foreground, cx, |settle| {
             settle.cut = cut;

@@ -1,3 +1,5 @@
+//! Promises of the mailbox: order, fairness, figures.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Promises of the runtimes: no call is lost, pools are resized without disorder.
+
 use super::actix_pool::ActixPools;
 use super::*;
 use crate::mailbox::{Envelope, Lane};

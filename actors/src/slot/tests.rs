@@ -1,3 +1,5 @@
+//! Promises of slots and turns: what a post leads to, and when it leaves.
+
 use super::*;
 use crate::replier::{Replier, Reply, Unanswered, replies_dropped};
 use crate::runtime::step::{Order, StepRuntime};

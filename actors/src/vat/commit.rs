@@ -4,7 +4,7 @@
 //! have handed out their blocks, so that few partial images are made.
 
 use super::Vat;
-use crate::api::Answer;
+use crate::api::{Answer, Refusal};
 use crate::cache::CacheMessage;
 use crate::mailbox::Lane;
 use crate::pixel_writer::WriteMessage;
@@ -31,6 +31,8 @@ struct Gathering {
     drained_left: usize,
     /// Inodes of which something that was posted before waits for a node.
     parked: Vec<Inode>,
+    /// Something of it could not be put.
+    failed: bool,
     answers: Vec<Replier<Answer<()>>>,
 }
 
@@ -72,7 +74,8 @@ impl Vat {
         let place = purpose != Purpose::Commit || budget.used() > GROUP_MAX_BYTES as u64 || budget.is_pressed();
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
-        self.commits.gathering = Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), answers });
+        self.commits.gathering =
+            Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), failed: false, answers });
         for shard in &peers.shards {
             cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
         }
@@ -99,6 +102,13 @@ impl Vat {
         self.gathered(cx);
     }
 
+    /// A settlement was refused: who waits for everything to be durable must not hear that it is.
+    pub(super) fn gathering_failed(&mut self) {
+        if let Some(gathering) = &mut self.commits.gathering {
+            gathering.failed = true;
+        }
+    }
+
     pub(super) fn gathered(&mut self, cx: &mut Context<'_>) {
         let parked = &self.parked;
         let done = self.commits.gathering.take_if(|gathering| {
@@ -107,10 +117,15 @@ impl Vat {
         });
         let Some(gathering) = done else { return };
         for replier in gathering.answers {
-            self.sync(replier, cx);
+            match gathering.failed {
+                true => cx.reply(replier, Err(Refusal::Damaged)),
+                false => self.sync(replier, cx),
+            }
         }
-        if let Purpose::Checkpoint { low } = gathering.purpose {
-            self.begin_fold(low, cx);
+        match gathering.purpose {
+            Purpose::Checkpoint { .. } if gathering.failed => self.checkpoint_failed("the tables do not take what files have", cx),
+            Purpose::Checkpoint { low } => self.begin_fold(low, cx),
+            Purpose::Commit => {}
         }
         self.gather_next(cx);
     }

@@ -96,6 +96,11 @@ pub enum VatMessage {
         op: NameOp,
         replier: Replier<Answer<Done>>,
     },
+    /// Several changes of names, done whole or not at all.
+    Batch {
+        ops: Vec<NameOp>,
+        replier: Replier<Answer<Vec<Done>>>,
+    },
     Settle(Box<Settle>),
     /// An inode without names is not used any more.
     Drop {
@@ -157,6 +162,7 @@ impl Envelope for VatMessage {
         match self {
             Self::Join(_) => "join",
             Self::Names { .. } => "names",
+            Self::Batch { .. } => "batch",
             Self::Settle(_) => "settle",
             Self::Drop { .. } => "drop",
             Self::Sync { .. } => "sync",
@@ -175,7 +181,7 @@ impl Envelope for VatMessage {
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Fold | Self::RootWritten(_) | Self::Recycled { .. } | Self::Join(_))
+        !matches!(self, Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::Recycled { .. } | Self::Join(_))
     }
 
     fn payload_bytes(&self) -> usize {

@@ -38,13 +38,34 @@ impl Vat {
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| apply(txn, &op, now)));
         match done {
             Ok(outcome) => {
-                let answer = self.append(RecordKind::Changes, &outcome.payload).map(|_| match outcome.value {
-                    Left::Row(inode, row) => Done::Attributes(self.shared.attributes(inode, &row)),
-                    Left::Removed(removed) => Done::Removed(removed),
-                });
+                let answer = self.append(RecordKind::Changes, &outcome.payload).map(|_| self.done(outcome.value));
                 cx.reply(replier, answer);
             }
             Err(error) => self.failed(error, VatMessage::Names { op, replier }, pins, cx),
+        }
+    }
+
+    fn done(&self, left: Left) -> Done {
+        match left {
+            Left::Row(inode, row) => Done::Attributes(self.shared.attributes(inode, &row)),
+            Left::Removed(removed) => Done::Removed(removed),
+        }
+    }
+
+    /// Does several changes in one transaction, one record and one publication.
+    pub(super) fn batch(&mut self, ops: Vec<NameOp>, replier: Replier<Answer<Vec<Done>>>, pins: Pins, cx: &mut Context<'_>) {
+        if let Err(refusal) = self.shared.writable() {
+            return cx.reply(replier, Err(refusal));
+        }
+        let now = self.shared.now();
+        let all = |txn: &mut Txn<'_>| ops.iter().map(|op| apply(txn, op, now)).collect::<Result<Vec<_>, _>>();
+        match with_nodes!(self, pins, |state, source| state.transact(source, all)) {
+            Ok(outcome) => {
+                let appended = self.append(RecordKind::Changes, &outcome.payload);
+                let answer = appended.map(|_| outcome.value.into_iter().map(|left| self.done(left)).collect());
+                cx.reply(replier, answer);
+            }
+            Err(error) => self.failed(error, VatMessage::Batch { ops, replier }, pins, cx),
         }
     }
 

@@ -117,6 +117,9 @@ impl Vat {
     /// What a shard said could not be put: its blocks are let go only if the inode is gone.
     pub(super) fn settle_failed(&mut self, what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
         self.tell_shard(&what, refusal == Refusal::Stale, cx);
+        if refusal != Refusal::Stale {
+            self.gathering_failed();
+        }
         for replier in what.syncs {
             cx.reply(replier, Err(refusal));
         }

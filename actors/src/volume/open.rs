@@ -11,25 +11,26 @@ use crate::pixel_reader::PixelReader;
 use crate::pixel_writer::PixelWriter;
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
-use crate::settings::Settings;
-use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares};
+use crate::settings::{Prefetch, Settings};
+use crate::shared::{Budget, Health, LiveRows, Published, Shared, Spares, Streams};
 use crate::slot::spawn;
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::Device;
+use infmap_storage::device::{Device, MemoryDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
-use infmap_storage::names::{Dropped, trim};
+use infmap_storage::names::{Dropped, trim, trim_logged};
 use infmap_storage::nodes::NodeStore;
 use infmap_storage::recover::{RecoverError, Recovered, empty_root, first_change, recover};
 use infmap_storage::region::IMAGE_MAX_BYTES;
 use infmap_storage::row::{Inode, Time};
-use infmap_storage::state::{State, StateError};
+use infmap_storage::state::{State, StateError, Txn};
 use infmap_storage::tiers::Tiers;
-use infmap_storage::vat::TreeId;
+use infmap_storage::vat::{NodeSource, TreeId};
+use infmap_storage::volume_file::create_directories;
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,6 +105,18 @@ impl Volume {
         }
     }
 
+    /// A new volume in memory, on threads of its own: for tests, and for programs that want the filesystem without the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn in_memory(settings: Settings) -> Result<Self, OpenError> {
+        let device: Arc<dyn Device> = Arc::new(MemoryDevice::new());
+        let uuid = *b"a volume in RAM.";
+        create_directories(device.as_ref()).map_err(std::io::Error::other)?;
+        create(&device, uuid, 0, 0)?;
+        Self::open(device, OpenOptions { uuid, settings, read_only: false })
+    }
+
     /// Opens a volume on a runtime of the caller's: a deterministic one in tests.
     ///
     /// # Errors
@@ -123,7 +136,7 @@ impl Volume {
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
         if log.writer.is_some() {
-            finish_cuts(&nodes, &mut recovered.state, &mut log.appender)?;
+            finish_cuts(&nodes, &mut recovered, &mut log.appender)?;
         }
         let volatile = BlockPool::new((plan.dirty / 2 / CLUSTER_BYTES as u64) as usize);
         let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
@@ -135,6 +148,7 @@ impl Volume {
             images,
             nodes,
             tiers: Tiers::new(plan.l1, plan.l2),
+            streams: Streams::new(read_ahead_window(settings)),
             blocks: volatile,
             reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
@@ -147,6 +161,14 @@ impl Volume {
         });
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
+    }
+}
+
+/// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
+fn read_ahead_window(settings: &Settings) -> u64 {
+    match settings.cache.prefetch {
+        Prefetch::Off => 0,
+        Prefetch::Adaptive => u64::from(settings.max_write()).min(settings.memory_plan().prefetch),
     }
 }
 
@@ -220,25 +242,38 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
 }
 
 /// Finishes the cuts that a crash interrupted, before anybody can write where they are still to be made.
-fn finish_cuts(nodes: &NodeStore, state: &mut State, appender: &mut Appender) -> Result<(), OpenError> {
+fn finish_cuts(nodes: &NodeStore, recovered: &mut Recovered, appender: &mut Appender) -> Result<(), OpenError> {
     let source = nodes.loading(TreeId::Name);
+    let state = &mut recovered.state;
     loop {
         let works = state.view(&source).works(UNFINISHED)?;
         if works.is_empty() {
-            return Ok(());
+            break;
         }
         for inode in works {
-            let mut progress = Dropped::More;
-            while progress == Dropped::More {
-                let outcome = state.transact(&source, |txn| trim(txn, inode))?;
-                appender
-                    .append(RecordKind::Changes, &[&outcome.payload], true)
-                    .map_err(|_| Refusal::BatchTooBig)
-                    .map_err(StateError::from)?;
-                progress = outcome.value;
-            }
+            while transact(state, &source, appender, |txn| trim(txn, inode))? == Dropped::More {}
         }
     }
+    // Bytes that were logged under a size which never arrived.
+    for inode in recovered.data.inodes() {
+        let Some(row) = state.view(&source).find_inode(inode)? else { continue };
+        if recovered.data.trim(inode, row.size) {
+            transact(state, &source, appender, |txn| trim_logged(txn, inode))?;
+        }
+    }
+    Ok(())
+}
+
+fn transact<T>(
+    state: &mut State,
+    source: &dyn NodeSource,
+    appender: &mut Appender,
+    body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+) -> Result<T, OpenError> {
+    let outcome = state.transact(source, body)?;
+    let appended = appender.append(RecordKind::Changes, &[&outcome.payload], true);
+    appended.map_err(|_| StateError::Refused(Refusal::BatchTooBig))?;
+    Ok(outcome.value)
 }
 
 /// Files of which the log holds bytes, by inode.

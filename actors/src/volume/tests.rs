@@ -125,6 +125,20 @@ fn a_large_sync_goes_through_the_pixel_writers() {
 }
 
 #[test]
+fn a_sync_of_more_than_a_group_of_the_log_leaves_the_volume_writable() {
+    let bed = Bed::open(new_device());
+    let file = bed.create("file");
+    let content = noise(5, 1 << 20);
+    for n in 0..12 {
+        bed.write(file, n << 20, &content);
+    }
+    assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+    assert!(!bed.volume.shared().health.is_read_only());
+    let bed = bed.reopen(false);
+    assert!((0..12).all(|n| bed.read(file, n << 20, 1 << 20) == content));
+}
+
+#[test]
 fn overwritten_and_removed_files_give_their_places_back() {
     let bed = Bed::open(new_device());
     for round in 0..12u64 {
@@ -166,4 +180,51 @@ fn time_passes_and_data_becomes_durable_by_itself() {
     assert!(bed.runtime.clock().now_us() > 0);
     let bed = bed.reopen(false);
     assert_eq!(bed.read(file, 0, 100), b"not synced by anybody");
+}
+
+/// A volume of two mounts, each with a file and a checkpoint.
+fn twice_mounted() -> Arc<dyn Device> {
+    let mut bed = Bed::open(new_device());
+    for name in ["first", "second"] {
+        let file = bed.create(name);
+        bed.write(file, 0, &noise(7, 1 << 20));
+        bed = bed.reopen(true);
+    }
+    bed.runtime.stop();
+    bed.device.clone()
+}
+
+#[test]
+fn a_lost_segment_of_the_log_never_makes_files_vanish_silently() {
+    let count = twice_mounted().list("wal").unwrap().len();
+    for (lost, overwritten) in (0..count).flat_map(|n| [(n, false), (n, true)]) {
+        let device = twice_mounted();
+        let path = format!("wal/{}", device.list("wal").unwrap()[lost].name);
+        if overwritten {
+            device.open(&path, infmap_storage::device::Open::WRITE).unwrap().write_at(&[0; 4096], 0).unwrap();
+        } else {
+            device.remove(&path).unwrap();
+        }
+        let bed = Bed::open(device);
+        for name in ["first", "second"] {
+            let found = bed.ask(|volume, replier| volume.lookup(ROOT_INODE, name.as_bytes(), replier));
+            let inode = found.unwrap_or_else(|e| panic!("without {path}, {name}: {e:?}")).inode;
+            assert!(bed.read(inode, 0, 1 << 20) == noise(7, 1 << 20));
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_done_whole_or_not_at_all() {
+    let bed = Bed::open(new_device());
+    let node = |name: &str| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+    let make = |names: &[&str]| names.iter().map(|name| NameOp::Create(node(name))).collect::<Vec<_>>();
+    assert_eq!(bed.ask(|volume, replier| volume.change_many(make(&["a", "b", "c"]), replier)).unwrap().len(), 3);
+    let refused = bed.ask(|volume, replier| volume.change_many(make(&["d", "e", "a"]), replier));
+    assert_eq!(refused.unwrap_err(), Refusal::Exists);
+    let many: Vec<_> = (0..2000).map(|n| NameOp::Create(node(&format!("many{n}")))).collect();
+    assert_eq!(bed.ask(|volume, replier| volume.change_many(many, replier)).unwrap_err(), Refusal::BatchTooBig);
+    let bed = bed.reopen(true);
+    let names = bed.ask(|volume, replier| volume.read_dir(ROOT_INODE, 2, 5000, false, replier)).unwrap();
+    assert_eq!(names.iter().map(|entry| entry.name.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
 }

@@ -343,7 +343,8 @@ impl World {
         let file = self.model.files.keys().next().copied();
         let of_file = file.is_none_or(|file| self.ask(|volume, replier| volume.sync(file, false, replier)).is_err());
         let of_all = self.ask(|volume, replier| volume.sync_all(replier)).is_err();
-        of_file && of_all && self.ask(|volume, replier| volume.checkpoint(replier)).is_err()
+        let root = self.ask(|volume, replier| volume.checkpoint(replier)).is_err();
+        of_file && of_all && root
     }
 
     fn collect_answers(&mut self) {

@@ -94,7 +94,7 @@ impl CheckReport {
 
 pub(super) const HELP_REPORT: &str = "This should not be possible: keep a copy of the volume, restore what matters, and report it.";
 pub(super) const HELP_NAMES: &str = "Copy what you can reach to a new volume; the images keep the bytes.";
-pub(super) const HELP_REPAIR: &str = "Parity can restore it: run `infmap repair`.";
+pub(super) const HELP_REPAIR: &str = "Reads are served from its parity. Write the files named here anew while that can be done.";
 pub(super) const HELP_BACKUP: &str = "Take the image from a backup of the volume, or the files named here from theirs.";
 pub(super) const HELP_NONE: &str = "Nothing to do.";
 

@@ -78,8 +78,7 @@ fn cycles(facts: &HashMap<u64, Fact>, numbers: &[u64], findings: &mut Findings) 
     let mut on_path: HashSet<u64> = HashSet::new();
     for &start in numbers {
         let mut at = start;
-        loop {
-            let Some(fact) = facts.get(&at).filter(|fact| fact.kind == Some(FileKind::Directory)) else { break };
+        while let Some(fact) = facts.get(&at).filter(|fact| fact.kind == Some(FileKind::Directory)) {
             if at == ROOT || done.contains(&at) || fact.names == 0 {
                 break;
             }

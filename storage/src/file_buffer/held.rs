@@ -33,6 +33,11 @@ impl DirtyBlock {
     fn is_unplaced(&self) -> bool {
         self.placing.is_none() && self.settling.is_none()
     }
+
+    /// Whether neither the log nor a posted settlement has its bytes.
+    pub fn is_volatile(&self) -> bool {
+        !self.logged && self.settling.is_none()
+    }
 }
 
 /// Dirty blocks by number.
@@ -41,7 +46,7 @@ pub(super) struct HeldBlocks {
     map: BTreeMap<u64, DirtyBlock>,
     /// Those that neither a pixel writer nor a settlement has.
     unplaced: BTreeSet<u64>,
-    /// Those that do not stand in the log.
+    /// Those that neither the log nor a posted settlement has.
     volatile: BTreeSet<u64>,
     /// Those that a settlement was posted for; some may have changed since.
     settling: HashMap<Ticket, Vec<u64>>,
@@ -77,7 +82,7 @@ impl HeldBlocks {
         self.unplaced.len()
     }
 
-    /// How many do not stand in the log.
+    /// How many neither the log nor a posted settlement has.
     pub fn volatile(&self) -> usize {
         self.volatile.len()
     }
@@ -87,7 +92,7 @@ impl HeldBlocks {
         self.unplaced.iter().copied().take(max).collect()
     }
 
-    /// The first `max` that do not stand in the log.
+    /// The first `max` that neither the log nor a posted settlement has.
     pub fn first_volatile(&self, max: usize) -> Vec<u64> {
         self.volatile.iter().copied().take(max).collect()
     }
@@ -107,7 +112,7 @@ impl HeldBlocks {
         let dirty = self.map.get_mut(&number)?;
         let before = dirty.settling;
         let outcome = change(dirty);
-        let (unplaced, volatile, settling) = (dirty.is_unplaced(), !dirty.logged, dirty.settling);
+        let (unplaced, volatile, settling) = (dirty.is_unplaced(), dirty.is_volatile(), dirty.settling);
         mark(&mut self.unplaced, number, unplaced);
         mark(&mut self.volatile, number, volatile);
         if let Some(ticket) = settling.filter(|_| settling != before) {
@@ -118,7 +123,7 @@ impl HeldBlocks {
 
     fn note(&mut self, number: u64, dirty: &DirtyBlock) {
         mark(&mut self.unplaced, number, dirty.is_unplaced());
-        mark(&mut self.volatile, number, !dirty.logged);
+        mark(&mut self.volatile, number, dirty.is_volatile());
         if let Some(ticket) = dirty.settling {
             self.settling.entry(ticket).or_default().push(number);
         }

@@ -51,7 +51,7 @@ impl FileBuffer {
     }
 
     /// The blocks that a power cut would lose, at most `max_bytes` of them, for the log. They count as logged from now on: the caller
-    /// posts them.
+    /// posts them. Those that a posted settlement claims are safe with it, and would only be written twice.
     pub fn take_for_log(&mut self, max_bytes: u64) -> Vec<Run> {
         let numbers = self.blocks.first_volatile(blocks_in(max_bytes));
         self.gather(&numbers, |dirty| dirty.logged = true)
@@ -182,21 +182,6 @@ impl FileBuffer {
         }
         // No row has a version below that of its file: the next settlement is wanted, and one that must hold the size back says nothing.
         self.settled_version = 0;
-    }
-
-    /// Drops what is held behind the end of the file. Returns whether there was anything.
-    pub fn trim(&mut self) -> bool {
-        let size = self.live.size;
-        let within = (size % BLOCK) as usize;
-        let cut = self.blocks.cut(size.div_ceil(BLOCK)) > 0;
-        let cleared = self.blocks.edit(size / BLOCK, |last| {
-            let dirty = last.block.bytes().iter().skip(within).any(|&byte| byte != 0);
-            if dirty {
-                last.block.clear_from(within);
-            }
-            dirty
-        });
-        cut || cleared == Some(true)
     }
 
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).

@@ -434,6 +434,17 @@ fn a_settlement_holds_the_size_back_until_the_bytes_below_it_are_durable() {
 }
 
 #[test]
+fn what_a_posted_row_claims_is_not_logged_as_well() {
+    let mut world = World::new();
+    world.write(0, 4 * BLOCK);
+    world.take(2);
+    world.land(0, false);
+    assert_eq!(world.buffer.volatile_bytes(), 3 * BLOCK, "half of a flight has landed");
+    let logged: u64 = world.buffer.take_for_log(u64::MAX).iter().map(Run::bytes).sum();
+    assert_eq!(logged, 3 * BLOCK);
+}
+
+#[test]
 fn old_content_that_was_cut_meanwhile_does_not_come_back() {
     let pool = BlockPool::new(1);
     let mut buffer = FileBuffer::new(&InodeRow { size: 3 * BLOCK, ..new_row() });
@@ -477,4 +488,35 @@ fn older_bytes_of_the_log_do_not_replace_newer_ones() {
     buffer.restore(0, pool.holding(0, b"newer"), 9);
     buffer.restore(0, pool.holding(0, b"older"), 8);
     assert_eq!((&buffer.block(0).unwrap().bytes()[..5], buffer.live().version), (&b"newer"[..], 9));
+}
+
+#[test]
+fn a_checkpoint_waits_neither_for_old_content_nor_for_what_a_writer_keeps() {
+    let (pool, mut buffer) = (BlockPool::new(1), FileBuffer::new(&InodeRow { size: 3 * BLOCK, version: 5, ..new_row() }));
+    buffer.fill(1, pool.holding(0, b"old"));
+    assert!(buffer.is_placed_up_to(5), "nothing of it is in the log alone");
+    buffer.write_block(&pool, 1, 0, WritePiece::Part(b"new"));
+    buffer.wrote(4099, None);
+    assert!(buffer.is_placed_up_to(5) && !buffer.is_placed_up_to(6));
+    // Changed while it was placed, and placed again: the second writer may keep it for long.
+    buffer.take_for_placing(u64::MAX);
+    buffer.write_block(&pool, 1, 0, WritePiece::Part(b"newer"));
+    buffer.wrote(4101, None);
+    buffer.take_for_placing(u64::MAX);
+    assert_eq!(buffer.take_rewritten_for_log(6, u64::MAX).len(), 1);
+    assert!(buffer.is_placed_up_to(6));
+}
+
+#[test]
+fn what_was_refused_is_said_again() {
+    let (pool, mut buffer) = (BlockPool::new(1), FileBuffer::new(&new_row()));
+    for number in 0..3 {
+        buffer.write_block(&pool, number, 0, WritePiece::Whole(pool.holding(0, &[7; 4096])));
+    }
+    buffer.wrote(3 * BLOCK, None);
+    assert_eq!(buffer.take_for_log(2 * BLOCK).iter().map(super::Run::bytes).sum::<u64>(), 2 * BLOCK);
+    assert_eq!((buffer.volatile_bytes(), buffer.settlement().size), (BLOCK, 2 * BLOCK));
+    let ticket = buffer.ticket();
+    buffer.refused(ticket);
+    assert_eq!((buffer.volatile_bytes(), buffer.unplaced_bytes(), buffer.is_settled()), (3 * BLOCK, 3 * BLOCK, false));
 }

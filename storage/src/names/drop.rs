@@ -25,7 +25,7 @@ pub enum Dropped {
 /// See [`StateError`].
 pub fn trim(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
     if let Some(mut row) = txn.view().find_inode(inode)? {
-        // It supersedes no logged data: what stands in the log stands under a size.
+        // It supersedes no logged data: see `trim_logged`.
         let (freed, rest) = txn.cut_extents(inode, blocks_end(row.size), u64::MAX, 0)?;
         row.blocks = row.blocks.saturating_add_signed(freed.saturating_neg());
         txn.put_inode(inode, &row)?;
@@ -35,6 +35,19 @@ pub fn trim(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
     }
     txn.delete(&Key::Work(inode))?;
     Ok(Dropped::Wholly)
+}
+
+/// Cuts the logged data that lies behind the end of a file, now and for every later replay. For a mount, before anybody writes, for a
+/// file whose [logged data](crate::recover::LoggedData::trim) reached that far.
+///
+/// # Errors
+/// See [`StateError`].
+pub fn trim_logged(txn: &mut Txn<'_>, inode: Inode) -> Result<(), StateError> {
+    let mut row = txn.view().inode(inode)?;
+    // Of extents only the rest of the last block lies there, which is zero: what lies further behind was trimmed before.
+    let (freed, _) = txn.cut_extents(inode, row.size, u64::MAX, u64::MAX)?;
+    row.blocks = row.blocks.saturating_add_signed(freed.saturating_neg());
+    txn.put_inode(inode, &row)
 }
 
 /// Does one step of dropping an inode without names.

@@ -77,7 +77,7 @@ impl World {
 
     fn read(&self, offset: usize, length: usize, dirty: &[(u64, Block)], disk: bool) -> Result<Vec<u8>, ReadError> {
         let images = disk.then_some(&self.images);
-        let reader = FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images };
+        let reader = FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images, keep: false };
         // What the buffer held before must not shine through.
         let mut out = vec![0xEE; length];
         reader.read(self.inode, offset as u64, dirty, &mut out).map(|()| out)
@@ -85,6 +85,14 @@ impl World {
 
     fn image(&self) -> Vec<u8> {
         crate::device::read_all(self.device.as_ref(), &self.region.path(), IMAGE_MAX_BYTES).unwrap()
+    }
+
+    /// Damages both copies of the tables, so that parity cannot be used.
+    fn lose_tables(&self) {
+        let image = self.image();
+        let file = self.device.open(&self.region.path(), Open::WRITE).unwrap();
+        let tables = image.windows(4).enumerate().filter(|(_, bytes)| *bytes == b"imTB");
+        assert!(tables.map(|(at, _)| file.write_at(&[!image[at + 50]], at as u64 + 50).unwrap()).count() >= 2);
     }
 
     /// Damages the stored byte `at` of the cluster that holds byte `offset` of the file; returns its address.
@@ -194,8 +202,29 @@ fn l2_serves_without_the_disk_only_where_leave_is_given() {
 }
 
 #[test]
+fn what_parity_can_restore_is_read_as_if_nothing_were_damaged() {
+    let world = World::new();
+    for (n, offset) in [8192, 20 * UNIT_BYTES + 3 * 4096, UNITS[2] * UNIT_BYTES].into_iter().enumerate() {
+        world.damage(offset);
+        assert!(world.read(offset - 5000, 20_000, &[], true).unwrap() == world.bytes[offset - 5000..offset + 15_000]);
+        assert!(world.images.restored() > n as u64);
+    }
+    assert!(world.read(0, world.bytes.len(), &[], true).unwrap() == world.bytes);
+}
+
+#[test]
+fn an_image_that_is_cut_off_in_its_parity_still_gives_its_pixels() {
+    let world = World::new();
+    let length = world.image().len() as u64;
+    world.device.open(&world.region.path(), Open::WRITE).unwrap().set_len(length - 100_000).unwrap();
+    assert!(world.read(0, world.bytes.len(), &[], true).unwrap() == world.bytes);
+    assert_eq!(world.images.restored(), 0);
+}
+
+#[test]
 fn damage_is_named_by_its_cluster_and_spares_its_neighbours() {
     let world = World::new();
+    world.lose_tables();
     for offset in [8192, 20 * UNIT_BYTES + 3 * 4096, UNITS[2] * UNIT_BYTES] {
         let at = world.damage(offset);
         match world.read(offset, 1, &[], true) {

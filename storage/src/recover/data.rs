@@ -77,6 +77,29 @@ impl LoggedData {
         }
     }
 
+    /// The files of which there are bytes.
+    #[must_use]
+    pub fn inodes(&self) -> Vec<Inode> {
+        let mut inodes: Vec<_> = self.blocks.keys().map(|(inode, _)| *inode).collect();
+        inodes.dedup();
+        inodes
+    }
+
+    /// Drops what lies behind the end of a file of this size: a power cut came before the size did. Returns whether there was anything;
+    /// the caller logs the cut, or the next replay would find it again when the file has grown.
+    pub fn trim(&mut self, inode: Inode, size: u64) -> bool {
+        let within = usize::try_from(size % BLOCK).unwrap_or(0);
+        let number = size / BLOCK;
+        let behind = self.blocks.range((inode, number)..=(inode, u64::MAX)).any(|((_, at), (_, bytes))| {
+            let from = if *at == number { within } else { 0 };
+            bytes.iter().skip(from).any(|byte| *byte != 0)
+        });
+        if behind {
+            self.cancel(inode, size, u64::MAX, u64::MAX);
+        }
+        behind
+    }
+
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,6 +8,7 @@ use super::appender::GROUP_LOG_MAX_BYTES;
 use super::reader::{ReadError, Segment};
 use super::record::{Lsn, RECORD_HEADER_BYTES, Record, RecordError, RecordHeader};
 use super::segment::segment_path;
+use crate::address::RegionId;
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::{LOG_BLOCK_BYTES, RECORD_MAX_BYTES};
 use std::fmt;
@@ -41,6 +42,8 @@ pub enum FaultReason {
     UnfinishedGroup,
     /// A segment is missing, or its header is damaged.
     MissingSegment,
+    /// The log ends before the grant of an image that exists.
+    Behind(RegionId),
 }
 
 impl fmt::Display for Fault {
@@ -52,6 +55,7 @@ impl fmt::Display for Fault {
             FaultReason::OutOfChain => write!(f, "it does not follow the record before it"),
             FaultReason::UnfinishedGroup => write!(f, "its group has no end"),
             FaultReason::MissingSegment => write!(f, "the segment that held it is missing or has lost its header"),
+            FaultReason::Behind(region) => write!(f, "it is missing, for the image {region} was made after the log that is there"),
         }
     }
 }

@@ -1,0 +1,67 @@
+//! Clusters of a damaged image, restored in memory from its parity.
+//!
+//! Owns: `Restorer`. Must be true: RST-1 nothing is written: the file stays as it is until it is repaired; RST-2 one image is restored at
+//! a time, so that the work space is that of one. Fails: `None` when parity cannot bring the clusters back, whatever the reason.
+
+use crate::address::{Address, Cluster};
+use crate::device::{Device, DeviceFile, Open};
+use crate::limits::CLUSTER_BYTES;
+use crate::region::{IMAGE_MAX_BYTES, RawRegion, RowRestorer};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that are read at once; where that fails, single pages are.
+const READ_BYTES: usize = 64 * 1024;
+const PAGE_BYTES: usize = 4096;
+
+/// Restores clusters of damaged images.
+#[derive(Default)]
+pub(super) struct Restorer {
+    /// The work space, made by the first damage.
+    rows: Mutex<Option<RowRestorer>>,
+    restored: AtomicU64,
+}
+
+impl Restorer {
+    /// How often clusters were given that had to be restored.
+    pub fn restored(&self) -> u64 {
+        self.restored.load(Ordering::Relaxed)
+    }
+
+    /// Fills `out` with the clusters from `first` on; with `crcs`, only if each has its checksum.
+    pub fn restore(&self, device: &dyn Device, first: Address, crcs: Option<&[u32]>, out: &mut [u8]) -> Option<()> {
+        let mut rows = self.rows.lock();
+        let bytes = read_what_can_be(device.open(&first.region.path(), Open::READ).ok()?.as_ref());
+        let (region, _) = RawRegion::new(bytes).repair(None, rows.get_or_insert_with(RowRestorer::new)).ok()?;
+        if region.identity().region != first.region {
+            return None;
+        }
+        for (n, slot) in out.chunks_exact_mut(CLUSTER_BYTES).enumerate() {
+            let pieces = region.cluster(Cluster::new(first.cluster.number() + n)?)?;
+            if crcs.is_some_and(|crcs| crcs.get(n) != Some(&pieces.crc())) {
+                return None;
+            }
+            pieces.copy_to(slot.first_chunk_mut()?);
+        }
+        self.restored.fetch_add(1, Ordering::Relaxed);
+        Some(())
+    }
+}
+
+/// The bytes of a file, with zeros where it cannot be read: parity may know what stood there.
+fn read_what_can_be(file: &dyn DeviceFile) -> Vec<u8> {
+    let size = file.len().ok().and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
+    let mut bytes = vec![0; size.min(IMAGE_MAX_BYTES)];
+    for (n, piece) in bytes.chunks_mut(READ_BYTES).enumerate() {
+        let at = n * READ_BYTES;
+        if file.read_at(piece, at as u64).is_ok() {
+            continue;
+        }
+        for (page, piece) in piece.chunks_mut(PAGE_BYTES).enumerate() {
+            if file.read_at(piece, (at + page * PAGE_BYTES) as u64).is_err() {
+                piece.fill(0);
+            }
+        }
+    }
+    bytes
+}
