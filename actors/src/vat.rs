@@ -177,7 +177,8 @@ impl Vat {
         }
         self.grants_synced(cx);
         self.checkpoint_synced(cx);
-        if report.bytes_above_low > self.shared.settings.checkpoint_at() {
+        // A length from before the last checkpoint says nothing: the log is shorter by now.
+        if self.is_news_since_checkpoint(report.low) && report.bytes_above_low > self.shared.settings.checkpoint_at() {
             self.begin_checkpoint(None, cx);
         }
     }

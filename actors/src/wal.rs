@@ -93,6 +93,7 @@ impl Wal {
         let bytes_above_low = self.watch_length();
         let report = Written {
             synced: if never_synced { written.max(synced) } else { synced },
+            low: self.low,
             bytes_above_low,
             buffer: batch.map(Batch::into_buffer),
             failed,

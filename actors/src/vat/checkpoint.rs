@@ -121,6 +121,11 @@ impl Vat {
         self.gather_for_checkpoint(cx);
     }
 
+    /// Whether a length of the log that was measured from `low` is measured from the newest one.
+    pub(super) fn is_news_since_checkpoint(&self, low: Lsn) -> bool {
+        low >= self.checkpoint.low
+    }
+
     /// Starts a checkpoint when too many nodes are dirty.
     pub(super) fn watch_dirty_nodes(&mut self, cx: &mut Context<'_>) {
         let (nodes, bytes) = (self.state.gauge.nodes(), self.state.gauge.bytes());

@@ -79,7 +79,9 @@ pub struct Settle {
 /// What the Wal reports of a batch.
 pub struct Written {
     pub synced: Lsn,
-    /// Bytes of log above the point up to which all data is placed.
+    /// All data up to here is placed, as far as the Wal has heard.
+    pub low: Lsn,
+    /// Bytes of log above it.
     pub bytes_above_low: u64,
     /// For the next batch.
     pub buffer: Option<AlignedBuf>,
