@@ -146,7 +146,8 @@ pub struct Settings {
     pub compression: Compression,
     pub durability: Durability,
     pub mount: Mount,
-    /// Bytes that the volume may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has.
+    /// Bytes that the images may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has. Writes are refused at
+    /// it; tables may pass it, so that removals and checkpoints go on.
     pub limit: Option<u64>,
     pub log: Log,
 }

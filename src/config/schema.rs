@@ -155,7 +155,7 @@ pub static KEYS: &[Key] = &[
         path: "limit",
         kind: Kind::SizeOrNone { range: s::LIMIT_RANGE },
         class: Class::Remount,
-        doc: "Bytes that the volume may take on the disk.",
+        doc: "Bytes that the images of the volume may take on the disk.",
         get: |s| s.limit.map_or(Value::Nothing, Value::Number),
         set: |s, v| s.limit = if let Value::Number(bytes) = v { Some(bytes) } else { None },
     },

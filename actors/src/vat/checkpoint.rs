@@ -7,6 +7,7 @@
 use super::{Grant, Pins, Vat, VatMessage, with_nodes};
 use crate::api::{Answer, Refusal};
 use crate::checkpointer::CheckpointMessage;
+use crate::keeper::is_room_short;
 use crate::mailbox::Lane;
 use crate::replier::Replier;
 use crate::slot::Context;
@@ -48,6 +49,9 @@ pub struct RootWritten {
     /// Held until the references to the nodes are noted.
     pub grants: Vec<Grant>,
 }
+
+/// Images of nodes and roots that a checkpoint replaces, and so makes dead, when nothing else changes.
+const OWN_DEAD_IMAGES: usize = 2;
 
 /// Images that were dead when a root was frozen, and the publication after which nobody could reach them.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +110,7 @@ impl Vat {
             return;
         }
         let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && self.shared.budget.used() == 0;
-        if nothing_new {
+        if nothing_new && !self.would_free_room() {
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
                 cx.reply(replier, Ok(()));
             }
@@ -115,6 +119,12 @@ impl Vat {
         self.checkpoint.stage = Stage::Gather;
         self.checkpoint.waiting.extend(replier);
         self.gather_for_checkpoint(cx);
+    }
+
+    /// Whether room is short and one more root would let dead images go. The few that each checkpoint leaves dead itself do not count, or
+    /// checkpoints would call for checkpoints.
+    fn would_free_room(&self) -> bool {
+        is_room_short(&self.shared) && self.checkpoint.dead.regions.len() > OWN_DEAD_IMAGES
     }
 
     /// Starts a checkpoint when too many nodes are dirty.

@@ -28,9 +28,13 @@ fn new_device() -> Arc<dyn Device> {
 
 impl Bed {
     fn open(device: Arc<dyn Device>) -> Self {
+        Self::open_with(device, Settings::default())
+    }
+
+    fn open_with(device: Arc<dyn Device>, settings: Settings) -> Self {
         let runtime = StepRuntime::new(Order::Fifo);
         let as_runtime: Arc<dyn Runtime> = runtime.clone();
-        let options = OpenOptions { uuid: UUID, settings: Settings::default(), read_only: false };
+        let options = OpenOptions { uuid: UUID, settings, read_only: false };
         let volume = Volume::open_on(&as_runtime, device.clone(), options).unwrap();
         runtime.run_idle();
         Self { runtime, device, volume }
@@ -154,6 +158,45 @@ fn overwritten_and_removed_files_give_their_places_back() {
     let images = infmap_storage::images::Images::list(bed.device.as_ref()).unwrap();
     assert!(images.len() < 20, "{} images for one living file: {images:?}", images.len());
     assert_eq!(bed.volume.shared().budget.used(), 0);
+}
+
+#[test]
+fn a_volume_at_its_limit_refuses_writes_until_files_are_removed() {
+    const LIMIT: u64 = 24 << 20;
+    let limited = || Settings { limit: Some(LIMIT), ..Settings::default() };
+    let mut bed = Bed::open_with(new_device(), limited());
+    let mut files = Vec::new();
+    // Twice, the second time on a volume whose images are counted anew.
+    for round in 0..2u64 {
+        let refused = (0..20u64).find_map(|n| {
+            let name = format!("round{round}-{n}");
+            let file = bed.create(&name);
+            files.push(name);
+            let refused = noise(round << 8 | n, 4 << 20).chunks(1 << 20).enumerate().find_map(|(at, chunk)| {
+                bed.ask(|volume, replier| volume.write(file, (at << 20) as u64, chunk, WriteHow::default(), replier)).err()
+            });
+            assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+            refused
+        });
+        assert_eq!(refused, Some(Refusal::NoSpace), "round {round}");
+        assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()), "a full volume still takes checkpoints");
+        let space = bed.ask(|volume, replier| volume.space(replier)).unwrap();
+        assert_eq!(space.total_bytes, LIMIT);
+        assert!(space.free_bytes < 8 << 20, "{space:?}");
+        let (mut images, paths) = (0, infmap_storage::images::Images::list(bed.device.as_ref()).unwrap());
+        paths.iter().for_each(|path| images += bed.device.metadata(path).unwrap().unwrap().size_bytes);
+        assert_eq!(bed.volume.shared().spares.image_bytes(), images);
+        assert!((LIMIT - (8 << 20)..LIMIT + (8 << 20)).contains(&images), "{images} bytes of images");
+        for name in files.drain(..) {
+            assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, name.into(), replier)), Ok(()));
+        }
+        // By themselves, soon.
+        bed.runtime.advance(std::time::Duration::from_secs(30));
+        let file = bed.create(&format!("again{round}"));
+        bed.write(file, 0, &noise(9, 1 << 20));
+        bed.runtime.stop();
+        bed = Bed::open_with(bed.device.clone(), limited());
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@ fn o5_fsync_answers_after_data_rows_and_names_are_durable() {
         let bytes = found.read_all(inode);
         assert!(bytes.len() == length && bytes[newer.len()..] == content[newer.len()..], "{length} bytes");
         let front = &bytes[..newer.len()];
-        let is_old_or_new = |(n, page): (usize, &[u8])| page == &content[n * 4096..][..page.len()] || page == &newer[n * 4096..][..page.len()];
+        let is_old_or_new =
+            |(n, page): (usize, &[u8])| page == &content[n * 4096..][..page.len()] || page == &newer[n * 4096..][..page.len()];
         assert!(front.chunks(4096).enumerate().all(is_old_or_new), "{length} bytes: neither old nor new");
         assert_eq!(bed.wait(write), Ok(newer.len() as u32));
         bed.assert_clean();

@@ -82,13 +82,8 @@ fn o6_the_answer_of_a_change_comes_after_the_change_can_be_seen() {
     assert_eq!(seen_from_the_answer(&bed, file, change(cut)).size, 5);
     let link = |volume: &Volume, replier| volume.link(file, ROOT_INODE, b"other".to_vec(), replier);
     assert_eq!(seen_from_the_answer(&bed, file, link).links, 2);
-    let rename = Rename {
-        parent: ROOT_INODE,
-        name: b"other".into(),
-        new_parent: ROOT_INODE,
-        new_name: b"third".into(),
-        mode: RenameMode::Replace,
-    };
+    let rename =
+        Rename { parent: ROOT_INODE, name: b"other".into(), new_parent: ROOT_INODE, new_name: b"third".into(), mode: RenameMode::Replace };
     seen_from_the_answer(&bed, file, |volume, replier| volume.rename(rename, replier));
     assert!(bed.lookup("third").is_ok() && bed.lookup("other").is_err());
     let unlink = |volume: &Volume, replier| volume.unlink(ROOT_INODE, b"third".to_vec(), replier);
