@@ -87,8 +87,6 @@ choice!(
     Sync {
         /// Callers that wait at the same time share one sync of the disk.
         Group = "group",
-        /// Every sync is its own.
-        Always = "always",
         /// Syncs are dropped: a power cut loses up to everything since the last checkpoint, never the order.
         None = "none",
     }
@@ -96,19 +94,10 @@ choice!(
 choice!(
     /// Who tracks open files.
     FuseOpen {
-        /// OPEN and RELEASE reach the daemon: it can commit at close.
+        /// OPEN and RELEASE reach the daemon.
         Daemon = "daemon",
         /// The kernel alone; not built yet, and refused where it is set.
         Kernel = "kernel",
-    }
-);
-choice!(
-    /// When reading changes a file's access time.
-    Atime {
-        /// When it is older than the last change, or than a day.
-        Relatime = "relatime",
-        /// Never.
-        Noatime = "noatime",
     }
 );
 choice!(
@@ -217,8 +206,6 @@ pub struct Mount {
     pub writeback: bool,
     /// Let other users in, with the kernel's permission checks; default false.
     pub allow_other: bool,
-    /// Default `relatime`.
-    pub atime: Atime,
 }
 
 /// `log`: the daemon's messages to people, not the write-ahead log.
@@ -277,7 +264,7 @@ impl Default for Durability {
 
 impl Default for Mount {
     fn default() -> Self {
-        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false, atime: Atime::Relatime }
+        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false }
     }
 }
 
