@@ -23,7 +23,7 @@ pub const BUDGET_RANGE: RangeInclusive<u64> = 32 * MIB..=TIB;
 pub const POOL_THREADS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Threads of the pixel writers' pool: there are 16 slots.
 pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
-/// Messages that a mailbox admits from the door.
+/// Messages that a mailbox admits from the door; beyond, requests are held back at the gates of the volume.
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
 /// Percent of the flexible memory for decoded data.
 pub const L1_RANGE: RangeInclusive<u64> = 5..=70;

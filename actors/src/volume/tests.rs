@@ -239,3 +239,41 @@ fn a_batch_is_done_whole_or_not_at_all() {
     let names = bed.ask(|volume, replier| volume.read_dir(ROOT_INODE, 2, 5000, false, replier)).unwrap();
     assert_eq!(names.iter().map(|entry| entry.name.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
 }
+
+#[test]
+fn requests_beyond_the_capacity_of_a_mailbox_wait_in_order_and_are_all_answered() {
+    const THREADS: usize = 8;
+    const REQUESTS: usize = 125;
+    let mut rejected = 0;
+    for capacity in [1, 3, 16] {
+        let mut settings = Settings::default();
+        let actors = &mut settings.actors;
+        (actors.vat_mailbox, actors.wal_mailbox, actors.cache.mailbox) = (capacity, capacity, capacity);
+        (actors.pixel_reader.mailbox, actors.pixel_writer.mailbox) = (capacity, capacity);
+        let volume = Volume::in_memory(settings).unwrap();
+        let node = |name: String| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+        let all = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (volume, all) = (&volume, &all);
+                scope.spawn(move || {
+                    all.wait();
+                    let create = |n| volume.ask(|replier| volume.create(node(format!("{thread}-{n}")), replier));
+                    let created: Vec<_> = (0..REQUESTS).map(create).collect();
+                    let files: Vec<Inode> = created.into_iter().map(|reply| reply.wait_blocking().unwrap().inode).collect();
+                    // Numbers are given in the order in which the Vat takes requests.
+                    assert!(files.is_sorted(), "requests of a thread passed each other");
+                    let last = files[REQUESTS - 1];
+                    let write = |n: usize| volume.ask(|replier| volume.write(last, 0, &[n as u8; 100], WriteHow::default(), replier));
+                    let written: Vec<_> = (0..REQUESTS).map(write).collect();
+                    assert!(written.into_iter().all(|reply| reply.wait_blocking() == Ok(100)));
+                    let read = volume.ask(|replier| volume.read(last, 0, 100, replier)).wait_blocking().unwrap();
+                    assert_eq!(read.to_vec(), [REQUESTS as u8 - 1; 100], "writes of a thread passed each other");
+                });
+            }
+        });
+        rejected += volume.front.withheld();
+        assert_eq!(volume.close(), Ok(()));
+    }
+    assert!(rejected > 0, "no mailbox was ever full");
+}
