@@ -6,8 +6,8 @@
 #   make test                         what .ci/run runs
 #   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
 #   make crash                        an hour of power cuts, torn writes and failing disks, simulated
-#   make million                      a million files: rates, memory, and how long a mount takes
-#   make small                        4 GiB through config/small.yaml: the peak of memory
+#   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
+#   make million                      a million files, and a directory of a hundred thousand; prints figures
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -19,7 +19,7 @@ TARGET   := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 INFMAP   := $(TARGET)/release/infmap
 
-.PHONY: build mount umount test crash million small fuzz install
+.PHONY: build mount umount test crash small million fuzz install
 
 build:
 	@scripts/setup build
@@ -38,14 +38,6 @@ test:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
 
-million:
-	@scripts/setup build mount
-	$(CARGO) test --release --locked --test many -- --ignored --nocapture --test-threads=1
-
-small:
-	@scripts/setup build mount
-	$(CARGO) test --release --locked --test budget -- --ignored --nocapture --test-threads=1
-
 fuzz:
 	@scripts/setup build
 	@scripts/fuzz '$(FUZZ_SECONDS)' $(FUZZ)
@@ -53,6 +45,14 @@ fuzz:
 crash:
 	@scripts/setup build
 	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored
+
+small:
+	@scripts/setup build mount test
+	$(CARGO) test --release --locked --test budget -- --include-ignored --nocapture --test-threads 1
+
+million:
+	@scripts/setup build mount test
+	$(CARGO) test --release --locked --test many -- --include-ignored --nocapture --test-threads 1
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'

@@ -73,8 +73,6 @@ pub struct MountFlags {
     pub exec: bool,
     /// Every write is answered when it is durable.
     pub sync: bool,
-    /// Every change of a directory is answered when it is durable.
-    pub dirsync: bool,
     /// The kernel checks permissions; implied by `allow_other`.
     pub default_permissions: bool,
     /// The source that `mount` and `df` show; holds no comma.
@@ -83,16 +81,7 @@ pub struct MountFlags {
 
 impl Default for MountFlags {
     fn default() -> Self {
-        Self {
-            read_only: false,
-            suid: false,
-            dev: false,
-            exec: true,
-            sync: false,
-            dirsync: false,
-            default_permissions: true,
-            source_name: "infmap".into(),
-        }
+        Self { read_only: false, suid: false, dev: false, exec: true, sync: false, default_permissions: true, source_name: "infmap".into() }
     }
 }
 

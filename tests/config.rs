@@ -75,7 +75,7 @@ const CASES: &[Case] = &[
         text: "durability: { sync: groupe }\n",
         at: (1, 21),
         found: "is not one of the words",
-        allowed: "group | always | none",
+        allowed: "group | none",
         help: "did you mean `group`?",
     },
     Case { text: "actors: { cache: { threads: two } }\n", at: (1, 29), found: "is not a whole number", allowed: "1..64", help: "" },

@@ -5,6 +5,7 @@
 //!
 //! Must be true: O4 the image that carries the root is written when all others are durable; children are placed before their parents.
 
+use crate::keeper::look_at_space;
 use crate::mailbox::{Envelope, Lane};
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role};
@@ -72,7 +73,9 @@ impl Images<'_> {
     fn seal(&mut self) -> Result<(), Failure> {
         let Some((region, builder)) = self.open.take() else { return Ok(()) };
         let sealed = self.shared.encoders.lend(|encoder| builder.finish(encoder));
-        self.shared.spares.install(self.shared.device.as_ref(), region, sealed.bytes()).map_err(|e| e.to_string())
+        self.shared.spares.install(self.shared.device.as_ref(), region, sealed.bytes()).map_err(|e| e.to_string())?;
+        look_at_space(self.shared);
+        Ok(())
     }
 
     fn place(&mut self, tree: TreeId, node: &EncodedNode) -> Result<MapAddress, Failure> {
@@ -175,7 +178,9 @@ impl Role for Checkpointer {
             CheckpointMessage::Write(frozen) => self.frozen = Some(frozen),
             CheckpointMessage::Recycle { regions } => {
                 regions.iter().for_each(|region| self.shared.images.forget(*region));
-                match self.shared.spares.recycle(self.shared.device.as_ref(), &regions) {
+                let recycled = self.shared.spares.recycle(self.shared.device.as_ref(), &regions);
+                look_at_space(&self.shared);
+                match recycled {
                     Ok(()) => cx.post(&self.vat, Lane::Background, VatMessage::Recycled { regions }),
                     // They stay dead in the tree: the next mount tries again.
                     Err(error) => tracing::warn!(%error, "images of dead regions could not be taken away"),

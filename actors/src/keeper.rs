@@ -17,6 +17,9 @@ const CHECKPOINT_EVERY_US: u64 = 5 * 60 * 1_000_000;
 /// Bytes of the medium that writes never get: checkpoints, deletes and the log need them.
 const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
 
+/// Below this, checkpoints come with every tick.
+const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
+
 /// What the Keeper is told.
 pub enum KeeperMessage {
     Tick,
@@ -58,7 +61,8 @@ impl Keeper {
             let replier = Replier::from_fn(move |_: Answer<()>| to.post(Lane::Background, KeeperMessage::Committed));
             cx.post(&self.vat, Lane::WriteBehind, VatMessage::Commit { replier });
         }
-        if cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
+        // Removed files give their room back with the second root after them: not in minutes, when it is short.
+        if is_room_short(&self.shared) || cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
             self.last_checkpoint_us = cx.now_us();
             cx.post(&self.vat, Lane::Background, VatMessage::Checkpoint { replier: Replier::ignored() });
         }
@@ -66,12 +70,22 @@ impl Keeper {
     }
 }
 
-/// Asks the medium how much it can still take.
+/// Tells the door how much can still be taken: what the medium has, and no more than the limit of the volume leaves. To be called when
+/// an image has come or gone.
 pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
-        Ok(space) => shared.budget.set_space(space.free_bytes.saturating_sub(RESERVE_BYTES)),
+        Ok(space) => {
+            let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
+            shared.budget.set_space(space.free_bytes.saturating_sub(RESERVE_BYTES).min(left));
+        }
         Err(error) => tracing::warn!(%error, "the medium does not say how much room it has"),
     }
+}
+
+/// Whether writes are refused, or soon will be.
+#[must_use]
+pub fn is_room_short(shared: &Shared) -> bool {
+    shared.budget.space() < SHORT_BYTES
 }
 
 impl Role for Keeper {

@@ -52,6 +52,12 @@ impl Reading {
         Self { inode, offset, length, size: None, dirty: Vec::new(), replier }
     }
 
+    /// The reader, of so many, that it goes to.
+    #[must_use]
+    pub fn reader(&self, readers: usize) -> usize {
+        slot_of(self.inode, self.offset, readers)
+    }
+
     /// Answers from memory, or goes to a reader. A stream is read ahead of itself.
     pub fn begin(self, shared: &Shared, readers: &[Address<ReadMessage>]) {
         if let Some((offset, length)) = shared.streams.read(self.inode, self.offset, u64::from(self.length)) {
@@ -60,8 +66,7 @@ impl Reading {
         }
         match self.attempt(shared, false) {
             Err(ReadError::NotResident) => {
-                let slot = slot_of(self.inode, self.offset, readers.len());
-                readers[slot].post(Lane::Foreground, ReadMessage::Read(self));
+                readers[self.reader(readers.len())].post(Lane::Foreground, ReadMessage::Read(self));
             }
             done => self.answer(shared, done),
         }

@@ -23,7 +23,7 @@ pub const BUDGET_RANGE: RangeInclusive<u64> = 32 * MIB..=TIB;
 pub const POOL_THREADS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Threads of the pixel writers' pool: there are 16 slots.
 pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
-/// Messages that a mailbox admits from the door.
+/// Messages that a mailbox admits from the door; beyond, requests are held back at the gates of the volume.
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
 /// Percent of the flexible memory for decoded data.
 pub const L1_RANGE: RangeInclusive<u64> = 5..=70;
@@ -87,8 +87,6 @@ choice!(
     Sync {
         /// Callers that wait at the same time share one sync of the disk.
         Group = "group",
-        /// Every sync is its own.
-        Always = "always",
         /// Syncs are dropped: a power cut loses up to everything since the last checkpoint, never the order.
         None = "none",
     }
@@ -96,19 +94,10 @@ choice!(
 choice!(
     /// Who tracks open files.
     FuseOpen {
-        /// OPEN and RELEASE reach the daemon: it can commit at close.
+        /// OPEN and RELEASE reach the daemon.
         Daemon = "daemon",
         /// The kernel alone; not built yet, and refused where it is set.
         Kernel = "kernel",
-    }
-);
-choice!(
-    /// When reading changes a file's access time.
-    Atime {
-        /// When it is older than the last change, or than a day.
-        Relatime = "relatime",
-        /// Never.
-        Noatime = "noatime",
     }
 );
 choice!(
@@ -146,7 +135,8 @@ pub struct Settings {
     pub compression: Compression,
     pub durability: Durability,
     pub mount: Mount,
-    /// Bytes that the volume may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has.
+    /// Bytes that the images may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has. Writes are refused at
+    /// it; tables may pass it, so that removals and checkpoints go on.
     pub limit: Option<u64>,
     pub log: Log,
 }
@@ -216,8 +206,6 @@ pub struct Mount {
     pub writeback: bool,
     /// Let other users in, with the kernel's permission checks; default false.
     pub allow_other: bool,
-    /// Default `relatime`.
-    pub atime: Atime,
 }
 
 /// `log`: the daemon's messages to people, not the write-ahead log.
@@ -276,7 +264,7 @@ impl Default for Durability {
 
 impl Default for Mount {
     fn default() -> Self {
-        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false, atime: Atime::Relatime }
+        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false }
     }
 }
 

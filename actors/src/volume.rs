@@ -6,6 +6,7 @@
 //! Fails: refusals; after [`Volume::close`] everything is refused as `Gone`.
 
 mod batch;
+mod gate;
 mod holds;
 mod open;
 #[cfg(test)]
@@ -16,13 +17,13 @@ pub use open::{OpenError, OpenOptions, create};
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SpaceUse, WriteHow};
 use crate::cache::{CacheMessage, Piece, PieceContent, Write, shard_of};
 use crate::keeper::KeeperMessage;
-use crate::mailbox::Lane;
 use crate::pixel_reader::{ReadMessage, Reading};
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::actix_pool::ActixPools;
 use crate::shared::Shared;
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
+use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::Removed;
@@ -48,21 +49,23 @@ pub struct Volume {
 /// What answers need that come later.
 struct Front {
     shared: Arc<Shared>,
-    vat: Address<VatMessage>,
-    shards: Vec<Address<CacheMessage>>,
-    readers: Vec<Address<ReadMessage>>,
+    vat: Gate<VatMessage>,
+    shards: Vec<Gate<CacheMessage>>,
+    readers: Vec<Gate<ReadMessage>>,
+    /// The same readers, for reads that first try to do without.
+    reader_slots: Vec<Address<ReadMessage>>,
     holds: Holds,
 }
 
 impl Front {
-    fn shard(&self, inode: Inode) -> &Address<CacheMessage> {
+    fn shard(&self, inode: Inode) -> &Gate<CacheMessage> {
         &self.shards[shard_of(inode, self.shards.len())]
     }
 
     /// An inode may have lost its last name and its last user.
     fn drop_if_unused(&self, inode: Inode) {
         if !self.holds.is_held(inode) {
-            self.shard(inode).post(Lane::Foreground, CacheMessage::Drop { inode });
+            self.shard(inode).post(CacheMessage::Drop { inode });
         }
     }
 
@@ -81,14 +84,26 @@ impl Front {
                     replier.reply(answer.map_err(|error| shared.refuse(&error)));
                 };
                 let reader = &self.readers[spread.0 as usize % self.readers.len()];
-                reader.post(Lane::Foreground, ReadMessage::Query(Box::new(ask)));
+                reader.post(ReadMessage::Query(Box::new(ask)));
             }
             answer => replier.reply(answer.map_err(|error| shared.refuse(&error))),
         }
     }
 
+    fn end(&self) {
+        self.vat.end();
+        self.shards.iter().for_each(Gate::end);
+        self.readers.iter().for_each(Gate::end);
+    }
+
+    /// Requests that were held back.
+    #[cfg(test)]
+    fn withheld(&self) -> u64 {
+        self.vat.withheld() + self.shards.iter().map(Gate::withheld).sum::<u64>()
+    }
+
     fn change_names(&self, op: NameOp, replier: Replier<Answer<Done>>) {
-        self.vat.post(Lane::Foreground, VatMessage::Names { op, replier });
+        self.vat.post(VatMessage::Names { op, replier });
     }
 }
 
@@ -144,7 +159,7 @@ impl Volume {
         if !change.has_possible_times() {
             return replier.reply(Err(Refusal::Invalid));
         }
-        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Change { inode, change, replier });
+        self.front.shard(inode).post(CacheMessage::Change { inode, change, replier });
     }
 
     /// The target of a symbolic link.
@@ -212,9 +227,9 @@ impl Volume {
             match dirty {
                 Some(inode) => {
                     let message = Box::new(message);
-                    front.shard(inode).post(Lane::Foreground, CacheMessage::FlushThen { inode, message });
+                    front.shard(inode).post(CacheMessage::FlushThen { inode, message });
                 }
-                None => front.vat.post(Lane::Foreground, message),
+                None => front.vat.post(message),
             }
         });
         self.front.query(parent, question, replaced);
@@ -225,9 +240,14 @@ impl Volume {
         let reading = Reading::new(inode, offset, length, replier);
         // Without a live row nothing is dirty: its shard has nothing to add.
         if self.front.shared.live.get(inode).is_some() {
-            self.front.shard(inode).post(Lane::Foreground, CacheMessage::Read(reading));
+            self.front.shard(inode).post(CacheMessage::Read(reading));
         } else {
-            reading.begin(&self.front.shared, &self.front.readers);
+            let gate = &self.front.readers[reading.reader(self.front.readers.len())];
+            if gate.is_open() {
+                reading.begin(&self.front.shared, &self.front.reader_slots);
+            } else {
+                gate.hold(ReadMessage::Read(reading));
+            }
         }
     }
 
@@ -242,7 +262,7 @@ impl Volume {
         }
         let pieces = self.pieces(offset, data);
         let write = Write { inode, offset, length: data.len() as u32, pieces, how, replier };
-        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Write(write));
+        self.front.shard(inode).post(CacheMessage::Write(write));
     }
 
     fn pieces(&self, offset: u64, data: &[u8]) -> Vec<Piece> {
@@ -266,17 +286,17 @@ impl Volume {
 
     /// Answers when the bytes, attributes and names of an inode are durable.
     pub fn sync(&self, inode: Inode, _data_only: bool, replier: Replier<Answer<()>>) {
-        self.front.shard(inode).post(Lane::Foreground, CacheMessage::Sync { inode, replier });
+        self.front.shard(inode).post(CacheMessage::Sync { inode, replier });
     }
 
     /// Answers when everything that was done so far is durable.
     pub fn sync_all(&self, replier: Replier<Answer<()>>) {
-        self.front.vat.post(Lane::Foreground, VatMessage::Commit { replier });
+        self.front.vat.post(VatMessage::Commit { replier });
     }
 
     /// Makes a root durable, so that the images alone hold everything.
     pub fn checkpoint(&self, replier: Replier<Answer<()>>) {
-        self.front.vat.post(Lane::Foreground, VatMessage::Checkpoint { replier });
+        self.front.vat.post(VatMessage::Checkpoint { replier });
     }
 
     /// Entries of a directory whose cookies are above `after_cookie`; none at the end.
@@ -339,7 +359,15 @@ impl Volume {
         if let Some(pools) = &self.pools {
             pools.stop();
         }
+        self.front.end();
         done
+    }
+}
+
+impl Drop for Volume {
+    /// Whoever is held back at a gate waits for nothing any more; some hold the front, which would never go.
+    fn drop(&mut self) {
+        self.front.end();
     }
 }
 

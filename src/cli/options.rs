@@ -29,28 +29,18 @@ const IGNORED: &[&str] = &[
     "default_permissions",
     "diratime",
     "nodiratime",
-];
-/// Words that set a flag or a key.
-const KNOWN: &[&str] = &[
-    "ro",
-    "suid",
-    "dev",
-    "noexec",
-    "sync",
-    "dirsync",
-    "allow_other",
+    // Habits: reading changes no access time in any case.
     "noatime",
     "relatime",
-    "writeback",
-    "nowriteback",
-    "fsname=",
-    "config=",
 ];
+/// Words that set a flag or a key.
+const KNOWN: &[&str] = &["ro", "suid", "dev", "noexec", "sync", "allow_other", "writeback", "nowriteback", "fsname=", "config="];
 /// Words that are understood and not possible, and why.
 const REFUSED: &[(&str, &str)] = &[
     ("allow_root", "use allow_other"),
     ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
-    ("strictatime", "use relatime or noatime"),
+    ("strictatime", "reading changes no access time here; leave it out, or use noatime"),
+    ("dirsync", "use sync, or call fsync on the directory"),
     ("remount", "unmount and mount again"),
 ];
 
@@ -72,7 +62,6 @@ pub struct Flags {
     pub dev: bool,
     pub noexec: bool,
     pub sync: bool,
-    pub dirsync: bool,
     pub source_name: Option<String>,
 }
 
@@ -86,7 +75,6 @@ impl Flags {
             dev: self.dev,
             exec: !self.noexec,
             sync: self.sync,
-            dirsync: self.dirsync,
             default_permissions: true,
             source_name: self.source_name.unwrap_or_else(|| source_name.into()).replace(',', "_"),
         }
@@ -122,10 +110,8 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         ("noexec", None) => out.flags.noexec = true,
         ("exec", None) => out.flags.noexec = false,
         ("sync", None) => out.flags.sync = true,
-        ("async", None) => (out.flags.sync, out.flags.dirsync) = (false, false),
-        ("dirsync", None) => out.flags.dirsync = true,
+        ("async", None) => out.flags.sync = false,
         ("allow_other", None) => assign("mount.allow_other=true".into(), out),
-        ("noatime" | "relatime", None) => assign(format!("mount.atime={name}"), out),
         ("writeback", None) => assign("mount.writeback=true".into(), out),
         ("nowriteback", None) => assign("mount.writeback=false".into(), out),
         ("fsname", Some(source)) => out.flags.source_name = Some(source.into()),
@@ -161,7 +147,7 @@ mod tests {
             "rw,nofail,x-systemd.requires-mounts-for=/var/lib/infmap,noatime,allow-other,config=/etc/a.yaml,_netdev,memory.budget=1GiB";
         let options = parse([text]).expect("understood");
         assert_eq!(options.config.as_deref(), Some("/etc/a.yaml"));
-        assert_eq!(options.assignments, ["mount.atime=noatime", "mount.allow_other=true", "memory.budget=1GiB"]);
+        assert_eq!(options.assignments, ["mount.allow_other=true", "memory.budget=1GiB"]);
         assert_eq!(options.flags, Flags::default());
     }
 
@@ -183,6 +169,8 @@ mod tests {
             ("memory.budget", "write memory.budget=VALUE"),
             ("ro=1", "write `ro` without a value"),
             ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
+            ("strictatime", "reading changes no access time here; leave it out, or use noatime"),
+            ("dirsync", "use sync, or call fsync on the directory"),
             ("qqqqqqqqqqq", Code::Option.help()),
         ] {
             let error = parse([option]).expect_err(option);

@@ -5,7 +5,7 @@
 //! Fails: never; a path that is not in the table is `None`.
 
 use super::value::{Kind, Value};
-use infmap_actors::settings::{self as s, Atime, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
+use infmap_actors::settings::{self as s, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
 use std::time::Duration;
 
 /// When a change of a key takes effect.
@@ -150,12 +150,11 @@ pub static KEYS: &[Key] = &[
     word!("mount.fuse_open", FuseOpen, "Who tracks open files; only daemon in this version.", mount.fuse_open),
     switch!("mount.writeback", "Whether the kernel gathers small writes before it sends them.", mount.writeback),
     switch!("mount.allow_other", "Whether other users may enter, under the usual permission checks.", mount.allow_other),
-    word!("mount.atime", Atime, "When reading changes the access time.", mount.atime),
     Key {
         path: "limit",
         kind: Kind::SizeOrNone { range: s::LIMIT_RANGE },
         class: Class::Remount,
-        doc: "Bytes that the volume may take on the disk.",
+        doc: "Bytes that the images of the volume may take on the disk.",
         get: |s| s.limit.map_or(Value::Nothing, Value::Number),
         set: |s, v| s.limit = if let Value::Number(bytes) = v { Some(bytes) } else { None },
     },

@@ -137,7 +137,7 @@ impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
         self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed));
-        tracing::info!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
+        tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
 

@@ -1,16 +1,18 @@
 //! Spare region files: recycled ones first, since their blocks are allocated already.
 //!
 //! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
-//! synced, and only then named under `map/` (4.1); SPR-3 a file that a crash left under both names is an image, and no spare.
+//! synced, and only then named under `map/` (4.1); SPR-3 a file that a crash left under both names is an image, and no spare; SPR-4
+//! `image_bytes` is the sum of the files under `map/`: counted when the volume is opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
-use infmap_storage::device::{Device, DeviceFile, Open};
+use infmap_storage::device::{Device, DeviceFile, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
 use infmap_storage::region::read_identity;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Spare files that are kept; more are removed.
 const KEEP: usize = 16;
@@ -20,6 +22,8 @@ const DIRECTORY: &str = "spare";
 #[derive(Default)]
 pub struct Spares {
     inner: Mutex<Inner>,
+    /// Bytes of the files under `map/`.
+    image_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,7 +59,13 @@ impl Spares {
         if removed {
             device.sync_dir(DIRECTORY)?;
         }
-        Ok(Self { inner: Mutex::new(inner) })
+        Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?) })
+    }
+
+    /// Bytes that the images take on the device; spare files and the log are not among them.
+    #[must_use]
+    pub fn image_bytes(&self) -> u64 {
+        self.image_bytes.load(Ordering::Relaxed)
     }
 
     /// A file to write an image into.
@@ -97,6 +107,7 @@ impl Spares {
             self.inner.lock().directories.insert(directory.clone());
         }
         device.rename(&spare.path, &region.path())?;
+        self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
         device.sync_dir(&directory)?;
         Ok(())
     }
@@ -110,9 +121,7 @@ impl Spares {
         let mut taken = Vec::new();
         for region in regions {
             let from = region.path();
-            if device.metadata(&from)?.is_none() {
-                continue;
-            }
+            let Some(metadata) = device.metadata(&from)? else { continue };
             let number = {
                 let mut inner = self.inner.lock();
                 let room = inner.unused.len() + taken.len() < KEEP;
@@ -128,6 +137,9 @@ impl Spares {
                 }
                 None => device.remove(&from)?,
             }
+            let _ = self
+                .image_bytes
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(metadata.size_bytes)));
             directories.insert(region.place.directory());
         }
         // Both ends, before anybody may overwrite the bytes: else a power cut could give them back under the old name.
@@ -148,6 +160,15 @@ impl Spares {
 pub struct SpareFile {
     pub path: String,
     pub file: Arc<dyn DeviceFile>,
+}
+
+/// The sum of all files in the directories of the map.
+fn bytes_of_images(device: &dyn Device) -> io::Result<u64> {
+    let mut bytes = 0;
+    for block in device.list("map")?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+        bytes += device.list(&format!("map/{}", block.name))?.iter().map(|entry| entry.size_bytes).sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// Whether there is an image of the name that the file at `path` says it is.

@@ -52,6 +52,13 @@ impl<M: Envelope> Address<M> {
         self.slot.has_room()
     }
 
+    /// The same, for who looks again: not counted.
+    #[must_use]
+    pub(crate) fn admits(&self) -> bool {
+        let stats = self.slot.stats();
+        stats.depth < stats.capacity
+    }
+
     #[must_use]
     pub fn stats(&self) -> MailboxStats {
         self.slot.stats()

@@ -7,6 +7,7 @@
 use super::{Grant, Pins, Vat, VatMessage, with_nodes};
 use crate::api::{Answer, Refusal};
 use crate::checkpointer::CheckpointMessage;
+use crate::keeper::is_room_short;
 use crate::mailbox::Lane;
 use crate::replier::Replier;
 use crate::slot::Context;
@@ -48,6 +49,9 @@ pub struct RootWritten {
     /// Held until the references to the nodes are noted.
     pub grants: Vec<Grant>,
 }
+
+/// Images of nodes and roots that a checkpoint replaces, and so makes dead, when nothing else changes.
+const OWN_DEAD_IMAGES: usize = 2;
 
 /// Images that were dead when a root was frozen, and the publication after which nobody could reach them.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +114,7 @@ impl Vat {
         // Times that wait for the next commit stand in live rows only.
         let nothing_held = self.shared.budget.used() == 0 && self.shared.live.is_empty() && !self.shared.budget.is_log_full();
         let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && nothing_held;
-        if nothing_new {
+        if nothing_new && !self.would_free_room() {
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
                 cx.reply(replier, Ok(()));
             }
@@ -124,6 +128,12 @@ impl Vat {
     /// Whether a length of the log that was measured from `low` is measured from the newest one.
     pub(super) fn is_news_since_checkpoint(&self, low: Lsn) -> bool {
         low >= self.checkpoint.low
+    }
+
+    /// Whether room is short and one more root would let dead images go. The few that each checkpoint leaves dead itself do not count, or
+    /// checkpoints would call for checkpoints.
+    fn would_free_room(&self) -> bool {
+        is_room_short(&self.shared) && self.checkpoint.dead.regions.len() > OWN_DEAD_IMAGES
     }
 
     /// Starts a checkpoint when too many nodes are dirty.

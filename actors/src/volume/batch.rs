@@ -5,7 +5,6 @@
 
 use super::Volume;
 use crate::api::{Answer, Attributes, Done, NameOp};
-use crate::mailbox::Lane;
 use crate::replier::{Replier, Reply};
 use crate::vat::VatMessage;
 use infmap_storage::names::Removed;
@@ -23,7 +22,7 @@ impl Volume {
             }
             done
         });
-        self.front.vat.post(Lane::Foreground, VatMessage::Batch { ops, replier });
+        self.front.vat.post(VatMessage::Batch { ops, replier });
     }
 
     /// The attributes of many inodes, asked for at once: what has to wait for the disk waits together.

@@ -1,5 +1,6 @@
 //! Opening a volume: recovery, then the actors in the order in which they need each other.
 
+use super::gate::Gate;
 use super::{Front, Volume};
 use crate::api::Refusal;
 use crate::cache::{Cache, ShardPeers, shard_of};
@@ -13,7 +14,7 @@ use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::settings::{Prefetch, Settings};
 use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Shared, Spares, Streams};
-use crate::slot::spawn;
+use crate::slot::{Address, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
@@ -232,13 +233,29 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
     let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
     let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone()))?;
-    let join = Peers { wal, shards: shards.clone(), readers: readers.clone(), writers, checkpointer };
+    let (log, places) = (wal.clone(), writers.clone());
+    // What the door asks for goes on from the Vat to the log, and from the shards to the writers: no room there is none here.
+    let vat_gate = Gate::new(runtime, &vat, move || log.has_room());
+    let shard_gate = |shard| {
+        let places = places.clone();
+        Gate::new(runtime, shard, move || places.iter().all(Address::has_room))
+    };
+    let shard_gates = shards.iter().map(shard_gate).collect();
+    let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
+    let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
         orphans.into_iter().for_each(|inode| vat.post(Lane::Background, VatMessage::Drop { inode }));
         keeper.post_after(shared.settings.durability.commit_interval, Lane::Foreground, KeeperMessage::Tick);
     }
-    let front = Arc::new(Front { shared, vat, shards, readers, holds: super::Holds::default() });
+    let front = Arc::new(Front {
+        shared,
+        vat: vat_gate,
+        shards: shard_gates,
+        readers: reader_gates,
+        reader_slots: readers,
+        holds: super::Holds::default(),
+    });
     Ok(Volume { front, _keeper: keeper, pools: None })
 }
 

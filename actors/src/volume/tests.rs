@@ -28,9 +28,13 @@ fn new_device() -> Arc<dyn Device> {
 
 impl Bed {
     fn open(device: Arc<dyn Device>) -> Self {
+        Self::open_with(device, Settings::default())
+    }
+
+    fn open_with(device: Arc<dyn Device>, settings: Settings) -> Self {
         let runtime = StepRuntime::new(Order::Fifo);
         let as_runtime: Arc<dyn Runtime> = runtime.clone();
-        let options = OpenOptions { uuid: UUID, settings: Settings::default(), read_only: false };
+        let options = OpenOptions { uuid: UUID, settings, read_only: false };
         let volume = Volume::open_on(&as_runtime, device.clone(), options).unwrap();
         runtime.run_idle();
         Self { runtime, device, volume }
@@ -157,6 +161,45 @@ fn overwritten_and_removed_files_give_their_places_back() {
 }
 
 #[test]
+fn a_volume_at_its_limit_refuses_writes_until_files_are_removed() {
+    const LIMIT: u64 = 24 << 20;
+    let limited = || Settings { limit: Some(LIMIT), ..Settings::default() };
+    let mut bed = Bed::open_with(new_device(), limited());
+    let mut files = Vec::new();
+    // Twice, the second time on a volume whose images are counted anew.
+    for round in 0..2u64 {
+        let refused = (0..20u64).find_map(|n| {
+            let name = format!("round{round}-{n}");
+            let file = bed.create(&name);
+            files.push(name);
+            let refused = noise(round << 8 | n, 4 << 20).chunks(1 << 20).enumerate().find_map(|(at, chunk)| {
+                bed.ask(|volume, replier| volume.write(file, (at << 20) as u64, chunk, WriteHow::default(), replier)).err()
+            });
+            assert_eq!(bed.ask(|volume, replier| volume.sync(file, false, replier)), Ok(()));
+            refused
+        });
+        assert_eq!(refused, Some(Refusal::NoSpace), "round {round}");
+        assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()), "a full volume still takes checkpoints");
+        let space = bed.ask(|volume, replier| volume.space(replier)).unwrap();
+        assert_eq!(space.total_bytes, LIMIT);
+        assert!(space.free_bytes < 8 << 20, "{space:?}");
+        let (mut images, paths) = (0, infmap_storage::images::Images::list(bed.device.as_ref()).unwrap());
+        paths.iter().for_each(|path| images += bed.device.metadata(path).unwrap().unwrap().size_bytes);
+        assert_eq!(bed.volume.shared().spares.image_bytes(), images);
+        assert!((LIMIT - (8 << 20)..LIMIT + (8 << 20)).contains(&images), "{images} bytes of images");
+        for name in files.drain(..) {
+            assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, name.into(), replier)), Ok(()));
+        }
+        // By themselves, soon.
+        bed.runtime.advance(std::time::Duration::from_secs(30));
+        let file = bed.create(&format!("again{round}"));
+        bed.write(file, 0, &noise(9, 1 << 20));
+        bed.runtime.stop();
+        bed = Bed::open_with(bed.device.clone(), limited());
+    }
+}
+
+#[test]
 fn truncated_bytes_never_come_back() {
     let bed = Bed::open(new_device());
     let file = bed.create("file");
@@ -227,4 +270,42 @@ fn a_batch_is_done_whole_or_not_at_all() {
     let bed = bed.reopen(true);
     let names = bed.ask(|volume, replier| volume.read_dir(ROOT_INODE, 2, 5000, false, replier)).unwrap();
     assert_eq!(names.iter().map(|entry| entry.name.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn requests_beyond_the_capacity_of_a_mailbox_wait_in_order_and_are_all_answered() {
+    const THREADS: usize = 8;
+    const REQUESTS: usize = 125;
+    let mut rejected = 0;
+    for capacity in [1, 3, 16] {
+        let mut settings = Settings::default();
+        let actors = &mut settings.actors;
+        (actors.vat_mailbox, actors.wal_mailbox, actors.cache.mailbox) = (capacity, capacity, capacity);
+        (actors.pixel_reader.mailbox, actors.pixel_writer.mailbox) = (capacity, capacity);
+        let volume = Volume::in_memory(settings).unwrap();
+        let node = |name: String| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+        let all = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (volume, all) = (&volume, &all);
+                scope.spawn(move || {
+                    all.wait();
+                    let create = |n| volume.ask(|replier| volume.create(node(format!("{thread}-{n}")), replier));
+                    let created: Vec<_> = (0..REQUESTS).map(create).collect();
+                    let files: Vec<Inode> = created.into_iter().map(|reply| reply.wait_blocking().unwrap().inode).collect();
+                    // Numbers are given in the order in which the Vat takes requests.
+                    assert!(files.is_sorted(), "requests of a thread passed each other");
+                    let last = files[REQUESTS - 1];
+                    let write = |n: usize| volume.ask(|replier| volume.write(last, 0, &[n as u8; 100], WriteHow::default(), replier));
+                    let written: Vec<_> = (0..REQUESTS).map(write).collect();
+                    assert!(written.into_iter().all(|reply| reply.wait_blocking() == Ok(100)));
+                    let read = volume.ask(|replier| volume.read(last, 0, 100, replier)).wait_blocking().unwrap();
+                    assert_eq!(read.to_vec(), [REQUESTS as u8 - 1; 100], "writes of a thread passed each other");
+                });
+            }
+        });
+        rejected += volume.front.withheld();
+        assert_eq!(volume.close(), Ok(()));
+    }
+    assert!(rejected > 0, "no mailbox was ever full");
 }
