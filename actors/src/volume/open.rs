@@ -139,7 +139,7 @@ impl Volume {
         if log.writer.is_some() {
             finish_cuts(&nodes, &mut recovered, &mut log.appender)?;
         }
-        let volatile = BlockPool::new((plan.dirty / 2 / CLUSTER_BYTES as u64) as usize);
+        let volatile = BlockPool::new((plan.dirty / CLUSTER_BYTES as u64) as usize);
         let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
         let shared = Arc::new(Shared {
             uuid: options.uuid,
