@@ -134,7 +134,9 @@ impl PixelWriter {
     }
 
     fn ask_for_grants(&mut self, cx: &mut Context<'_>) {
-        if self.asked || self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none()) {
+        let content = self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none());
+        // A log that has failed refuses every grant: asking again would be asking for ever.
+        if self.asked || content || self.shared.health.is_read_only() {
             return;
         }
         if let Some(to) = self.own.upgrade() {

@@ -134,12 +134,17 @@ impl Budget {
         self.has_waiting.store(true, Ordering::SeqCst);
         // Either this sees the release, or the release sees who waits.
         if self.releases() != seen {
-            self.call();
+            self.wake();
         }
     }
 
     fn call(&self) {
         self.releases.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Not a release: two who wait and count each other's waking as one would wake each other for ever.
+    fn wake(&self) {
         if self.has_waiting.swap(false, Ordering::SeqCst) {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(|callback| callback());
@@ -168,6 +173,18 @@ mod tests {
         budget.wait(seen, tell());
         assert!(told.load(Ordering::SeqCst), "room came free between the refusal and the wait");
         assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
+    }
+
+    #[test]
+    fn one_who_is_woken_late_wakes_nobody_again() {
+        let budget = Budget::new(100);
+        let seen = budget.releases();
+        budget.give(0);
+        budget.set_space(1000);
+        let now = budget.releases();
+        assert_ne!(seen, now);
+        budget.wait(seen, || {});
+        assert_eq!(budget.releases(), now);
     }
 
     #[test]
