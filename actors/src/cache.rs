@@ -205,11 +205,9 @@ impl Cache {
     /// Forgets everything about an inode that nobody uses, and has its rows removed.
     fn drop_inode(&mut self, inode: Inode, cx: &mut Context<'_>) {
         match self.files.remove(&inode) {
-            Some(Entry::Open(file)) => {
+            Some(Entry::Open(mut file)) => {
                 self.shared.budget.give(file.buffer.held_bytes());
-                if file.drain.is_some() {
-                    self.one_drained(cx);
-                }
+                self.one_drained(file.buffer.end_drain(), cx);
                 file.queue.into_iter().for_each(|op| op.refuse(Refusal::Stale, cx));
                 file.after.into_iter().for_each(|(_, after)| after.refuse(Refusal::Stale, cx));
             }

@@ -158,19 +158,10 @@ fn run_seeds(seeds: impl Iterator<Item = u64>) {
     assert!(outcomes.iter().flatten().sum::<usize>() > outcomes.len(), "next to nothing was promised");
 }
 
-/// A seed that fails and is not understood yet: after a crash a file is shorter than its promised version.
-const UNSOLVED: u64 = 888;
-
-#[test]
-#[ignore = "fails: a file is shorter than promised, to be mended; run by `make crash`"]
-fn the_unsolved_seed_loses_nothing_promised() {
-    run_seed(UNSOLVED);
-}
-
 /// In two halves, so that two processors can share it.
 #[test]
 fn a_thousand_seeds_of_torn_and_reordered_writes() {
-    run_seeds(SEEDS.step_by(2).filter(|seed| *seed != UNSOLVED));
+    run_seeds(SEEDS.step_by(2));
 }
 
 #[test]

@@ -45,6 +45,17 @@ pub struct FileBuffer {
     settled_version: u64,
     blocks: HeldBlocks,
     next_ticket: Ticket,
+    /// What a checkpoint waits for.
+    drain: Option<Drain>,
+}
+
+/// The state of a file that a checkpoint is to find in its tree.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// Everything up to this write sequence is to be placed.
+    sequence: u64,
+    /// So much of the file is to be claimed by its row; less when it was cut meanwhile.
+    size: u64,
 }
 
 impl FileBuffer {
@@ -59,7 +70,7 @@ impl FileBuffer {
             changed: row.changed,
             dirty_blocks: 0,
         };
-        Self { live, settled_size: row.size, settled_version: row.version, blocks: HeldBlocks::default(), next_ticket: 1 }
+        Self { live, settled_size: row.size, settled_version: row.version, blocks: HeldBlocks::default(), next_ticket: 1, drain: None }
     }
 
     /// Size and times now.
@@ -188,6 +199,9 @@ impl FileBuffer {
         }
         self.live.size = size;
         self.settled_size = self.settled_size.min(size);
+        if let Some(drain) = &mut self.drain {
+            drain.size = drain.size.min(size);
+        }
         self.live.modified = now;
         self.live.changed = now;
         sequence
@@ -205,7 +219,7 @@ impl FileBuffer {
     #[must_use]
     fn durable_size(&self) -> u64 {
         let first_new = self.settled_size / BLOCK;
-        let volatile = self.blocks.range(first_new..).find(|(_, b)| b.is_volatile()).map(|(number, _)| number * BLOCK);
+        let volatile = self.blocks.range(first_new..).find(|(_, b)| b.holds_the_size_back()).map(|(number, _)| number * BLOCK);
         match volatile {
             Some(start) => self.live.size.min(start.max(self.settled_size)),
             None => self.live.size,

@@ -69,8 +69,6 @@ pub(super) struct File {
     pub(super) cutting: Option<Ticket>,
     /// What follows when everything up to a sequence is safe.
     pub(super) after: Vec<(u64, After)>,
-    /// A commit waits until everything up to this sequence is placed.
-    pub(super) drain: Option<u64>,
     /// Settlements that were posted and not published yet.
     pub(super) outstanding: usize,
     /// Permission bits that a write may have to clear.
@@ -86,7 +84,6 @@ impl File {
             parked: false,
             cutting: None,
             after: Vec::new(),
-            drain: None,
             outstanding: 0,
             privileged: is_privileged(mode),
         }

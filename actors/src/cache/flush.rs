@@ -115,8 +115,9 @@ impl Cache {
 
     fn look_if_drained(&mut self, inode: Inode, give_up: bool, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        if file.drain.take_if(|sequence| give_up || file.buffer.is_placed_up_to(*sequence)).is_some() {
-            self.one_drained(cx);
+        if file.buffer.is_drained() || give_up {
+            let waited = file.buffer.end_drain();
+            self.one_drained(waited, cx);
         }
     }
 
@@ -124,8 +125,8 @@ impl Cache {
     /// the new ones logged: the old ones may be promised by a log that is about to go.
     fn follow_up(&mut self, inode: Inode, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
-        if let Some(sequence) = file.drain {
-            self.log_rewritten(inode, sequence, cx);
+        if file.buffer.is_draining() {
+            self.log_for_drain(inode, cx);
         }
         let Some(file) = self.file(inode) else { return };
         let (ready, waiting): (Vec<_>, Vec<_>) =
@@ -136,14 +137,14 @@ impl Cache {
         }
     }
 
-    fn log_rewritten(&mut self, inode: Inode, sequence: u64, cx: &mut Context<'_>) {
+    fn log_for_drain(&mut self, inode: Inode, cx: &mut Context<'_>) {
         let at_once = self.shared.settings.log_at_once();
         while let Some(file) = self.file(inode) {
-            let rewritten = file.buffer.take_rewritten_for_log(sequence, at_once);
-            if rewritten.is_empty() {
+            let data = file.buffer.take_for_drain(at_once);
+            if data.is_empty() {
                 return;
             }
-            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = rewritten);
+            self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = data);
         }
     }
 
@@ -154,9 +155,8 @@ impl Cache {
         for (_, after) in std::mem::take(&mut file.after) {
             after.refuse(Refusal::Damaged, cx);
         }
-        if file.drain.take().is_some() {
-            self.one_drained(cx);
-        }
+        let waited = file.buffer.end_drain();
+        self.one_drained(waited, cx);
     }
 
     /// The Vat has published a settlement, or refused it.
@@ -171,7 +171,7 @@ impl Cache {
             shared.budget.give(bytes_of(file.buffer.settled(ticket)));
         } else {
             file.buffer.refused(ticket);
-            if file.drain.is_some() {
+            if file.buffer.is_draining() {
                 // The log that has these bytes must not go.
                 shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
             }
@@ -199,7 +199,7 @@ impl Cache {
                 continue;
             }
             if file.buffer.held_bytes() > 0 {
-                file.drain = Some(file.buffer.live().version);
+                file.buffer.begin_drain();
                 self.draining += 1;
             }
             self.place_or_inline(inode, cx);
@@ -221,7 +221,11 @@ impl Cache {
         }
     }
 
-    pub(super) fn one_drained(&mut self, cx: &mut Context<'_>) {
+    /// A file is out of the way of a checkpoint, if it was in it.
+    pub(super) fn one_drained(&mut self, waited: bool, cx: &mut Context<'_>) {
+        if !waited {
+            return;
+        }
         self.draining = self.draining.saturating_sub(1);
         if self.draining == 0 && self.gathering {
             self.all_drained(cx);

@@ -38,6 +38,12 @@ impl DirtyBlock {
     pub fn is_volatile(&self) -> bool {
         !self.logged && self.settling.is_none()
     }
+
+    /// Whether a size that covers it would be a lie after a power cut. Old content that was read for a write which has not come yet is
+    /// where it was read from.
+    pub fn holds_the_size_back(&self) -> bool {
+        self.is_volatile() && self.since <= self.sequence
+    }
 }
 
 /// Dirty blocks by number.
@@ -98,8 +104,8 @@ impl HeldBlocks {
     }
 
     /// Those of which `wanted` says yes, at most `max`.
-    pub fn numbers(&self, max: usize, wanted: impl Fn(&DirtyBlock) -> bool) -> Vec<u64> {
-        self.map.iter().filter(|(_, dirty)| wanted(dirty)).map(|(number, _)| *number).take(max).collect()
+    pub fn numbers(&self, max: usize, wanted: impl Fn(u64, &DirtyBlock) -> bool) -> Vec<u64> {
+        self.map.iter().filter(|(number, dirty)| wanted(**number, dirty)).map(|(number, _)| *number).take(max).collect()
     }
 
     pub fn insert(&mut self, number: u64, dirty: DirtyBlock) {

@@ -1,7 +1,7 @@
 //! Blocks on their way out: to a pixel writer, to the log, and to the rows that let them go.
 
 use super::held::DirtyBlock;
-use super::{BLOCK, FileBuffer, Ticket};
+use super::{BLOCK, Drain, FileBuffer, Ticket};
 use crate::blocks::Block;
 use crate::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, INLINE_FILE_BYTES};
 use crate::row::ExtentRow;
@@ -73,7 +73,7 @@ impl FileBuffer {
     pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
         let size = usize::try_from(self.live.size).ok().filter(|size| *size <= INLINE_FILE_BYTES)?;
         let content = self.blocks.get(0)?.block.bytes().get(..size)?.to_vec();
-        for number in self.blocks.numbers(usize::MAX, |_| true) {
+        for number in self.blocks.numbers(usize::MAX, |_, _| true) {
             self.blocks.edit(number, |dirty| dirty.settling = Some(ticket));
         }
         Some(content)
@@ -130,7 +130,7 @@ impl FileBuffer {
 
     /// A placement failed: its blocks are nobody's again.
     pub fn unplaced(&mut self, placing: Ticket) {
-        for number in self.blocks.numbers(usize::MAX, |dirty| dirty.placing == Some(placing)) {
+        for number in self.blocks.numbers(usize::MAX, |_, dirty| dirty.placing == Some(placing)) {
             self.blocks.edit(number, |dirty| dirty.placing = None);
         }
     }
@@ -152,27 +152,51 @@ impl FileBuffer {
         self.blocks.values().all(|dirty| dirty.sequence > sequence || dirty.logged || dirty.settling.is_some())
     }
 
-    /// Whether the log up to `sequence` is not needed any more: every block that was held then is placed, or was changed since and
-    /// logged again.
-    #[must_use]
-    pub fn is_placed_up_to(&self, sequence: u64) -> bool {
-        self.blocks.values().all(|dirty| dirty.since > sequence || (dirty.sequence > sequence && dirty.logged))
+    /// A checkpoint begins to wait until the log up to now is not needed any more for this file.
+    pub fn begin_drain(&mut self) {
+        self.drain = Some(Drain { sequence: self.live.version, size: self.live.size });
     }
 
-    /// The blocks that were held at `sequence` and changed since, so that their older bytes, which may stand in the log, will never
-    /// be placed: they are to be logged as they are now, although a pixel writer may have them: it may keep them for long. At most
-    /// `max_bytes`. They count as logged: the caller posts them.
-    pub fn take_rewritten_for_log(&mut self, sequence: u64, max_bytes: u64) -> Vec<Run> {
-        let rewritten =
-            |dirty: &DirtyBlock| dirty.since <= sequence && dirty.sequence > sequence && !dirty.logged && dirty.settling.is_none();
-        let numbers = self.blocks.numbers(blocks_in(max_bytes), rewritten);
+    /// Whether a checkpoint waits.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Whether what a checkpoint waits for is there: every block that was held when it began is placed, or was changed since and logged
+    /// again; and the row claims the size of that time, which blocks that are new below it can hold back (BUF-4).
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some_and(|drain| {
+            let placed = |dirty: &DirtyBlock| dirty.since > drain.sequence || (dirty.sequence > drain.sequence && dirty.logged);
+            self.settled_size >= drain.size && self.blocks.values().all(placed)
+        })
+    }
+
+    /// Nobody waits any more. Whether somebody did.
+    pub fn end_drain(&mut self) -> bool {
+        self.drain.take().is_some()
+    }
+
+    /// The blocks that were changed since a checkpoint began to wait and stand in its way, to be logged as they are now, although a pixel
+    /// writer may have them: it may keep them for long. Those that were held then: their older bytes, which may stand in the log, will
+    /// never be placed. Those that were holes below the size of then: they hold the size back. At most `max_bytes`. They count as
+    /// logged: the caller posts them.
+    pub fn take_for_drain(&mut self, max_bytes: u64) -> Vec<Run> {
+        let Some(drain) = self.drain else { return Vec::new() };
+        let first_new = self.settled_size / BLOCK;
+        let in_the_way = |number: u64, dirty: &DirtyBlock| {
+            let hole = number >= first_new && number * BLOCK < drain.size && self.settled_size < drain.size;
+            dirty.is_volatile() && dirty.sequence > drain.sequence && (dirty.since <= drain.sequence || hole)
+        };
+        let numbers = self.blocks.numbers(blocks_in(max_bytes), in_the_way);
         self.gather(&numbers, |dirty| dirty.logged = true)
     }
 
     /// The settlement `ticket` was refused: what it said is to be said again. What of the blocks it carried is not known any more, so
     /// that none counts as logged.
     pub fn refused(&mut self, ticket: Ticket) {
-        for number in self.blocks.numbers(usize::MAX, |_| true) {
+        for number in self.blocks.numbers(usize::MAX, |_, _| true) {
             self.blocks.edit(number, |dirty| {
                 dirty.logged = false;
                 if dirty.settling == Some(ticket) {

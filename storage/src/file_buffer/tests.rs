@@ -1,5 +1,7 @@
 //! The buffer against a file of bytes with sequences, a tree that gets its rows, and placements that are late, partial and reordered.
 
+mod drain;
+
 use super::*;
 use crate::address::{Address, Cluster, Generation, Place, RegionId};
 use crate::row::{Codec, ExtentRow, FileKind};
@@ -243,21 +245,7 @@ impl World {
 
     fn row(&mut self, clusters: u8) -> ExtentRow {
         self.cluster = (self.cluster + 1) % 900;
-        let region = RegionId { place: Place(0), generation: Generation(1) };
-        let bytes = u32::from(clusters) * 4096;
-        ExtentRow {
-            first: Address { region, cluster: Cluster::new(self.cluster).unwrap() },
-            clusters,
-            codec: Codec::Raw,
-            stored_bytes: bytes,
-            decoded_bytes: bytes,
-            skip: 0,
-            length: bytes,
-            sequence: 0,
-            birth: Generation(1),
-            crcs_from: 0,
-            crcs: vec![0; usize::from(clusters)],
-        }
+        extent_row(self.cluster, clusters)
     }
 
     /// One part of some flight is durable, or its region failed.
@@ -360,6 +348,25 @@ impl World {
 impl Durable {
     fn content_unlogged(&self) -> Vec<u8> {
         self.placed.clone()
+    }
+}
+
+/// A raw extent of so many whole clusters.
+fn extent_row(cluster: usize, clusters: u8) -> ExtentRow {
+    let region = RegionId { place: Place(0), generation: Generation(1) };
+    let bytes = u32::from(clusters) * 4096;
+    ExtentRow {
+        first: Address { region, cluster: Cluster::new(cluster).unwrap() },
+        clusters,
+        codec: Codec::Raw,
+        stored_bytes: bytes,
+        decoded_bytes: bytes,
+        skip: 0,
+        length: bytes,
+        sequence: 0,
+        birth: Generation(1),
+        crcs_from: 0,
+        crcs: vec![0; usize::from(clusters)],
     }
 }
 
@@ -488,23 +495,6 @@ fn older_bytes_of_the_log_do_not_replace_newer_ones() {
     buffer.restore(0, pool.holding(0, b"newer"), 9);
     buffer.restore(0, pool.holding(0, b"older"), 8);
     assert_eq!((&buffer.block(0).unwrap().bytes()[..5], buffer.live().version), (&b"newer"[..], 9));
-}
-
-#[test]
-fn a_checkpoint_waits_neither_for_old_content_nor_for_what_a_writer_keeps() {
-    let (pool, mut buffer) = (BlockPool::new(1), FileBuffer::new(&InodeRow { size: 3 * BLOCK, version: 5, ..new_row() }));
-    buffer.fill(1, pool.holding(0, b"old"));
-    assert!(buffer.is_placed_up_to(5), "nothing of it is in the log alone");
-    buffer.write_block(&pool, 1, 0, WritePiece::Part(b"new"));
-    buffer.wrote(4099, None);
-    assert!(buffer.is_placed_up_to(5) && !buffer.is_placed_up_to(6));
-    // Changed while it was placed, and placed again: the second writer may keep it for long.
-    buffer.take_for_placing(u64::MAX);
-    buffer.write_block(&pool, 1, 0, WritePiece::Part(b"newer"));
-    buffer.wrote(4101, None);
-    buffer.take_for_placing(u64::MAX);
-    assert_eq!(buffer.take_rewritten_for_log(6, u64::MAX).len(), 1);
-    assert!(buffer.is_placed_up_to(6));
 }
 
 #[test]
