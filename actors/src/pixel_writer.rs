@@ -16,10 +16,9 @@ use crate::settings::Compression;
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Grant, VatMessage};
-use gather::{Gathered, OpenRegion};
+use gather::{Effort, Gathered, OpenRegion};
 use infmap_storage::file_buffer::{Run, Ticket};
 use infmap_storage::row::{Inode, RegionKind};
-use infmap_storage::unit::Compressor;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,6 +36,13 @@ pub struct PlaceJob {
     pub inode: Inode,
     pub ticket: Ticket,
     pub runs: VecDeque<Run>,
+}
+
+impl PlaceJob {
+    /// Bytes that are not gathered yet.
+    fn bytes(&self) -> u64 {
+        self.runs.iter().map(Run::bytes).sum()
+    }
 }
 
 /// What a pixel writer is told.
@@ -58,7 +64,7 @@ impl Envelope for WriteMessage {
 
     fn payload_bytes(&self) -> usize {
         match self {
-            Self::Place(job) => job.runs.iter().map(|run| run.bytes() as usize).sum(),
+            Self::Place(job) => job.bytes() as usize,
             _ => 0,
         }
     }
@@ -75,7 +81,7 @@ pub struct PixelWriter {
     backlog: VecDeque<PlaceJob>,
     flush: bool,
     failures: u32,
-    compressor: Option<Compressor>,
+    effort: Option<Effort>,
 }
 
 impl PixelWriter {
@@ -91,7 +97,7 @@ impl PixelWriter {
             backlog: VecDeque::new(),
             flush: false,
             failures: 0,
-            compressor: None,
+            effort: None,
         }
     }
 
@@ -106,7 +112,9 @@ impl PixelWriter {
                 self.backlog.push_front(job);
                 break;
             };
-            let gathered = open.gather(&mut job, self.compressor());
+            let before = job.bytes();
+            let gathered = open.gather(&mut job, self.effort());
+            self.shared.budget.gathered(before - job.bytes());
             self.open = Some(open);
             if gathered == Gathered::Full {
                 self.backlog.push_front(job);
@@ -124,13 +132,14 @@ impl PixelWriter {
         OpenRegion::new(&self.shared, self.grants.pop_front()?)
     }
 
-    fn compressor(&mut self) -> Option<&mut Compressor> {
-        let wanted = match self.shared.settings.compression {
+    fn effort(&mut self) -> Option<&mut Effort> {
+        let compression = self.shared.settings.compression;
+        let wanted = match compression {
             Compression::Off => false,
             Compression::Always => true,
             Compression::Auto => self.own.upgrade().is_none_or(|own| own.stats().depth < BUSY_BACKLOG),
         };
-        wanted.then(|| self.compressor.get_or_insert_default())
+        wanted.then(|| self.effort.get_or_insert_with(|| Effort::new(compression == Compression::Always)))
     }
 
     fn ask_for_grants(&mut self, cx: &mut Context<'_>) {
@@ -171,7 +180,10 @@ impl PixelWriter {
                 if self.failures >= MAX_FAILURES {
                     self.shared.health.fail(format!("images cannot be written: {error}"));
                 }
-                jobs.into_iter().rev().for_each(|job| self.backlog.push_front(job));
+                for job in jobs.into_iter().rev() {
+                    self.shared.budget.queued(job.bytes());
+                    self.backlog.push_front(job);
+                }
                 self.flush = true;
                 if let Some(own) = self.own.upgrade() {
                     cx.post(&own, Lane::Data, WriteMessage::Flush);
@@ -181,6 +193,7 @@ impl PixelWriter {
     }
 
     fn give_up(&self, job: PlaceJob, cx: &mut Context<'_>) {
+        self.shared.budget.gathered(job.bytes());
         cx.post(&job.from, Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket });
     }
 }

@@ -218,9 +218,8 @@ impl FileBuffer {
     /// The size up to which every byte beyond the settled size is durable or will be with the record that carries it (BUF-4).
     #[must_use]
     fn durable_size(&self) -> u64 {
-        let first_new = self.settled_size / BLOCK;
-        let volatile = self.blocks.range(first_new..).find(|(_, b)| b.holds_the_size_back()).map(|(number, _)| number * BLOCK);
-        match volatile {
+        let mut new = self.blocks.volatile_from(self.settled_size / BLOCK);
+        match new.find(|(_, b)| b.holds_the_size_back()).map(|(number, _)| number * BLOCK) {
             Some(start) => self.live.size.min(start.max(self.settled_size)),
             None => self.live.size,
         }

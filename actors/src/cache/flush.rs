@@ -80,6 +80,7 @@ impl Cache {
             let bytes = left.min(REGION_BYTES as u64);
             let (ticket, runs) = file.buffer.take_for_placing(bytes);
             let writer = &writers[shared.next_writer(bytes, writers.len())];
+            shared.budget.queued(bytes);
             let job = PlaceJob { from: from.clone(), inode, ticket, runs: runs.into() };
             cx.post(writer, Lane::WriteBehind, WriteMessage::Place(job));
             left -= bytes;

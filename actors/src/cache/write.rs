@@ -7,7 +7,7 @@ use crate::api::{Answer, AttributeChange, Attributes, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
-use crate::shared::Shared;
+use crate::shared::{NoRoom, Shared};
 use crate::slot::Context;
 use crate::vat::VatMessage;
 use infmap_storage::blocks::Block;
@@ -34,14 +34,14 @@ impl Cache {
         }
         let fresh = write.pieces.iter().filter(|piece| file.buffer.block(piece.number).is_none()).count();
         let seen = shared.budget.releases();
-        match shared.budget.take(bytes_of(fresh)) {
+        match shared.budget.take_for_write(bytes_of(fresh), u64::from(write.length)) {
             Ok(()) => self.write_now(inode, write, end, cx),
-            Err(crate::shared::NoRoom::Space) => cx.reply(write.replier, Err(Refusal::NoSpace)),
-            Err(crate::shared::NoRoom::Wait) => {
+            Err(NoRoom::Space) => cx.reply(write.replier, Err(Refusal::NoSpace)),
+            Err(reason @ (NoRoom::Wait | NoRoom::Backlog)) => {
                 file.parked = true;
                 file.queue.push_front(Op::Write(write));
                 self.waiting.push_back(inode);
-                self.ask_for_room(seen, cx);
+                self.wait_for_room(reason, seen, cx);
             }
         }
     }
@@ -111,8 +111,8 @@ impl Cache {
         self.close_if_settled(inode);
     }
 
-    /// Has what is dirty placed, everywhere, and is told when room comes free after `seen`.
-    pub(super) fn ask_for_room(&mut self, seen: u64, cx: &mut Context<'_>) {
+    /// Is told when room comes free after `seen`, and sees to it that some does: what is dirty is placed, everywhere.
+    fn wait_for_room(&mut self, reason: NoRoom, seen: u64, cx: &mut Context<'_>) {
         if self.asked_for_room {
             return;
         }
@@ -120,7 +120,9 @@ impl Cache {
         if let Some(own) = self.own.upgrade() {
             self.shared.budget.wait(seen, move || own.post(Lane::Foreground, CacheMessage::Room));
         }
-        cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });
+        if reason == NoRoom::Wait {
+            cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });
+        }
     }
 
     /// There may be room: who waits tries again, in order.

@@ -14,9 +14,29 @@ use infmap_storage::file_buffer::{PlacedExtent, Run, Ticket};
 use infmap_storage::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, SQUARE_CLUSTERS};
 use infmap_storage::region::{Codec, Identity, Owner, OwnerKind, RegionBuilder};
 use infmap_storage::row::{ExtentRow, Inode, RegionKind};
-use infmap_storage::unit::Compressor;
+use infmap_storage::unit::{Compressor, looks_like_noise};
 use std::collections::VecDeque;
 use std::io;
+
+/// Compression, and how much is tried.
+pub(super) struct Effort {
+    compressor: Compressor,
+    /// What looks like noise is tried too.
+    try_noise: bool,
+}
+
+impl Effort {
+    pub(super) fn new(try_noise: bool) -> Self {
+        Self { compressor: Compressor::default(), try_noise }
+    }
+
+    fn compress(&mut self, unit: &[Block]) -> Option<&[u8]> {
+        if !self.try_noise && looks_like_noise(unit) {
+            return None;
+        }
+        self.compressor.compress_blocks(unit)
+    }
+}
 
 /// Whether a job found room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +76,9 @@ impl OpenRegion {
     }
 
     /// Takes runs of a job as long as there is room.
-    pub(super) fn gather(&mut self, job: &mut PlaceJob, mut compressor: Option<&mut Compressor>) -> Gathered {
+    pub(super) fn gather(&mut self, job: &mut PlaceJob, mut effort: Option<&mut Effort>) -> Gathered {
         while let Some(run) = job.runs.pop_front() {
-            let placed = self.gather_run(job, &run, compressor.as_deref_mut());
+            let placed = self.gather_run(job, &run, effort.as_deref_mut());
             let (done, rest) = split(run, placed);
             if let Some(done) = done {
                 self.remember(job, done);
@@ -72,21 +92,20 @@ impl OpenRegion {
     }
 
     /// Places the pieces of a run, and returns how many of its blocks found room.
-    fn gather_run(&mut self, job: &PlaceJob, run: &Run, mut compressor: Option<&mut Compressor>) -> usize {
+    fn gather_run(&mut self, job: &PlaceJob, run: &Run, mut effort: Option<&mut Effort>) -> usize {
         let (mut raw_from, mut at) = (0, 0);
         while at < run.blocks.len() {
             let unit_end = unit_end(run, at);
-            if let Some(compressor) = compressor.as_deref_mut() {
-                let unit: Vec<u8> = run.blocks[at..unit_end].iter().flat_map(|block| *block.bytes()).collect();
-                if let Some(stored) = compressor.compress(&unit) {
-                    if !self.place(job, run, raw_from, at, None) {
-                        return raw_from;
-                    }
-                    if !self.place(job, run, at, unit_end, Some(stored)) {
-                        return at;
-                    }
-                    raw_from = unit_end;
+            if let Some(effort) = effort.as_deref_mut()
+                && let Some(stored) = effort.compress(&run.blocks[at..unit_end])
+            {
+                if !self.place(job, run, raw_from, at, None) {
+                    return raw_from;
                 }
+                if !self.place(job, run, at, unit_end, Some(stored)) {
+                    return at;
+                }
+                raw_from = unit_end;
             }
             at = unit_end;
             if at - raw_from >= EXTENT_MAX_CLUSTERS || at == run.blocks.len() {

@@ -3,8 +3,15 @@
 //! Must be true: O9 nobody waits here: who gets no room leaves a callback and keeps its replier; what was taken is given back exactly
 //! once. Space is promised at the door: room is given only for bytes that the medium can still take.
 
+use infmap_storage::limits::REGION_BYTES;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Bytes that wait for a pixel writer at which large writes are held back. What waits longer has left the processor's caches when it is
+/// gathered, and takes fresh memory where used blocks would come back soon: the stream gains nothing by being further ahead.
+const BACKLOG_BYTES: u64 = 2 * REGION_BYTES as u64;
+/// Writes of so many bytes are large: one reader of many small files is not held back by somebody's stream.
+const LARGE_WRITE_BYTES: u64 = 128 * 1024;
 
 type Callback = Box<dyn FnOnce() + Send>;
 
@@ -14,6 +21,8 @@ pub struct Budget {
     used: AtomicU64,
     /// Bytes that the medium can still take, reserve deducted.
     space: AtomicU64,
+    /// Bytes that wait for a pixel writer.
+    backlog: AtomicU64,
     /// The log is over its hard limit.
     log_full: AtomicBool,
     waiting: Mutex<Vec<Callback>>,
@@ -25,8 +34,10 @@ pub struct Budget {
 /// Why no room was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
-    /// Wait: there will be.
+    /// Wait: there will be, if what is dirty is placed.
     Wait,
+    /// Wait: there is room, but the pixel writers are behind.
+    Backlog,
     /// The medium is full.
     Space,
 }
@@ -39,6 +50,7 @@ impl Budget {
             limit,
             used: AtomicU64::new(0),
             space: AtomicU64::new(u64::MAX),
+            backlog: AtomicU64::new(0),
             log_full: AtomicBool::new(false),
             waiting: Mutex::default(),
             has_waiting: AtomicBool::new(false),
@@ -63,6 +75,30 @@ impl Budget {
             Ok(_) => Ok(()),
             Err(used) if used + bytes > space => Err(NoRoom::Space),
             Err(_) => Err(NoRoom::Wait),
+        }
+    }
+
+    /// Takes room for `fresh` bytes that a write of `length` bytes needs.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; nothing was taken.
+    pub fn take_for_write(&self, fresh: u64, length: u64) -> Result<(), NoRoom> {
+        if length >= LARGE_WRITE_BYTES && self.backlog.load(Ordering::Acquire) > BACKLOG_BYTES {
+            return Err(NoRoom::Backlog);
+        }
+        self.take(fresh)
+    }
+
+    /// So many bytes were handed to a pixel writer.
+    pub fn queued(&self, bytes: u64) {
+        self.backlog.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// A pixel writer gathered so many bytes, or gave them up.
+    pub fn gathered(&self, bytes: u64) {
+        let before = self.backlog.fetch_sub(bytes, Ordering::AcqRel);
+        if before > BACKLOG_BYTES {
+            self.call();
         }
     }
 
@@ -173,6 +209,20 @@ mod tests {
         budget.wait(seen, tell());
         assert!(told.load(Ordering::SeqCst), "room came free between the refusal and the wait");
         assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
+    }
+
+    #[test]
+    fn large_writes_wait_for_the_pixel_writers_and_small_ones_do_not() {
+        let budget = Budget::new(1 << 30);
+        budget.queued(BACKLOG_BYTES);
+        assert_eq!(budget.take_for_write(1 << 20, 1 << 20), Ok(()));
+        budget.queued(1);
+        assert_eq!(budget.take_for_write(1 << 20, 1 << 20), Err(NoRoom::Backlog));
+        assert_eq!(budget.take_for_write(4096, 4096), Ok(()));
+        let seen = budget.releases();
+        budget.gathered(1);
+        assert_ne!(budget.releases(), seen, "who waits is told");
+        assert_eq!(budget.take_for_write(1 << 20, 1 << 20), Ok(()));
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl FileBuffer {
     /// The blocks that a power cut would lose, at most `max_bytes` of them, for the log. They count as logged from now on: the caller
     /// posts them. Those that a posted settlement claims are safe with it, and would only be written twice.
     pub fn take_for_log(&mut self, max_bytes: u64) -> Vec<Run> {
-        let numbers = self.blocks.first_volatile(blocks_in(max_bytes));
+        let numbers: Vec<u64> = self.blocks.volatile_from(0).take(blocks_in(max_bytes)).map(|(number, _)| number).collect();
         self.gather(&numbers, |dirty| dirty.logged = true)
     }
 
@@ -73,7 +73,7 @@ impl FileBuffer {
     pub fn take_inline(&mut self, ticket: Ticket) -> Option<Vec<u8>> {
         let size = usize::try_from(self.live.size).ok().filter(|size| *size <= INLINE_FILE_BYTES)?;
         let content = self.blocks.get(0)?.block.bytes().get(..size)?.to_vec();
-        for number in self.blocks.numbers(usize::MAX, |_, _| true) {
+        for number in self.blocks.numbers(|_| true) {
             self.blocks.edit(number, |dirty| dirty.settling = Some(ticket));
         }
         Some(content)
@@ -130,7 +130,7 @@ impl FileBuffer {
 
     /// A placement failed: its blocks are nobody's again.
     pub fn unplaced(&mut self, placing: Ticket) {
-        for number in self.blocks.numbers(usize::MAX, |_, dirty| dirty.placing == Some(placing)) {
+        for number in self.blocks.numbers(|dirty| dirty.placing == Some(placing)) {
             self.blocks.edit(number, |dirty| dirty.placing = None);
         }
     }
@@ -184,19 +184,23 @@ impl FileBuffer {
     /// logged: the caller posts them.
     pub fn take_for_drain(&mut self, max_bytes: u64) -> Vec<Run> {
         let Some(drain) = self.drain else { return Vec::new() };
+        if self.live.version == drain.sequence {
+            return Vec::new();
+        }
         let first_new = self.settled_size / BLOCK;
         let in_the_way = |number: u64, dirty: &DirtyBlock| {
             let hole = number >= first_new && number * BLOCK < drain.size && self.settled_size < drain.size;
-            dirty.is_volatile() && dirty.sequence > drain.sequence && (dirty.since <= drain.sequence || hole)
+            dirty.sequence > drain.sequence && (dirty.since <= drain.sequence || hole)
         };
-        let numbers = self.blocks.numbers(blocks_in(max_bytes), in_the_way);
+        let changed = self.blocks.volatile_from(0).filter(|(number, dirty)| in_the_way(*number, dirty));
+        let numbers: Vec<u64> = changed.take(blocks_in(max_bytes)).map(|(number, _)| number).collect();
         self.gather(&numbers, |dirty| dirty.logged = true)
     }
 
     /// The settlement `ticket` was refused: what it said is to be said again. What of the blocks it carried is not known any more, so
     /// that none counts as logged.
     pub fn refused(&mut self, ticket: Ticket) {
-        for number in self.blocks.numbers(usize::MAX, |_, _| true) {
+        for number in self.blocks.numbers(|_| true) {
             self.blocks.edit(number, |dirty| {
                 dirty.logged = false;
                 if dirty.settling == Some(ticket) {

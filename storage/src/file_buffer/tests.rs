@@ -1,6 +1,7 @@
 //! The buffer against a file of bytes with sequences, a tree that gets its rows, and placements that are late, partial and reordered.
 
 mod drain;
+mod held;
 
 use super::*;
 use crate::address::{Address, Cluster, Generation, Place, RegionId};
