@@ -1,6 +1,6 @@
 //! The pixel writers: gather blocks into open regions, seal them, make them durable, and report where everything is.
 //!
-//! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Place`, `Flush`, `Granted`. Sends: `Placed`
+//! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Expect`, `Place`, `Flush`, `Granted`. Sends: `Placed`
 //! or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog, bounded by the dirty budget. Fails: an
 //! image that cannot be written is abandoned and its blocks go to another; after three in a row the volume is read-only.
 //!
@@ -47,6 +47,8 @@ impl PlaceJob {
 
 /// What a pixel writer is told.
 pub enum WriteMessage {
+    /// There will be something to place: have places ready.
+    Expect,
     Place(PlaceJob),
     /// Seal what is open, although it is not full.
     Flush,
@@ -56,6 +58,7 @@ pub enum WriteMessage {
 impl Envelope for WriteMessage {
     fn kind(&self) -> &'static str {
         match self {
+            Self::Expect => "expect",
             Self::Place(_) => "place",
             Self::Flush => "flush",
             Self::Granted(_) => "granted",
@@ -78,6 +81,8 @@ pub struct PixelWriter {
     open: Option<OpenRegion>,
     grants: VecDeque<Grant>,
     asked: bool,
+    /// Something will come.
+    expecting: bool,
     backlog: VecDeque<PlaceJob>,
     flush: bool,
     failures: u32,
@@ -94,6 +99,7 @@ impl PixelWriter {
             open: None,
             grants: VecDeque::new(),
             asked: false,
+            expecting: false,
             backlog: VecDeque::new(),
             flush: false,
             failures: 0,
@@ -143,7 +149,7 @@ impl PixelWriter {
     }
 
     fn ask_for_grants(&mut self, cx: &mut Context<'_>) {
-        let content = self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none());
+        let content = self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none() && !self.expecting);
         // A log that has failed refuses every grant: asking again would be asking for ever.
         if self.asked || content || self.shared.health.is_read_only() {
             return;
@@ -203,10 +209,11 @@ impl Role for PixelWriter {
 
     fn handle(&mut self, message: WriteMessage, cx: &mut Context<'_>) {
         match message {
+            WriteMessage::Expect => self.expecting = true,
             WriteMessage::Place(job) => self.backlog.push_back(job),
             WriteMessage::Flush => self.flush = true,
             WriteMessage::Granted(grants) => {
-                self.asked = false;
+                (self.asked, self.expecting) = (false, false);
                 self.grants.extend(grants);
             }
         }

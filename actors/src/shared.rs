@@ -33,7 +33,7 @@ use infmap_storage::state::{StateError, View};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, Tree, TreeId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A version of the tree that everybody may read. To hold it is a lease.
 pub struct Published {
@@ -65,6 +65,8 @@ pub struct Shared {
     pub spares: Spares,
     /// Bytes that were ever handed to pixel writers.
     pub handed_out: AtomicU64,
+    /// The pixel writers were told that something will come.
+    pub expecting: AtomicBool,
 }
 
 impl Shared {

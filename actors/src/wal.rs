@@ -1,18 +1,19 @@
 //! The Wal: writes batches of the log and makes them durable.
 //!
-//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`. Sends: `Written` to the Vat. Full: the Vat keeps one batch under way, so
+//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full: the Vat keeps one batch under way, so
 //! at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is read-only from then on, and everybody
 //! who waits hears it.
 
 use crate::api::{Answer, Refusal};
 use crate::keeper::look_at_space;
 use crate::mailbox::{Envelope, Lane};
+use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
 use crate::settings::Sync as SyncMode;
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{VatMessage, Written};
-use infmap_storage::wal::{Batch, LogWriter, Lsn, SpareJob};
+use infmap_storage::wal::{Batch, LogWriter, Lsn, Spare};
 use std::sync::Arc;
 
 /// What the Wal is told.
@@ -23,8 +24,8 @@ pub enum WalMessage {
     Sync { answers: Vec<Replier<Answer<()>>> },
     /// Records below `below` are not needed any more; all data up to `low` is placed.
     Recycle { below: Lsn, low: Lsn },
-    /// Make a segment ready ahead.
-    Prepare(SpareJob),
+    /// A segment was made ready ahead, or could not be.
+    Prepared(std::io::Result<Spare>),
 }
 
 impl Envelope for WalMessage {
@@ -33,7 +34,7 @@ impl Envelope for WalMessage {
             Self::Write { .. } => "write",
             Self::Sync { .. } => "sync",
             Self::Recycle { .. } => "recycle",
-            Self::Prepare(_) => "prepare",
+            Self::Prepared(_) => "prepared",
         }
     }
 
@@ -51,6 +52,8 @@ pub struct Wal {
     /// None on a volume that is read-only from the start.
     writer: Option<LogWriter>,
     vat: Address<VatMessage>,
+    /// A reader that nobody reads through: writing a segment's zeros takes tens of milliseconds, and no answer is to wait for it.
+    errands: Address<ReadMessage>,
     own: WeakAddress<WalMessage>,
     /// All data up to here is placed.
     low: Lsn,
@@ -58,8 +61,15 @@ pub struct Wal {
 
 impl Wal {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, writer: Option<LogWriter>, vat: Address<VatMessage>, own: WeakAddress<WalMessage>, low: Lsn) -> Self {
-        Self { shared, writer, vat, own, low }
+    pub fn new(
+        shared: Arc<Shared>,
+        writer: Option<LogWriter>,
+        vat: Address<VatMessage>,
+        errands: Address<ReadMessage>,
+        own: WeakAddress<WalMessage>,
+        low: Lsn,
+    ) -> Self {
+        Self { shared, writer, vat, errands, own, low }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), String> {
@@ -116,21 +126,28 @@ impl Wal {
         metrics::gauge!("infmap_wal_bytes").set(writer.file_bytes() as f64);
     }
 
-    /// Takes a segment that was made ready, or the news that it could not be.
-    fn prepare(&mut self, job: SpareJob) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
-        let made = job.run();
-        // A fast writer fills a disk between two ticks.
-        look_at_space(&self.shared);
+    /// Has a segment made ready ahead, if it is time.
+    fn prepare(&mut self, cx: &mut Context<'_>) {
+        let Some(own) = self.own.upgrade() else { return };
+        let Some(job) = self.writer.as_mut().and_then(LogWriter::spare_job) else { return };
+        let errand = move |shared: &Shared| {
+            let made = job.run();
+            // A fast writer fills a disk between two ticks.
+            look_at_space(shared);
+            own.post(Lane::Background, WalMessage::Prepared(made));
+        };
+        cx.post(&self.errands, Lane::Background, ReadMessage::Query(Box::new(errand)));
+    }
+
+    fn prepared(&mut self, made: std::io::Result<Spare>) {
+        let Some(writer) = &mut self.writer else { return };
         match made {
             Ok(spare) => writer.spare_done(&spare),
             Err(error) => {
                 tracing::warn!(%error, "no log segment could be made ready ahead");
                 writer.spare_failed();
-                return false;
             }
         }
-        true
     }
 }
 
@@ -156,16 +173,10 @@ impl Role for Wal {
                     cx.post(&self.vat, Lane::Foreground, VatMessage::LogFull);
                 }
             }
-            WalMessage::Prepare(job) => {
-                if !self.prepare(job) {
-                    return;
-                }
-            }
+            // One that failed is tried again with the next batch, not at once.
+            WalMessage::Prepared(made) => return self.prepared(made),
         }
-        // Writing a segment's zeros takes milliseconds: in a turn of its own, so that no answer waits for it.
-        if let (Some(job), Some(own)) = (self.writer.as_mut().and_then(LogWriter::spare_job), self.own.upgrade()) {
-            cx.post(&own, Lane::Background, WalMessage::Prepare(job));
-        }
+        self.prepare(cx);
     }
 
     fn dead(&mut self) {

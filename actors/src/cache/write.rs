@@ -6,6 +6,7 @@ use super::{Cache, CacheMessage, PieceContent, bytes_of};
 use crate::api::{Answer, AttributeChange, Attributes, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
+use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
 use crate::shared::{NoRoom, Shared};
 use crate::slot::Context;
@@ -14,6 +15,11 @@ use infmap_storage::blocks::Block;
 use infmap_storage::file_buffer::WritePiece;
 use infmap_storage::limits::{FILE_MAX_BYTES, REGION_BYTES};
 use infmap_storage::row::Inode;
+use std::sync::atomic::Ordering;
+
+/// Bytes of a file that wait at which the pixel writers are told of it, once a mount: their places are granted and logged by the time
+/// a region is full.
+const EXPECT_BYTES: u64 = REGION_BYTES as u64 / 4;
 
 impl Cache {
     pub(super) fn write(&mut self, inode: Inode, write: Write, cx: &mut Context<'_>) {
@@ -69,6 +75,9 @@ impl Cache {
             self.settle_change(inode, Some(change), Some(replier), cx);
         } else {
             cx.reply(replier, Ok(length));
+        }
+        if unplaced >= EXPECT_BYTES && !shared.expecting.swap(true, Ordering::Relaxed) {
+            self.peers.writers.iter().for_each(|writer| cx.post(writer, Lane::WriteBehind, WriteMessage::Expect));
         }
         if unplaced >= REGION_BYTES as u64 {
             self.place(inode, REGION_BYTES as u64, cx);

@@ -8,17 +8,17 @@
 //!
 //! | part | 32 MiB | 512 MiB | what decides |
 //! |---|---|---|---|
-//! | image buffers, 4.6 MiB each | 2 = 9.2 | 3 = 13.8 | one a pixel writer thread, one for the checkpoint |
-//! | parity encoders, 4 MiB each | 1 = 4.0 | 2 = 8.0 | one a pixel writer thread; the checkpoint takes turns |
+//! | image buffers, 4.6 MiB each | 2 = 9.2 | 5 = 23.0 | one a pixel writer thread, one for the checkpoint |
+//! | parity encoders, 4 MiB each | 1 = 4.0 | 2 = 8.0 | one for two pixel writer threads, which wait for the disk half their time |
 //! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
 //! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
-//! | **fixed** | **22.2** | **33.8** | |
-//! | L1 | 2.9 | 143.5 | `cache.l1` 30% of the rest |
-//! | L2 | 2.0 | 95.6 | `cache.l2` 20% of the rest |
-//! | dirty blocks | 2.0 | 95.6 | 40% of what the caches leave |
-//! | nodes | 1.5 | 71.7 | 30% |
-//! | messages | 1.0 | 47.8 | 20% |
-//! | prefetch | 0.5 | 23.9 | 10% |
+//! | **fixed** | **22.2** | **43.0** | |
+//! | L1 | 2.9 | 140.7 | `cache.l1` 30% of the rest |
+//! | L2 | 2.0 | 93.8 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 2.0 | 93.8 | 40% of what the caches leave |
+//! | nodes | 1.5 | 70.4 | 30% |
+//! | messages | 1.0 | 46.9 | 20% |
+//! | prefetch | 0.5 | 23.5 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
 //! nodes are held nowhere else.
@@ -47,7 +47,7 @@ pub struct MemoryPlan {
     pub writer_threads: usize,
     /// Image buffers of [`IMAGE_BUFFER_BYTES`] each: one a writer thread and one for the checkpoint. A number, at least 2.
     pub image_buffers: usize,
-    /// Parity encoders of [`ENCODER_BYTES`] each: one a writer thread. A number.
+    /// Parity encoders of [`ENCODER_BYTES`] each: one for two writer threads. A number.
     pub encoders: usize,
     /// Buffers of the write-ahead log together.
     pub log_buffers: u64,
@@ -109,7 +109,7 @@ impl Settings {
             budget,
             writer_threads,
             image_buffers: writer_threads + 1,
-            encoders: writer_threads,
+            encoders: writer_threads.div_ceil(2),
             log_buffers: if budget < SMALL_BUDGET { MIB } else { 4 * MIB },
             l1: 0,
             l2: 0,
@@ -199,7 +199,7 @@ mod tests {
     fn the_table_of_this_module_is_what_is_computed() {
         let table = include_str!("derived.rs");
         for (column, budget) in [(2, 32 * MIB), (3, 512 * MIB)] {
-            let settings = with(budget, 2, 30, 20);
+            let settings = with(budget, 4, 30, 20);
             let plan = settings.memory_plan();
             let mut rows = vec![("**fixed**", plan.fixed()), ("log buffers", plan.log_buffers)];
             let names = ["L1", "L2", "dirty blocks", "nodes", "messages", "prefetch"];

@@ -156,6 +156,7 @@ impl Volume {
             encoders: Encoders::new(plan.encoders),
             budget: Budget::new(plan.dirty),
             handed_out: std::sync::atomic::AtomicU64::new(0),
+            expecting: std::sync::atomic::AtomicBool::new(false),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,
             device,
@@ -214,9 +215,11 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         let shared = shared.clone();
         spawn(runtime, home(pool::VAT, 0), actors.vat_mailbox, move |own| Vat::new(shared, own, state, log.appender, checkpoint))?
     };
-    let wal = spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), own, low))?;
     let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
     let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
+    let errands = reader(READERS)?;
+    let wal =
+        spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =
         |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
     let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;

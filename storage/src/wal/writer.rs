@@ -249,10 +249,12 @@ impl LogWriter {
         Ok(freed)
     }
 
-    /// The work of making a segment ready ahead, if none is; to be run anywhere and given to [`spare_done`](Self::spare_done).
+    /// The work of making a segment ready ahead, if none is and the current one is half full; to be run anywhere and given to
+    /// [`spare_done`](Self::spare_done).
     #[must_use]
     pub fn spare_job(&mut self) -> Option<SpareJob> {
-        if self.job_out || !self.ready.is_empty() || self.poison.is_some() {
+        let early = self.current.as_ref().is_some_and(|current| current.offset < self.segment_bytes / 2);
+        if early || self.job_out || !self.ready.is_empty() || self.poison.is_some() {
             return None;
         }
         self.job_out = true;

@@ -118,6 +118,9 @@ fn a_spare_that_cannot_be_made_harms_nobody_until_it_is_needed() {
     let disk = SimulatedDisk::new(1);
     let device: Arc<dyn Device> = Arc::new(disk.clone());
     let mut log = Log::open(&device, Model::new(), SMALL).map_err(|(error, _)| error).unwrap();
+    assert!(log.writer.spare_job().is_none(), "the segment is nearly empty: there is time");
+    log.group(&[16_000]);
+    log.write(usize::MAX).unwrap();
     disk.fail_after(0, Operation::Write, ErrorKind::StorageFull);
     assert_eq!(log.writer.prepare_spare().unwrap_err().kind(), ErrorKind::StorageFull);
     for _ in 0..6 {
