@@ -214,7 +214,9 @@ fn names(extent: Extent) -> Vec<Round> {
     };
     let mut round = |_| {
         let ((), work) = timed(|| {
-            (0..count).for_each(|n| drop(create(&volume, &format!("before-{n}"))));
+            for n in 0..count {
+                create(&volume, &format!("before-{n}"));
+            }
             (0..count).for_each(|n| volume.ask(|replier| volume.rename(moved(n), replier)).wait_blocking().unwrap());
             for n in 0..count {
                 let name = format!("after-{n}").into_bytes();

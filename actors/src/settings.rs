@@ -7,7 +7,7 @@
 
 mod derived;
 
-pub use derived::{DECODER_BYTES, ENCODER_BYTES, IMAGE_BUFFER_BYTES, MemoryPlan};
+pub use derived::{DECODER_BYTES, IMAGE_BUFFER_BYTES, MemoryPlan};
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

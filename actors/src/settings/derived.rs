@@ -9,27 +9,26 @@
 //! | part | 32 MiB | 512 MiB | what decides |
 //! |---|---|---|---|
 //! | image buffers, 4.6 MiB each | 2 = 9.2 | 5 = 23.0 | one a pixel writer thread, one for the checkpoint |
-//! | parity encoders, 4 MiB each | 1 = 4.0 | 2 = 8.0 | one for two pixel writer threads, which wait for the disk half their time |
+//! | parity encoders, 160 KiB each | 1 = 0.2 | 4 = 0.6 | one a pixel writer thread; the checkpoint takes turns |
 //! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
 //! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
-//! | **fixed** | **22.2** | **43.0** | |
-//! | L1 | 2.9 | 140.7 | `cache.l1` 30% of the rest |
-//! | L2 | 2.0 | 93.8 | `cache.l2` 20% of the rest |
-//! | dirty blocks | 2.0 | 93.8 | 40% of what the caches leave |
-//! | nodes | 1.5 | 70.4 | 30% |
-//! | messages | 1.0 | 46.9 | 20% |
-//! | prefetch | 0.5 | 23.5 | 10% |
+//! | **fixed** | **18.4** | **35.6** | |
+//! | L1 | 4.1 | 142.9 | `cache.l1` 30% of the rest |
+//! | L2 | 2.7 | 95.3 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 2.7 | 95.3 | 40% of what the caches leave |
+//! | nodes | 2.0 | 71.5 | 30% |
+//! | messages | 1.4 | 47.6 | 20% |
+//! | prefetch | 0.7 | 23.8 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
 //! nodes are held nowhere else.
 
 use super::{KIB, MIB, Settings};
 use infmap_storage::limits::GROUP_MAX_BYTES;
+use infmap_storage::region::ENCODER_BYTES;
 
 /// Bytes of a buffer for one region image: pixels, filter bytes, tables, parity and padding.
 pub const IMAGE_BUFFER_BYTES: u64 = 4_710 * KIB;
-/// Bytes of work space of a parity encoder.
-pub const ENCODER_BYTES: u64 = 4 * MIB;
 /// Bytes of work space of the parity decoder.
 pub const DECODER_BYTES: u64 = 8 * MIB;
 
@@ -47,7 +46,7 @@ pub struct MemoryPlan {
     pub writer_threads: usize,
     /// Image buffers of [`IMAGE_BUFFER_BYTES`] each: one a writer thread and one for the checkpoint. A number, at least 2.
     pub image_buffers: usize,
-    /// Parity encoders of [`ENCODER_BYTES`] each: one for two writer threads. A number.
+    /// Parity encoders of [`ENCODER_BYTES`] each: one a writer thread. A number.
     pub encoders: usize,
     /// Buffers of the write-ahead log together.
     pub log_buffers: u64,
@@ -69,7 +68,7 @@ impl MemoryPlan {
     /// Bytes that are allocated at start and never lent.
     #[must_use]
     pub fn fixed(&self) -> u64 {
-        self.image_buffers as u64 * IMAGE_BUFFER_BYTES + self.encoders as u64 * ENCODER_BYTES + DECODER_BYTES + self.log_buffers
+        self.image_buffers as u64 * IMAGE_BUFFER_BYTES + (self.encoders * ENCODER_BYTES) as u64 + DECODER_BYTES + self.log_buffers
     }
 
     /// Whether the budget is so small that memory goes before speed.
@@ -109,7 +108,7 @@ impl Settings {
             budget,
             writer_threads,
             image_buffers: writer_threads + 1,
-            encoders: writer_threads.div_ceil(2),
+            encoders: writer_threads,
             log_buffers: if budget < SMALL_BUDGET { MIB } else { 4 * MIB },
             l1: 0,
             l2: 0,
