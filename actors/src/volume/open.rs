@@ -133,7 +133,7 @@ impl Volume {
             health.fail(format!("the log is corrupt: {fault}"));
         }
         if options.read_only {
-            health.fail("it was mounted read-only");
+            health.ask_read_only("it was mounted read-only");
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
         if log.writer.is_some() {
