@@ -19,7 +19,8 @@ pub struct Check {
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = info::volume(&self.volume)?;
-        let _lock = VolumeLock::take(&volume, None, Duration::ZERO)?;
+        let lock = VolumeLock::take_to_read(&volume, None, Duration::ZERO)?;
+        lock.note().into_iter().for_each(|note| output::note(note, context.json));
         let mut shown = Shown::new(context);
         let report = backend::check(&volume, &mut |progress| shown.step(progress));
         drop(shown);

@@ -23,8 +23,7 @@ impl Umount {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let path = point::absolute(&self.dir)?;
         // Who serves it is asked before: afterwards nothing says so any more.
-        let source = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).map(|mounted| PathBuf::from(mounted.source));
-        let volume = lock::volume_at(&path).or_else(|| source.filter(|source| source.is_absolute() && source.is_dir()));
+        let volume = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).and_then(|mounted| lock::volume_behind(&mounted));
         unmount::unmount(&path, self.lazy)?;
         if let Some(volume) = &volume
             && !self.lazy

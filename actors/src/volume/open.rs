@@ -20,7 +20,7 @@ use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::{Device, MemoryDevice};
+use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::{Dropped, trim, trim_logged};
@@ -125,6 +125,7 @@ impl Volume {
     pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
         let settings = &options.settings;
         let plan = settings.memory_plan();
+        let device = if options.read_only { Arc::new(ReadOnlyDevice::new(device)) } else { device };
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;

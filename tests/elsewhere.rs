@@ -1,0 +1,132 @@
+//! A volume that was copied, archived or moved: on a disk that cannot be written.
+//!
+//! Needs root and /dev/fuse; where those are missing each test says so and ends.
+
+mod common;
+
+use common::{Mount, Volume, can_mount, infmap, run};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+const CONTENT: &[u8] = b"what was written before";
+
+/// A sample file of which the log and not an image holds the bytes: the daemon dies.
+fn leave_in_the_log(volume: &Volume) {
+    let mount = volume.mount();
+    let mut file = File::create(mount.path("file")).expect("a file");
+    file.write_all(CONTENT).and_then(|()| file.sync_all()).expect("written");
+    drop(file);
+    mount.kill();
+}
+
+/// A sample file in an image.
+fn leave_in_an_image(volume: &Volume) {
+    let mount = volume.mount();
+    fs::write(mount.path("file"), CONTENT).expect("written");
+    mount.unmount();
+}
+
+/// The volume's directory as a host shows it that is mounted read-only.
+struct ReadOnlyHost(PathBuf);
+
+impl ReadOnlyHost {
+    /// `None`, with the reason on stderr, where such a mount cannot be made.
+    fn of(volume: &Volume) -> Option<Self> {
+        let dir = volume.beside("read-only host");
+        fs::create_dir_all(&dir).expect("a directory");
+        let bound = rustix::mount::mount_bind(volume.path(), &dir)
+            .and_then(|()| rustix::mount::mount_change(&dir, MountPropagationFlags::PRIVATE))
+            .and_then(|()| rustix::mount::mount_remount(&dir, MountFlags::BIND | MountFlags::RDONLY, ""));
+        let host = Self(dir);
+        bound.inspect_err(|error| eprintln!("skipped: no bind mount here: {error}")).ok().map(|()| host)
+    }
+}
+
+impl Drop for ReadOnlyHost {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The verbs that only look succeed; gives what `check` says beside its report.
+fn look(volume: &Volume, path: &Path) -> String {
+    run(infmap().arg("info").arg(path));
+    let has_images = path.join("map").is_dir() && common::walk(&path.join("map")).len() > 1;
+    if has_images {
+        run(infmap().args(["map", "render"]).arg(path).arg(volume.beside("map.png")));
+    }
+    let check = infmap().arg("check").arg(path).output().expect("it starts");
+    assert!(check.status.success(), "{check:?}");
+    stderr(&check)
+}
+
+/// A read-only mount shows the file, and says nothing that sounds like a fault.
+fn read(path: &Path, mountpoint: &Path) {
+    let mut mount = Mount::start(path, mountpoint, &["-o", "ro"]);
+    assert_eq!(fs::read(mount.path("file")).expect("read"), CONTENT);
+    let refused = fs::write(mount.path("new"), "x").expect_err("read-only");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    mount.terminate();
+    assert!(mount.join().success(), "{}", mount.said());
+    assert!(!mount.said().contains("ERROR"), "{}", mount.said());
+}
+
+#[test]
+fn a_volume_on_a_host_that_is_read_only_is_looked_at_and_mounted_read_only() {
+    if !can_mount() {
+        return;
+    }
+    for (leave, has_lock_file) in [(leave_in_the_log as fn(&Volume), true), (leave_in_an_image, false)] {
+        let volume = Volume::new();
+        leave(&volume);
+        if !has_lock_file {
+            fs::remove_file(volume.path().join("lock")).expect("removed");
+        }
+        let Some(host) = ReadOnlyHost::of(&volume) else { return };
+        let said = look(&volume, &host.0);
+        assert!(said.starts_with("note: the volume cannot be written to"), "{said}");
+        read(&host.0, &volume.mountpoint());
+        let refused = infmap().arg("mount").arg(&host.0).arg(volume.mountpoint()).output().expect("it starts");
+        assert!(
+            stderr(&refused).contains("\nhelp: a volume that cannot be written to can only be mounted read-only: -o ro"),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_write_its_log_answers_and_is_found_by_its_mountpoint() {
+    if !can_mount() {
+        return;
+    }
+    let volume = Volume::new();
+    leave_in_an_image(&volume);
+    fs::remove_dir_all(volume.path().join("run")).expect("removed");
+    let Some(host) = ReadOnlyHost::of(&volume) else { return };
+    run(infmap().args(["mount", "-d", "-o", "ro"]).arg(&host.0).arg(volume.mountpoint()));
+    assert_eq!(fs::read(volume.mountpoint().join("file")).expect("read"), CONTENT);
+    let info = run(infmap().arg("info").arg(volume.mountpoint()));
+    assert!(info.contains(&*host.0.to_string_lossy()), "{info}");
+    run(infmap().arg("umount").arg(volume.mountpoint()));
+}
+
+#[test]
+fn a_volume_on_a_read_only_host_that_is_mounted_to_be_written_elsewhere_is_refused() {
+    if !can_mount() {
+        return;
+    }
+    let volume = Volume::new();
+    let mount = volume.mount();
+    let Some(host) = ReadOnlyHost::of(&volume) else { return mount.unmount() };
+    let refused = infmap().arg("check").arg(&host.0).output().expect("it starts");
+    assert!(stderr(&refused).starts_with("error[IM1020]") && stderr(&refused).contains(&mount.pid().to_string()), "{refused:?}");
+    drop(host);
+    mount.unmount();
+}
