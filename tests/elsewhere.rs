@@ -1,4 +1,4 @@
-//! A volume that was copied, archived or moved: on a disk that cannot be written.
+//! A volume that was copied, archived or moved: on a disk that cannot be written, without its empty directories.
 //!
 //! Needs root and /dev/fuse; where those are missing each test says so and ends.
 
@@ -129,4 +129,35 @@ fn a_volume_on_a_read_only_host_that_is_mounted_to_be_written_elsewhere_is_refus
     assert!(stderr(&refused).starts_with("error[IM1020]") && stderr(&refused).contains(&mount.pid().to_string()), "{refused:?}");
     drop(host);
     mount.unmount();
+}
+
+#[test]
+fn directories_that_a_copy_left_out_are_empty_for_who_reads_and_made_again_for_who_writes() {
+    if !can_mount() {
+        return;
+    }
+    let (in_the_log, in_an_image) = (Volume::new(), Volume::new());
+    leave_in_the_log(&in_the_log);
+    leave_in_an_image(&in_an_image);
+    let cases: [(&Volume, &[&str]); 5] = [
+        (&in_the_log, &["map"]),
+        (&in_the_log, &["spare", "run"]),
+        (&in_an_image, &["spare"]),
+        // All that it held is in the images.
+        (&in_an_image, &["wal"]),
+        (&in_an_image, &["wal", "spare", "run"]),
+    ];
+    for (volume, missing) in cases {
+        let dirs: Vec<PathBuf> = missing.iter().map(|name| volume.path().join(name)).collect();
+        dirs.iter().for_each(|dir| fs::remove_dir_all(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())));
+        look(volume, &volume.path());
+        read(&volume.path(), &volume.mountpoint());
+        assert!(dirs.iter().all(|dir| !dir.exists()), "{missing:?}: who reads makes nothing");
+        let mount = volume.mount();
+        assert!(dirs.iter().all(|dir| dir.is_dir()), "{missing:?}");
+        assert_eq!(fs::read(mount.path("file")).expect("read"), CONTENT, "{missing:?}");
+        fs::write(mount.path("another"), missing.concat()).expect("written");
+        mount.unmount();
+        volume.check();
+    }
 }

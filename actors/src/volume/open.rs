@@ -31,7 +31,7 @@ use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{State, StateError, Txn};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, TreeId};
-use infmap_storage::volume_file::create_directories;
+use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Volume {
     pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
         let settings = &options.settings;
         let plan = settings.memory_plan();
-        let device = if options.read_only { Arc::new(ReadOnlyDevice::new(device)) } else { device };
+        let device = prepared(device, options.read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
@@ -165,6 +165,17 @@ impl Volume {
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
     }
+}
+
+/// A device that takes no changes, or one that has all directories of a volume.
+fn prepared(device: Arc<dyn Device>, read_only: bool) -> Result<Arc<dyn Device>, OpenError> {
+    if read_only {
+        return Ok(Arc::new(ReadOnlyDevice::new(device)));
+    }
+    for directory in restore_directories(device.as_ref())? {
+        tracing::warn!(directory, "a directory of the volume was missing, as after a copy that leaves out empty ones; it was made again");
+    }
+    Ok(device)
 }
 
 /// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
