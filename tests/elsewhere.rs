@@ -1,4 +1,4 @@
-//! A volume that was copied, archived or moved: on a disk that cannot be written, without its empty directories.
+//! A volume that was copied, archived or moved: on a disk that cannot be written, without its empty directories, at an odd path.
 //!
 //! Needs root and /dev/fuse; where those are missing each test says so and ends.
 
@@ -6,8 +6,10 @@ mod common;
 
 use common::{Mount, Volume, can_mount, infmap, run};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -159,5 +161,32 @@ fn directories_that_a_copy_left_out_are_empty_for_who_reads_and_made_again_for_w
         fs::write(mount.path("another"), missing.concat()).expect("written");
         mount.unmount();
         volume.check();
+    }
+}
+
+#[test]
+fn a_volume_and_its_mountpoint_may_have_any_name() {
+    if !can_mount() {
+        return;
+    }
+    let names = ["a b", "a\tb", "a\nb", "a\\b", "a\\040b", "a,suid", "a#b", "-o", "a\"b"].map(|name| name.as_bytes().to_vec());
+    for name in names.into_iter().chain([b"\xFF\xFE".to_vec()]) {
+        let volume = Volume::named(OsString::from_vec(name));
+        let mount = volume.mount();
+        fs::write(mount.path("file"), CONTENT).expect("written");
+        let info = run(infmap().args(["--json", "info"]).arg(mount.dir()));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        assert_eq!(info["pid"], mount.pid(), "{}: found by its mountpoint: {info}", volume.path().display());
+        let refused = infmap().arg("mount").arg(volume.path()).arg(mount.dir()).output().expect("it starts");
+        assert!(stderr(&refused).contains("error[IM1032]"), "{refused:?}");
+        mount.unmount();
+        volume.check();
+        let mounted = run(infmap().args(["--json", "mount", "-d", "-o", "ro", "--"]).arg(volume.path()).arg(volume.mountpoint()));
+        assert_eq!(fs::read(volume.mountpoint().join("file")).expect("read"), CONTENT);
+        let unmounted = run(infmap().args(["--json", "umount"]).arg(volume.mountpoint()));
+        for (line, key) in [(mounted, "mounted"), (unmounted, "unmounted")] {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(line[key], *volume.mountpoint().display().to_string());
+        }
     }
 }

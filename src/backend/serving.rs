@@ -8,6 +8,7 @@ use infmap_actors::Volume;
 use infmap_actors::settings::FuseOpen;
 use infmap_actors::volume::{OpenError, OpenOptions};
 use infmap_storage::device::{Device, FileDevice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,7 +101,13 @@ fn door_settings(mount: &Serve) -> MountSettings {
 }
 
 fn session_error(error: SessionError) -> BackendError {
-    BackendError::Fuse(error.to_string())
+    match error {
+        SessionError::Source(_) | SessionError::Mount { .. } => BackendError::Fuse(error.to_string()),
+        SessionError::Busy(_) | SessionError::Unmount { .. } => {
+            BackendError::Io { what: "ending the mount".into(), source: io::Error::other(error) }
+        }
+        SessionError::Broken(source) => BackendError::Io { what: "the session with the kernel broke off".into(), source },
+    }
 }
 
 fn open_error(path: &Path, error: OpenError) -> BackendError {

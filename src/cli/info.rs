@@ -23,7 +23,7 @@ struct Shown {
     #[serde(flatten)]
     facts: VolumeFacts,
     limit_bytes: Option<u64>,
-    mounted_at: Option<PathBuf>,
+    mounted_at: Option<String>,
     pid: Option<u32>,
 }
 
@@ -34,7 +34,8 @@ impl Info {
         let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
         let owner = lock::held(&volume)?.unwrap_or_default();
         if context.json {
-            return output::json(&Shown { facts, limit_bytes, mounted_at: owner.mountpoint, pid: owner.pid });
+            let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
+            return output::json(&Shown { facts, limit_bytes, mounted_at, pid: owner.pid });
         }
         table(&rows(&facts, limit_bytes, &owner))
     }

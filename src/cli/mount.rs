@@ -90,7 +90,7 @@ impl Mount {
         let arguments: Vec<OsString> = before.iter().chain(&flag).chain(after).cloned().collect();
         let dir = self.dir.display();
         match daemon::start(&arguments, self.wait)? {
-            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": self.dir, "pid": pid })),
+            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": dir.to_string(), "pid": pid })),
             Outcome::Ready { .. } => Ok(()),
             Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
                 .help("see its log in the volume, run/daemon.log")),

@@ -33,7 +33,9 @@ impl Umount {
             return Err(CliError::new(Code::UnmountLate, format!("{pid} still writes to {}", volume.display())));
         }
         if context.json {
-            return output::json(&serde_json::json!({ "unmounted": path, "volume": volume, "durable": !self.lazy && volume.is_some() }));
+            let durable = !self.lazy && volume.is_some();
+            let volume = volume.map(|volume| volume.display().to_string());
+            return output::json(&serde_json::json!({ "unmounted": path.display().to_string(), "volume": volume, "durable": durable }));
         }
         Ok(())
     }
