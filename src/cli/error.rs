@@ -73,7 +73,8 @@ codes! {
     /// The mount is another filesystem's.
     Foreign = 1034, 15, "use umount(8) for it";
     /// Processes use the mount.
-    Busy = 1035, 15, "end those processes or let them leave the directory, or detach it with `infmap umount --lazy DIR`";
+    Busy = 1035, 15, "end those processes or let them leave the directory, unmount what is mounted in it, or detach it with `infmap umount --lazy DIR`; \
+         root sees the processes of all users";
     /// The daemon did not get ready in time.
     MountLate = 1040, 1, "give it longer with --wait, or run it in the foreground to see what it does";
     /// The daemon is still writing.

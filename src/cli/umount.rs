@@ -24,6 +24,8 @@ impl Umount {
         let path = point::absolute(&self.dir)?;
         // Who serves it is asked before: afterwards nothing says so any more.
         let volume = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).and_then(|mounted| lock::volume_behind(&mounted));
+        // Called from inside of the mount, this process would be one that holds it.
+        std::env::set_current_dir("/").map_err(CliError::io("cannot leave the directory"))?;
         unmount::unmount(&path, self.lazy)?;
         if let Some(volume) = &volume
             && !self.lazy

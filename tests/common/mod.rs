@@ -163,8 +163,12 @@ impl Mount {
     /// Mounts the volume at `path` and returns when the mount answers.
     #[must_use]
     pub fn start(path: &Path, mountpoint: &Path, arguments: &[&str]) -> Self {
-        let mut command = infmap();
-        command.arg("mount").arg("--foreground").args(arguments).arg(path).arg(mountpoint);
+        Self::run(infmap().arg("mount").arg("--foreground").args(arguments).arg(path).arg(mountpoint), mountpoint)
+    }
+
+    /// Runs this call of `infmap mount --foreground`.
+    #[must_use]
+    pub fn run(command: &mut Command, mountpoint: &Path) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("infmap mount starts");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
         let said = Arc::new(Mutex::new(String::new()));
