@@ -4,6 +4,7 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 mod offline;
+mod refusal;
 mod serving;
 
 pub use offline::{check, create_volume, facts, render};
@@ -26,7 +27,9 @@ pub enum BackendError {
     #[error("{} has format version {found}; this program reads up to {newest}", path.display())]
     Version { path: PathBuf, found: u32, newest: u32 },
     #[error("{} is damaged: {what}", path.display())]
-    Damaged { path: PathBuf, what: String },
+    Damaged { path: PathBuf, what: String, help: &'static str },
+    #[error("there is no picture of {}: {why}", path.display())]
+    NoPicture { path: PathBuf, why: &'static str },
     /// The kernel, or the helper, does not mount.
     #[error("{0}")]
     Fuse(String),

@@ -200,6 +200,32 @@ fn harm_to_the_log_of_an_unmounted_volume_loses_nothing() {
 }
 
 #[test]
+fn a_log_that_lost_its_end_makes_the_volume_read_only_and_says_the_way_out() {
+    if !can_mount() {
+        return;
+    }
+    let sample = Sample::new();
+    let (wal, old) = (sample.volume.path().join("wal"), sample.volume.beside("old log"));
+    copy(&wal, &old);
+    let mount = sample.volume.mount();
+    fs::write(mount.path("later"), noise(7, 3 << 20)).expect("written");
+    mount.unmount();
+    fs::remove_dir_all(&wal).expect("removed");
+    copy(&old, &wal);
+    let check = infmap().arg("check").arg(sample.volume.path()).output().expect("infmap check starts");
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.code() == Some(3) && said.contains("[REC-5]") && said.contains("copy its files to a new volume"), "{said}");
+    let mut mount = sample.volume.mount();
+    assert!(mount.said().contains("read-only: copy its files to a new volume"), "{}", mount.said());
+    assert!(fs::write(mount.path("new"), "x").is_err());
+    // The newest root of the images holds what was unmounted.
+    assert!(fs::read(mount.path("later")).expect("read") == noise(7, 3 << 20));
+    mount.terminate();
+    assert_eq!(mount.join().code(), Some(3));
+    assert!(mount.said().contains("\nhelp: its files can be read"), "{}", mount.said());
+}
+
+#[test]
 fn what_does_not_belong_there_is_left_alone() {
     if !can_mount() {
         return;

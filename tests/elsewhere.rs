@@ -190,3 +190,19 @@ fn a_volume_and_its_mountpoint_may_have_any_name() {
         }
     }
 }
+
+#[test]
+fn a_volume_without_log_and_images_is_refused_with_advice_that_can_be_followed() {
+    let volume = Volume::new();
+    for name in ["map", "wal"] {
+        fs::remove_dir_all(volume.path().join(name)).expect("removed");
+    }
+    for verb in [&["info"][..], &["check"], &["mount"], &["mount", "-o", "ro"]] {
+        let mut command = infmap();
+        command.args(verb).arg(volume.path()).args((verb[0] == "mount").then(|| volume.mountpoint()));
+        let output = command.output().expect("it starts");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{verb:?}: {said}");
+        assert!(said.contains("error[IM1014]") && said.contains("\nhelp: take the files that are named, or map/ and wal/"), "{said}");
+    }
+}

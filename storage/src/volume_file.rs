@@ -34,13 +34,13 @@ const TITLE: &str = "# Infinite Map volume: the PNG images under map/ are its st
 /// Why a directory is not a volume that can be opened, or was not made one.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeFileError {
-    #[error("there is no volume.yaml here: this is not a volume, or the file was lost; `infmap rebuild` makes it again from the images")]
+    #[error("there is no volume.yaml here: this is not a volume, or the file was lost; then take it from a backup of the volume")]
     Missing,
     #[error("volume.yaml is not one of Infinite Map's: this directory belongs to something else")]
     Foreign,
     #[error("the volume has format {found} and this program knows formats up to {known}: use a newer program")]
     Newer { found: u32, known: u32 },
-    #[error("line {line} of volume.yaml should read `{key}: ...` with {expected}; restore the file from a backup or rebuild it")]
+    #[error("line {line} of volume.yaml should read `{key}: ...` with {expected}; take the file from a backup of the volume")]
     Line { line: usize, key: &'static str, expected: &'static str },
     #[error("the directory is not empty (it holds {found}): choose a new or empty one")]
     NotEmpty { found: String },
