@@ -105,10 +105,7 @@ fn a_volume_on_a_host_that_is_read_only_is_looked_at_and_mounted_read_only() {
 
 #[test]
 fn a_daemon_that_cannot_write_its_log_answers_and_is_found_by_its_mountpoint() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     leave_in_an_image(&volume);
     fs::remove_dir_all(volume.path().join("run")).expect("removed");
     let Some(host) = ReadOnlyHost::of(&volume) else { return };
@@ -121,10 +118,7 @@ fn a_daemon_that_cannot_write_its_log_answers_and_is_found_by_its_mountpoint() {
 
 #[test]
 fn a_volume_on_a_read_only_host_that_is_mounted_to_be_written_elsewhere_is_refused() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();
     let Some(host) = ReadOnlyHost::of(&volume) else { return mount.unmount() };
     let refused = infmap().arg("check").arg(&host.0).output().expect("it starts");

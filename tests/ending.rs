@@ -19,10 +19,7 @@ fn part(number: u64) -> Vec<u8> {
 
 #[test]
 fn sigterm_while_writing_writes_everything_and_unmounts() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mut mount = volume.mount();
     fs::write(mount.path("closed"), part(1000)).expect("a file");
     let (written, is_written) = mpsc::channel();
@@ -55,10 +52,7 @@ fn sigterm_while_writing_writes_everything_and_unmounts() {
 
 #[test]
 fn sigterm_without_users_leaves_nothing_behind() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mut mount = volume.mount();
     fs::create_dir(mount.path("dir")).expect("a directory");
     fs::write(mount.path("dir/file"), b"unsynced").expect("a file");
@@ -72,10 +66,7 @@ fn sigterm_without_users_leaves_nothing_behind() {
 
 #[test]
 fn umount_of_a_busy_mount_names_the_holders_and_changes_nothing() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     // The daemon stands in the directory that its mount hides, the caller in the mount itself: neither is to blame.
     let mut daemon = infmap();
     daemon.args(["mount", "--foreground"]).arg(volume.path()).arg(".").current_dir(volume.mountpoint());

@@ -68,6 +68,12 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// A new, empty volume; `None`, with the reason on stderr, where it could not be mounted.
+    #[must_use]
+    pub fn if_mountable() -> Option<Self> {
+        can_mount().then(Self::new)
+    }
+
     /// A new, empty volume.
     #[must_use]
     pub fn new() -> Self {
