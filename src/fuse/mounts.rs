@@ -64,9 +64,10 @@ pub fn is_plain(source: &str) -> bool {
 /// A name that may stand as a mount's source, as close to this one as that can be: `?` stands for what may not, as in a listing.
 #[must_use]
 pub fn plain(source: &str) -> String {
-    let kept: String = source.chars().map(|c| if is_foreign(c) { '?' } else { c }).collect();
-    let end = kept.floor_char_boundary(SOURCE_MAX_BYTES);
-    if kept.is_empty() { "infmap".into() } else { kept.get(..end).unwrap_or_default().into() }
+    let mut left = SOURCE_MAX_BYTES;
+    let fits = |c: &char| left.checked_sub(c.len_utf8()).map(|rest| left = rest).is_some();
+    let kept: String = source.chars().map(|c| if is_foreign(c) { '?' } else { c }).take_while(fits).collect();
+    if kept.is_empty() { "infmap".into() } else { kept }
 }
 
 #[cfg(test)]

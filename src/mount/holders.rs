@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_holds_is_said_with_its_process() {
         let holder = Holder { pid: 12, name: "vim".into(), how: "fd 4".into(), path: "/mnt/a".into() };
-        assert_eq!(sentence(&[holder.clone()], &[]), ": held by vim (process 12, fd 4 /mnt/a)");
+        assert_eq!(sentence(std::slice::from_ref(&holder), &[]), ": held by vim (process 12, fd 4 /mnt/a)");
         assert_eq!(sentence(&[], &["/mnt/b".into()]), ": something is mounted in it, at /mnt/b");
         assert!(sentence(&vec![holder; 7], &[]).ends_with(", 2 more"));
         assert_eq!(sentence(&[], &[]), "");
