@@ -59,7 +59,7 @@ fn stderr(output: &Output) -> String {
 
 /// The verbs that only look succeed; gives what `check` says beside its report.
 fn look(volume: &Volume, path: &Path) -> String {
-    run(infmap().arg("info").arg(path));
+    assert!(run(infmap().arg("info").arg(path)).contains("\nstate "));
     let has_images = path.join("map").is_dir() && common::walk(&path.join("map")).len() > 1;
     if has_images {
         run(infmap().args(["map", "render"]).arg(path).arg(volume.beside("map.png")));

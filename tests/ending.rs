@@ -106,3 +106,21 @@ fn umount_of_a_mount_that_holds_another_names_that_one() {
     other.unmount();
     mount.unmount();
 }
+
+#[test]
+fn info_says_whether_the_last_mount_ended_in_order() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let state = || {
+        let info = common::run(infmap().arg("info").arg(volume.path()));
+        info.lines().find_map(|line| line.strip_prefix("state ")).expect("a line").trim().to_string()
+    };
+    assert_eq!(state(), "clean");
+    let mount = volume.mount();
+    assert!(state().contains(&format!("by process {}", mount.pid())));
+    // So small that its bytes stand in the tables.
+    fs::write(mount.path("file"), b"unsynced").expect("a file");
+    mount.kill();
+    assert!(state().starts_with("not unmounted in order"), "{}", state());
+    volume.mount().unmount();
+    assert_eq!(state(), "clean");
+}

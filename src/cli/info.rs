@@ -30,7 +30,9 @@ struct Shown {
 impl Info {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = volume_of(&self.path)?;
-        let facts = backend::facts(&volume)?;
+        let mut facts = backend::facts(&volume)?;
+        // What the log holds of small files looks like any other change: only the mount's own word says that it ended in order.
+        facts.clean &= !lock::was_left(&volume)?;
         let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
         let owner = lock::held(&volume)?.unwrap_or_default();
         if context.json {

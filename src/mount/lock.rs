@@ -168,6 +168,11 @@ pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
     }
 }
 
+/// Whether a mount ended without a word: its text is still there, although nobody holds the volume.
+pub fn was_left(volume: &Path) -> Result<bool, MountError> {
+    Ok(owner(volume).mountpoint.is_some() && held(volume)?.is_none())
+}
+
 /// Waits until nobody holds the volume, `patience` at most. Returns the owner that is still there.
 pub fn wait_for_release(volume: &Path, patience: Duration) -> Result<Option<Owner>, MountError> {
     let deadline = Instant::now() + patience;
@@ -243,7 +248,9 @@ mod tests {
     fn what_a_dead_process_left_locks_nothing() {
         let volume = tempfile::tempdir().expect("a directory");
         std::fs::write(volume.path().join(FILE), "pid 1\nmountpoint /").expect("written");
-        VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free");
+        assert!(was_left(volume.path()).expect("looked"));
+        drop(VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free"));
+        assert!(!was_left(volume.path()).expect("looked"));
     }
 
     #[test]

@@ -118,6 +118,15 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_cannot_be_written_to_need_not_sync_and_another_must() {
+        for kind in [ErrorKind::InvalidInput, ErrorKind::ReadOnlyFilesystem, ErrorKind::Unsupported] {
+            synced(Err(kind.into())).unwrap();
+        }
+        assert_eq!(synced(Err(ErrorKind::StorageFull.into())).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(synced(Err(io::Error::from_raw_os_error(5))).is_err());
+    }
+
+    #[test]
     fn a_directory_that_is_not_there_is_empty() {
         let device = ReadOnlyDevice::new(Arc::new(MemoryDevice::new()));
         assert!(device.list("map").unwrap().is_empty());
