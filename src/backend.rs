@@ -155,6 +155,8 @@ pub struct Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     pub findings: Vec<Finding>,
+    /// Findings that were counted and are not among `findings`, so that memory stays bounded.
+    pub not_shown: u64,
     pub images: u64,
     pub clusters: u64,
     pub nodes: u64,

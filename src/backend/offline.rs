@@ -133,15 +133,17 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
     })?;
     let counts = report.counts;
     let findings = report.findings.into_iter().filter(|finding| finding.severity != Severity::Info);
+    let findings: Vec<Finding> = findings
+        .map(|finding| Finding {
+            invariant: finding.invariant.into(),
+            r#where: finding.place,
+            what: finding.what,
+            help: finding.help.into(),
+        })
+        .collect();
     Ok(CheckReport {
-        findings: findings
-            .map(|finding| Finding {
-                invariant: finding.invariant.into(),
-                r#where: finding.place,
-                what: finding.what,
-                help: finding.help.into(),
-            })
-            .collect(),
+        not_shown: (report.damage + report.warnings).saturating_sub(findings.len() as u64),
+        findings,
         images: counts.images,
         clusters: counts.live_clusters,
         nodes: counts.nodes,
