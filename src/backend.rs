@@ -4,6 +4,7 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 mod offline;
+mod refusal;
 mod serving;
 
 pub use offline::{check, create_volume, facts, render};
@@ -11,7 +12,7 @@ pub use serving::serve;
 
 use infmap_actors::settings::Settings;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Why a verb could not be carried out.
@@ -26,8 +27,11 @@ pub enum BackendError {
     #[error("{} has format version {found}; this program reads up to {newest}", path.display())]
     Version { path: PathBuf, found: u32, newest: u32 },
     #[error("{} is damaged: {what}", path.display())]
-    Damaged { path: PathBuf, what: String },
-    #[error("there is no FUSE: {0}")]
+    Damaged { path: PathBuf, what: String, help: &'static str },
+    #[error("there is no picture of {}: {why}", path.display())]
+    NoPicture { path: PathBuf, why: &'static str },
+    /// The kernel, or the helper, does not mount.
+    #[error("{0}")]
     Fuse(String),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
@@ -43,6 +47,7 @@ pub struct CreateOptions {
 /// What a volume is and holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct VolumeFacts {
+    #[serde(serialize_with = "path_text")]
     pub path: PathBuf,
     pub uuid: String,
     pub label: String,
@@ -75,7 +80,7 @@ pub struct MountFlags {
     pub sync: bool,
     /// The kernel checks permissions; implied by `allow_other`.
     pub default_permissions: bool,
-    /// The source that `mount` and `df` show; holds no comma.
+    /// The source that `mount` and `df` show; `fuse::is_plain`.
     pub source_name: String,
 }
 
@@ -150,11 +155,18 @@ pub struct Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     pub findings: Vec<Finding>,
+    /// Findings that were counted and are not among `findings`, so that memory stays bounded.
+    pub not_shown: u64,
     pub images: u64,
     pub clusters: u64,
     pub nodes: u64,
     pub files: u64,
     pub bytes: u64,
+}
+
+/// A path in JSON, which knows UTF-8 only: what is not shows as U+FFFD.
+fn path_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// A picture that was drawn.

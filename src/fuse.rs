@@ -17,6 +17,6 @@ mod negotiate;
 mod session;
 mod settings;
 
-pub use mounts::{MountEntry, find_mount};
+pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
 pub use settings::{MountSettings, OpenMode};

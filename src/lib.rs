@@ -2,6 +2,8 @@
 //!
 //! Decides nothing about files: that is `infmap-actors`, and what is on disk is `infmap-storage`. `backend` is the one place
 //! where the verbs meet them.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod backend;
 pub mod cli;

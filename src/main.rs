@@ -1,6 +1,7 @@
 //! The program `infmap`: hands its arguments to the library and exits with what that says.
 //!
 //! Owns: the allocator of the process. Fails: with the exit code of the library; an allocation that fails ends the process.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
 mod allocator;
 

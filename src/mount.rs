@@ -34,8 +34,9 @@ pub enum MountError {
     /// A mount of another filesystem.
     #[error("{} is a mount of type {fs_type}, not of Infinite Map", path.display())]
     Foreign { path: PathBuf, fs_type: String },
-    #[error("{} is busy{}", path.display(), holders::sentence(holders))]
-    Busy { path: PathBuf, holders: Vec<holders::Holder> },
+    /// In use by processes, or by mounts that lie in it.
+    #[error("{} is busy{}", path.display(), holders::sentence(holders, inside))]
+    Busy { path: PathBuf, holders: Vec<holders::Holder>, inside: Vec<PathBuf> },
     /// The volume is locked.
     #[error("the volume {} is in use: {owner}", volume.display())]
     Locked { volume: PathBuf, owner: lock::Owner },

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Volume, can_mount, infmap};
+use common::{Volume, infmap};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, symlink};
@@ -97,8 +97,8 @@ struct Sample {
 }
 
 impl Sample {
-    fn new() -> Self {
-        let volume = Volume::new();
+    fn if_mountable() -> Option<Self> {
+        let volume = Volume::if_mountable()?;
         let large = (0..12).map(|n| (format!("large{n}"), noise(n, 300_000 + 70_000 * n as usize)));
         let small = (0..60).map(|n| (format!("small{n}"), noise(100 + n, 37 * n as usize)));
         let files: Vec<_> = large.chain(small).collect();
@@ -108,7 +108,7 @@ impl Sample {
         }
         mount.unmount();
         volume.check();
-        Self { volume, files }
+        Some(Self { volume, files })
     }
 
     /// Exit code of `check`, which must not panic.
@@ -160,10 +160,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn harm_to_an_image_is_noticed_and_never_gives_wrong_bytes() {
-    if !can_mount() {
-        return;
-    }
-    let sample = Sample::new();
+    let Some(sample) = Sample::if_mountable() else { return };
     let kept = sample.keep();
     // The image with the most bytes holds data and no tables.
     let image = sample.volume.images().into_iter().max_by_key(|path| length(path)).expect("an image");
@@ -179,10 +176,7 @@ fn harm_to_an_image_is_noticed_and_never_gives_wrong_bytes() {
 
 #[test]
 fn harm_to_the_log_of_an_unmounted_volume_loses_nothing() {
-    if !can_mount() {
-        return;
-    }
-    let sample = Sample::new();
+    let Some(sample) = Sample::if_mountable() else { return };
     let kept = sample.keep();
     let segments: Vec<PathBuf> = common::walk(&sample.volume.path().join("wal"));
     for (what, harm) in TO_A_SEGMENT {
@@ -200,11 +194,31 @@ fn harm_to_the_log_of_an_unmounted_volume_loses_nothing() {
 }
 
 #[test]
+fn a_log_that_lost_its_end_makes_the_volume_read_only_and_says_the_way_out() {
+    let Some(sample) = Sample::if_mountable() else { return };
+    let (wal, old) = (sample.volume.path().join("wal"), sample.volume.beside("old log"));
+    copy(&wal, &old);
+    let mount = sample.volume.mount();
+    fs::write(mount.path("later"), noise(7, 3 << 20)).expect("written");
+    mount.unmount();
+    fs::remove_dir_all(&wal).expect("removed");
+    copy(&old, &wal);
+    let check = infmap().arg("check").arg(sample.volume.path()).output().expect("infmap check starts");
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.code() == Some(3) && said.contains("[REC-5]") && said.contains("copy its files to a new volume"), "{said}");
+    let mut mount = sample.volume.mount();
+    assert!(mount.said().contains("read-only: copy its files to a new volume"), "{}", mount.said());
+    assert!(fs::write(mount.path("new"), "x").is_err());
+    // The newest root of the images holds what was unmounted.
+    assert!(fs::read(mount.path("later")).expect("read") == noise(7, 3 << 20));
+    mount.terminate();
+    assert_eq!(mount.join().code(), Some(3));
+    assert!(mount.said().contains("\nhelp: its files can be read"), "{}", mount.said());
+}
+
+#[test]
 fn what_does_not_belong_there_is_left_alone() {
-    if !can_mount() {
-        return;
-    }
-    let sample = Sample::new();
+    let Some(sample) = Sample::if_mountable() else { return };
     for directory in ["map", "map/0_0", "wal", "spare"] {
         let directory = sample.volume.path().join(directory);
         fs::create_dir_all(directory.join("a directory")).expect("made");

@@ -15,137 +15,65 @@ fn load(text: &str) -> Result<Loaded, Vec<Mistake>> {
     layers.finish()
 }
 
-/// A text with one mistake, where it is, and what must be said about it.
-struct Case {
-    text: &'static str,
-    at: (usize, usize),
-    found: &'static str,
-    allowed: &'static str,
-    help: &'static str,
-}
+/// A text with one mistake, its line and column, and what must be said: what was found, what is allowed, and the help.
+type Case = (&'static str, (usize, usize), &'static str, &'static str, &'static str);
 
 const CASES: &[Case] = &[
-    Case { text: "memory:\n  bugdet: 1GiB\n", at: (2, 3), found: "unknown key `bugdet`", allowed: "", help: "did you mean `budget`?" },
-    Case { text: "memroy: { budget: 1GiB }\n", at: (1, 1), found: "unknown key `memroy`", allowed: "", help: "did you mean `memory`?" },
-    Case {
-        text: "mount:\n  commit_interval: 5s\n",
-        at: (2, 3),
-        found: "unknown key `commit_interval`",
-        allowed: "",
-        help: "did you mean `durability.commit_interval`?",
-    },
-    Case { text: "zzzzz: 1\n", at: (1, 1), found: "unknown key `zzzzz`", allowed: "", help: "`infmap config show` lists the keys" },
-    Case { text: "memory:\n  budget: 16MiB\n", at: (2, 11), found: "out of range", allowed: "32MiB..1TiB", help: "" },
-    Case { text: "memory: { budget: 2TiB }\n", at: (1, 19), found: "out of range", allowed: "32MiB..1TiB", help: "" },
-    Case {
-        text: "memory: { budget: 512MB }\n",
-        at: (1, 19),
-        found: "`512MB` is not a size",
-        allowed: "32MiB..1TiB",
-        help: "did you mean `512MiB`?",
-    },
-    Case {
-        text: "memory: { budget: 512 }\n",
-        at: (1, 19),
-        found: "is not a size",
-        allowed: "32MiB..1TiB",
-        help: "a size needs a unit: 512MiB, 512GiB",
-    },
-    Case { text: "memory: { budget: -1MiB }\n", at: (1, 19), found: "is not a size", allowed: "32MiB..1TiB", help: "" },
-    Case { text: "memory: { budget: [1GiB] }\n", at: (1, 19), found: "takes a size, but here is a list", allowed: "32MiB..1TiB", help: "" },
-    Case { text: "memory: { budget: { size: 1GiB } }\n", at: (1, 19), found: "but here is a section", allowed: "32MiB..1TiB", help: "" },
-    Case { text: "memory:\n  budget: ~\n", at: (2, 11), found: "but here is nothing", allowed: "32MiB..1TiB", help: "" },
-    Case {
-        text: "memory: 1GiB\n",
-        at: (1, 9),
-        found: "`memory` is a section, but here is a single value",
-        allowed: "keys budget",
-        help: "",
-    },
-    Case { text: "- memory\n", at: (1, 1), found: "the file is a section, but here is a list", allowed: "keys version, memory", help: "" },
-    Case {
-        text: "durability: { commit_interval: 5 }\n",
-        at: (1, 32),
-        found: "is not a duration",
-        allowed: "100ms..5m",
-        help: "a duration needs a unit: 5s, 5ms",
-    },
-    Case { text: "durability: { commit_interval: 10m }\n", at: (1, 32), found: "out of range", allowed: "100ms..5m", help: "" },
-    Case {
-        text: "durability: { sync: groupe }\n",
-        at: (1, 21),
-        found: "is not one of the words",
-        allowed: "group | none",
-        help: "did you mean `group`?",
-    },
-    Case { text: "actors: { cache: { threads: two } }\n", at: (1, 29), found: "is not a whole number", allowed: "1..64", help: "" },
-    Case {
-        text: "actors: { cache: { threads: \"2\" } }\n",
-        at: (1, 29),
-        found: "is not a whole number",
-        allowed: "1..64",
-        help: "write it without quotation marks",
-    },
-    Case { text: "actors: { cache: { threads: 2.5 } }\n", at: (1, 29), found: "is not a whole number", allowed: "1..64", help: "" },
-    Case { text: "actors: { pixel_writer: { threads: 17 } }\n", at: (1, 36), found: "out of range", allowed: "1..16", help: "" },
-    Case { text: "cache: { l1: 60 }\n", at: (1, 14), found: "is not a percentage", allowed: "5%..70%", help: "write 60%" },
-    Case { text: "cache:\n  l1: 70%\n  l2: 50%\n", at: (2, 7), found: "take 120% together", allowed: "5%..70%", help: "at most 80%" },
-    Case { text: "cache: { l2: 50%, l1: 40% }\n", at: (1, 23), found: "take 90% together", allowed: "5%..70%", help: "at most 80%" },
-    Case {
-        text: "mount: { writeback: yes }\n",
-        at: (1, 21),
-        found: "is not a switch",
-        allowed: "true | false",
-        help: "did you mean `true`?",
-    },
-    Case {
-        text: "mount: { fuse_open: kernel }\n",
-        at: (1, 21),
-        found: "not available in this version",
-        allowed: "daemon",
-        help: "use daemon",
-    },
-    Case { text: "limit: 1MiB\n", at: (1, 8), found: "out of range", allowed: "none | 64MiB..4EiB", help: "" },
-    Case { text: "version: 2\n", at: (1, 10), found: "out of range", allowed: "1..1", help: "" },
-    Case {
-        text: "compression: auto\ncompression: off\n",
-        at: (2, 1),
-        found: "the key `compression` is repeated",
-        allowed: "",
-        help: "it stands on line 1 already",
-    },
-    Case { text: "memory: {}\ncache: {}\nmemory: {}\n", at: (3, 1), found: "the key `memory` is repeated", allowed: "", help: "line 1" },
-    Case { text: "memory: [1\n", at: (1, 10), found: "this is not YAML", allowed: "", help: "" },
-    Case { text: "memory:\n\tbudget: 1GiB\n", at: (2, 2), found: "this is not YAML", allowed: "", help: "" },
-    Case { text: "compression: 'auto\n", at: (1, 14), found: "this is not YAML", allowed: "", help: "" },
-    Case {
-        text: "compression: !!str auto\n",
-        at: (1, 14),
-        found: "tags, anchors and aliases",
-        allowed: "",
-        help: "write the value itself",
-    },
-    Case { text: "compression: &a auto\n", at: (1, 14), found: "tags, anchors and aliases", allowed: "", help: "write the value itself" },
-    Case { text: "compression: auto\n---\nlimit: none\n", at: (2, 1), found: "a second document", allowed: "", help: "keep one document" },
-    Case { text: "[a]: 1\n", at: (1, 1), found: "a key must be a word", allowed: "", help: "for example memory:" },
+    ("memory:\n  bugdet: 1GiB\n", (2, 3), "unknown key `bugdet`", "", "did you mean `budget`?"),
+    ("memroy: { budget: 1GiB }\n", (1, 1), "unknown key `memroy`", "", "did you mean `memory`?"),
+    ("mount:\n  commit_interval: 5s\n", (2, 3), "unknown key `commit_interval`", "", "did you mean `durability.commit_interval`?"),
+    ("zzzzz: 1\n", (1, 1), "unknown key `zzzzz`", "", "`infmap config show` lists the keys"),
+    ("memory:\n  budget: 16MiB\n", (2, 11), "out of range", "32MiB..1TiB", ""),
+    ("memory: { budget: 2TiB }\n", (1, 19), "out of range", "32MiB..1TiB", ""),
+    ("memory: { budget: 512MB }\n", (1, 19), "`512MB` is not a size", "32MiB..1TiB", "did you mean `512MiB`?"),
+    ("memory: { budget: 512 }\n", (1, 19), "is not a size", "32MiB..1TiB", "a size needs a unit: 512MiB, 512GiB"),
+    ("memory: { budget: -1MiB }\n", (1, 19), "is not a size", "32MiB..1TiB", ""),
+    ("memory: { budget: [1GiB] }\n", (1, 19), "takes a size, but here is a list", "32MiB..1TiB", ""),
+    ("memory: { budget: { size: 1GiB } }\n", (1, 19), "but here is a section", "32MiB..1TiB", ""),
+    ("memory:\n  budget: ~\n", (2, 11), "but here is nothing", "32MiB..1TiB", ""),
+    ("memory: 1GiB\n", (1, 9), "`memory` is a section, but here is a single value", "keys budget", ""),
+    ("- memory\n", (1, 1), "the file is a section, but here is a list", "keys version, memory", ""),
+    ("durability: { commit_interval: 5 }\n", (1, 32), "is not a duration", "100ms..5m", "a duration needs a unit: 5s, 5ms"),
+    ("durability: { commit_interval: 10m }\n", (1, 32), "out of range", "100ms..5m", ""),
+    ("durability: { sync: groupe }\n", (1, 21), "is not one of the words", "group | none", "did you mean `group`?"),
+    ("actors: { cache: { threads: two } }\n", (1, 29), "is not a whole number", "1..64", ""),
+    ("actors: { cache: { threads: \"2\" } }\n", (1, 29), "is not a whole number", "1..64", "write it without quotation marks"),
+    ("actors: { cache: { threads: 2.5 } }\n", (1, 29), "is not a whole number", "1..64", ""),
+    ("actors: { pixel_writer: { threads: 17 } }\n", (1, 36), "out of range", "1..16", ""),
+    ("cache: { l1: 60 }\n", (1, 14), "is not a percentage", "5%..70%", "write 60%"),
+    ("cache:\n  l1: 70%\n  l2: 50%\n", (2, 7), "take 120% together", "5%..70%", "at most 80%"),
+    ("cache: { l2: 50%, l1: 40% }\n", (1, 23), "take 90% together", "5%..70%", "at most 80%"),
+    ("mount: { writeback: yes }\n", (1, 21), "is not a switch", "true | false", "did you mean `true`?"),
+    ("mount: { fuse_open: kernel }\n", (1, 21), "not available in this version", "daemon", "use daemon"),
+    ("limit: 1MiB\n", (1, 8), "out of range", "none | 64MiB..4EiB", ""),
+    ("version: 2\n", (1, 10), "out of range", "1..1", ""),
+    ("compression: auto\ncompression: off\n", (2, 1), "the key `compression` is repeated", "", "it stands on line 1 already"),
+    ("memory: {}\ncache: {}\nmemory: {}\n", (3, 1), "the key `memory` is repeated", "", "line 1"),
+    ("memory: [1\n", (1, 10), "this is not YAML", "", ""),
+    ("memory:\n\tbudget: 1GiB\n", (2, 2), "this is not YAML", "", ""),
+    ("compression: 'auto\n", (1, 14), "this is not YAML", "", ""),
+    ("compression: !!str auto\n", (1, 14), "tags, anchors and aliases", "", "write the value itself"),
+    ("compression: &a auto\n", (1, 14), "tags, anchors and aliases", "", "write the value itself"),
+    ("compression: auto\n---\nlimit: none\n", (2, 1), "a second document", "", "keep one document"),
+    ("[a]: 1\n", (1, 1), "a key must be a word", "", "for example memory:"),
 ];
 
 #[test]
 fn every_kind_of_mistake_is_shown_where_it_is() {
     let mut wrong = Vec::new();
-    for case in CASES {
-        let mistakes = load(case.text).expect_err(case.text);
-        let [mistake] = &mistakes[..] else { panic!("one mistake in {:?}: {mistakes:?}", case.text) };
+    for &(text, place, found, allowed, help) in CASES {
+        let mistakes = load(text).expect_err(text);
+        let [mistake] = &mistakes[..] else { panic!("one mistake in {text:?}: {mistakes:?}") };
         let at = (mistake.place.line, mistake.place.column);
-        let (allowed, help) = (mistake.allowed.as_deref().unwrap_or(""), mistake.help.as_deref().unwrap_or(""));
-        let right = at == case.at
-            && mistake.found.contains(case.found)
-            && allowed.starts_with(case.allowed)
-            && allowed.is_empty() == case.allowed.is_empty()
-            && help.contains(case.help)
+        let (allows, helps) = (mistake.allowed.as_deref().unwrap_or(""), mistake.help.as_deref().unwrap_or(""));
+        let right = at == place
+            && mistake.found.contains(found)
+            && allows.starts_with(allowed)
+            && allows.is_empty() == allowed.is_empty()
+            && helps.contains(help)
             && mistake.source_line().is_some();
         if !right {
-            wrong.push(format!("{:?} at {at:?}:\n{mistake}", case.text));
+            wrong.push(format!("{text:?} at {at:?}:\n{mistake}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

@@ -3,7 +3,8 @@
 //! Owns: a mount in a temporary directory for each test. Must be true: it is taken away however the test ends. Fails: a machine
 //! without `/dev/fuse` skips, and says so.
 
-use infmap::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount, Unmounter, find_mount};
+use infmap::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount, Unmounter};
+use infmap::mount::mountinfo;
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Attributes};
 use infmap_actors::replier::Replier;
@@ -64,7 +65,7 @@ impl Mount {
         let mounted = self.mounted.take().unwrap();
         mounted.unmount(Unmount::IfIdle).unwrap();
         mounted.join().unwrap();
-        assert_eq!(find_mount(self.directory.path()).unwrap(), None);
+        assert_eq!(mountinfo::find(self.directory.path()).unwrap(), None);
     }
 }
 
@@ -282,8 +283,8 @@ fn times_that_the_kernel_flushes_by_itself_arrive_for_any_user() {
 #[test]
 fn a_busy_mount_is_refused_and_a_lazy_one_ends_with_its_last_user() {
     let Some(mut mount) = Mount::new(&MountSettings { source: "/a map".into(), ..MountSettings::default() }) else { return };
-    let entry = find_mount(mount.directory.path()).unwrap().unwrap();
-    assert_eq!((entry.kind.as_bytes(), entry.source.as_bytes()), (&b"fuse.infmap"[..], &b"/a map"[..]));
+    let entry = mountinfo::find(mount.directory.path()).unwrap().unwrap();
+    assert_eq!((entry.is_ours(), entry.source.as_bytes()), (true, &b"/a map"[..]));
     let file = fs::File::create(mount.path("open")).unwrap();
     let mounted = mount.mounted.take().unwrap();
     let error = mounted.unmount(Unmount::IfIdle).unwrap_err();
@@ -303,7 +304,7 @@ fn a_dropped_session_leaves_no_mount_behind_even_in_use() {
     let Some(mut mount) = Mount::new(&MountSettings::default()) else { return };
     let _open = fs::File::create(mount.path("open")).unwrap();
     drop(mount.mounted.take());
-    assert_eq!(find_mount(mount.directory.path()).unwrap(), None);
+    assert_eq!(mountinfo::find(mount.directory.path()).unwrap(), None);
 }
 
 #[test]
@@ -312,5 +313,5 @@ fn a_name_that_could_be_an_option_is_refused_before_anything_is_mounted() {
     let settings = MountSettings { source: "a,suid".into(), ..MountSettings::default() };
     let volume = Volume::in_memory(Settings::default()).unwrap();
     assert!(matches!(Mounted::start(Arc::new(volume), directory.path(), &settings), Err(SessionError::Source(_))));
-    assert_eq!(find_mount(directory.path()).unwrap(), None);
+    assert_eq!(mountinfo::find(directory.path()).unwrap(), None);
 }

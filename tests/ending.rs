@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Numbers, Volume, can_mount, infmap};
+use common::{Mount, Numbers, Volume, can_mount, infmap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -19,10 +19,7 @@ fn part(number: u64) -> Vec<u8> {
 
 #[test]
 fn sigterm_while_writing_writes_everything_and_unmounts() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mut mount = volume.mount();
     fs::write(mount.path("closed"), part(1000)).expect("a file");
     let (written, is_written) = mpsc::channel();
@@ -55,10 +52,7 @@ fn sigterm_while_writing_writes_everything_and_unmounts() {
 
 #[test]
 fn sigterm_without_users_leaves_nothing_behind() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mut mount = volume.mount();
     fs::create_dir(mount.path("dir")).expect("a directory");
     fs::write(mount.path("dir/file"), b"unsynced").expect("a file");
@@ -72,23 +66,61 @@ fn sigterm_without_users_leaves_nothing_behind() {
 
 #[test]
 fn umount_of_a_busy_mount_names_the_holders_and_changes_nothing() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
-    let mount = volume.mount();
+    let Some(volume) = Volume::if_mountable() else { return };
+    // The daemon stands in the directory that its mount hides, the caller in the mount itself: neither is to blame.
+    let mut daemon = infmap();
+    daemon.args(["mount", "--foreground"]).arg(volume.path()).arg(".").current_dir(volume.mountpoint());
+    let mount = Mount::run(&mut daemon, &volume.mountpoint());
     fs::write(mount.path("file"), b"here").expect("a file");
     let file = File::open(mount.path("file")).expect("held");
     let mut holder = Command::new("cat").current_dir(mount.dir()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat starts");
-    let output = infmap().arg("umount").arg(mount.dir()).output().expect("infmap umount starts");
+    let output = infmap().arg("umount").arg(".").current_dir(mount.dir()).output().expect("infmap umount starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it was unmounted although it is held");
     assert!(said.starts_with("error[IM1035]"), "{said}");
     for pid in [holder.id(), std::process::id()] {
         assert!(said.contains(&pid.to_string()), "process {pid} is not named: {said}");
     }
+    assert!(!said.contains("infmap (process"), "{said}");
+    assert!(!said.contains(&format!("process {},", mount.pid())), "{said}");
     assert_eq!(fs::read(mount.path("file")).expect("it is still there"), b"here");
     drop((holder.stdin.take(), file));
     holder.wait().expect("cat ends with its input");
     mount.unmount();
+}
+
+#[test]
+fn umount_of_a_mount_that_holds_another_names_that_one() {
+    if !can_mount() {
+        return;
+    }
+    let (outer, inner) = (Volume::new(), Volume::new());
+    let mount = outer.mount();
+    let below = mount.path("below");
+    fs::create_dir(&below).expect("a directory");
+    let other = Mount::start(&inner.path(), &below, &[]);
+    let output = infmap().arg("umount").arg(mount.dir()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with("error[IM1035]"), "{said}");
+    assert!(said.contains(&format!("something is mounted in it, at {}", below.display())) && !said.contains("held by"), "{said}");
+    other.unmount();
+    mount.unmount();
+}
+
+#[test]
+fn info_says_whether_the_last_mount_ended_in_order() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let state = || {
+        let info = common::run(infmap().arg("info").arg(volume.path()));
+        info.lines().find_map(|line| line.strip_prefix("state ")).expect("a line").trim().to_string()
+    };
+    assert_eq!(state(), "clean");
+    let mount = volume.mount();
+    assert!(state().contains(&format!("by process {}", mount.pid())));
+    // So small that its bytes stand in the tables.
+    fs::write(mount.path("file"), b"unsynced").expect("a file");
+    mount.kill();
+    assert!(state().starts_with("not unmounted in order"), "{}", state());
+    volume.mount().unmount();
+    assert_eq!(state(), "clean");
 }

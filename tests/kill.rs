@@ -6,7 +6,7 @@
 mod common;
 mod load;
 
-use common::{Mount, Numbers, Volume, can_mount};
+use common::{Mount, Numbers, Volume};
 use load::{Appender, Churner, Creator, Overwriter, Saver, Writer};
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,10 +62,7 @@ fn judge(mount: &Mount, writers: &mut [Box<dyn Writer>]) -> Vec<(String, usize)>
 
 #[test]
 fn what_fsync_has_answered_survives_kill_9_of_the_daemon() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mut writers = writers();
     let mut numbers = Numbers(0x6b69_6c6c);
     let mount = volume.mount();

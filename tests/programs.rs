@@ -75,10 +75,7 @@ fn git_clones_verifies_and_packs() {
 
 #[test]
 fn cargo_builds_what_runs_and_does_not_build_it_twice() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();
     let hello = mount.path("hello");
     fs::create_dir_all(hello.join("src")).expect("directories");

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{SOURCE, Volume, can_mount, has, run, walk};
+use common::{SOURCE, Volume, has, run, walk};
 use infmap_storage::address::Cluster;
 use infmap_storage::limits::{PIECE_BYTES, REGION_BYTES, REGION_CLUSTERS, ROW_BYTES};
 use infmap_storage::region::decode::RawRegion;
@@ -162,10 +162,7 @@ fn judge_images(volume: &Volume) {
 
 #[test]
 fn a_real_source_tree_comes_back_exactly() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let (tree, archive) = (volume.beside("tree"), volume.beside("tree.tar"));
     make_tree(&tree);
     run(Command::new("tar").arg("--format=posix").arg("-cSf").arg(&archive).arg("-C").arg(volume.beside("")).arg("tree"));
@@ -184,10 +181,7 @@ fn a_real_source_tree_comes_back_exactly() {
 
 #[test]
 fn times_set_on_the_mount_itself_are_kept() {
-    if !can_mount() {
-        return;
-    }
-    let volume = Volume::new();
+    let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();
     for (number, &(seconds, nanoseconds)) in TIMES.iter().enumerate() {
         for kind in ["file", "dir", "link"] {

@@ -211,6 +211,29 @@ fn tests_wait_for_messages_and_never_sleep() {
 }
 
 #[test]
+fn advice_names_only_verbs_that_exist() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_infmap")).arg("--help").output().expect("it starts").stdout;
+    let help = String::from_utf8(help).expect("UTF-8");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
+    let verbs: BTreeSet<&str> = listed.chain(["VERB"]).collect();
+    assert!(verbs.contains("check") && verbs.contains("umount"), "{help}");
+    let mut texts: Vec<(String, String)> = files().into_iter().map(|file| (file.path, file.text)).collect();
+    let documents = ["README.md", "CHANGELOG.md", "Makefile", "config/default.yaml", "config/small.yaml"];
+    texts.extend(documents.map(|name| (name.to_string(), fs::read_to_string(root().join(name)).expect("readable"))));
+    let mut offences = Vec::new();
+    for (path, text) in texts.iter().filter(|(path, _)| !path.starts_with("tests/tidy")) {
+        // As it is quoted: in a text of a program after a backtick, in a session after a prompt.
+        for called in ["`infmap ", "$ infmap "].iter().flat_map(|call| text.split(call).skip(1)) {
+            let word = called.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+            if !word.is_empty() && !verbs.contains(word) {
+                offences.push((path.clone(), format!("there is no verb `{word}`")));
+            }
+        }
+    }
+    enforce("verbs", offences);
+}
+
+#[test]
 fn no_file_is_dead() {
     let files = files();
     let mut offences = Vec::new();

@@ -28,6 +28,7 @@ pub struct ReadData {
 
 impl Deref for ReadData {
     type Target = [u8];
+    #[expect(clippy::indexing_slicing, reason = "the length was cut to that of the buffer when this was made, in `gather`")]
     fn deref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
@@ -59,6 +60,7 @@ impl Reading {
     }
 
     /// Answers from memory, or goes to a reader. A stream is read ahead of itself.
+    #[expect(clippy::indexing_slicing, reason = "`slot_of` is below the number of readers")]
     pub fn begin(self, shared: &Shared, readers: &[Address<ReadMessage>]) {
         if let Some((offset, length)) = shared.streams.read(self.inode, self.offset, u64::from(self.length)) {
             let ahead = ReadMessage::ReadAhead { inode: self.inode, offset, length };
@@ -99,6 +101,7 @@ impl Reading {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "whatever was asked for, the length is cut to that of the buffer")]
     fn gather(&self, shared: &Shared, view: View<'_>, wait: bool) -> Result<ReadData, ReadError> {
         let size = match self.size {
             Some(size) => size,
@@ -126,6 +129,7 @@ fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
 }
 
 /// Brings bytes of a file into L1 before they are asked for. What cannot be read will be said to whoever asks.
+#[expect(clippy::indexing_slicing, reason = "the length is cut to that of the buffer")]
 fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
     let lease = shared.published.load_full();
     let source = shared.names();

@@ -58,6 +58,7 @@ struct Front {
 }
 
 impl Front {
+    #[expect(clippy::indexing_slicing, reason = "`shard_of` is below the number of shards")]
     fn shard(&self, inode: Inode) -> &Gate<CacheMessage> {
         &self.shards[shard_of(inode, self.shards.len())]
     }
@@ -70,6 +71,7 @@ impl Front {
     }
 
     /// Answers a question about the tree: at once if the nodes are resident, else from a reader.
+    #[expect(clippy::indexing_slicing, reason = "a number modulo the number of readers, which is a constant above zero")]
     fn query<T: Send + 'static>(
         self: &Arc<Self>,
         spread: Inode,
@@ -236,6 +238,7 @@ impl Volume {
     }
 
     /// Bytes of a file; fewer than asked for only at its end.
+    #[expect(clippy::indexing_slicing, reason = "`reader` is below the number of readers")]
     pub fn read(&self, inode: Inode, offset: u64, length: u32, replier: Replier<Answer<ReadData>>) {
         let reading = Reading::new(inode, offset, length, replier);
         // Without a live row nothing is dirty: its shard has nothing to add.

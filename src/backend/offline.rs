@@ -2,11 +2,10 @@
 //!
 //! Must be true: only making a volume writes into one.
 
-use super::{BackendError, CheckReport, CreateOptions, Finding, Progress, Rendered, VolumeFacts};
+use super::{BackendError, CheckReport, CreateOptions, Finding, Progress, Rendered, VolumeFacts, refusal};
 use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, Step};
 use infmap_storage::device::{Device, FileDevice};
 use infmap_storage::map_view::{self, MapPicture, MapView};
-use infmap_storage::recover::RecoverError;
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::{VolumeFile, VolumeFileError, create_directories, uuid_text};
 use std::io;
@@ -36,8 +35,7 @@ pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts
     let uuid = new_uuid().map_err(at("a random number for"))?;
     create_directories(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    infmap_actors::volume::create(&device, uuid, uid, gid)
-        .map_err(|error| BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() })?;
+    infmap_actors::volume::create(&device, uuid, uid, gid).map_err(|error| refusal::opening(path, error))?;
     // Last: what has it is a volume.
     VolumeFile::new(uuid, now()).write(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
     if let Some(label) = &options.label {
@@ -84,16 +82,12 @@ fn volume_file_error(path: &Path, error: VolumeFileError) -> BackendError {
     }
 }
 
-fn recover_error(path: &Path, error: RecoverError) -> BackendError {
-    BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() }
-}
-
 /// Opens a volume to read it.
 fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
     let file = read_volume_file(path)?;
     let device: Arc<dyn Device> =
         Arc::new(FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?);
-    let offline = Offline::open(&device, file.uuid, NODE_BYTES).map_err(|error| recover_error(path, error))?;
+    let offline = Offline::open(&device, file.uuid, NODE_BYTES).map_err(|error| refusal::recovering(path, error))?;
     Ok((file, offline))
 }
 
@@ -134,20 +128,22 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
         progress(Progress { phase, done: seen.done, total: seen.of });
     };
     let report = check::check(&device, file.uuid, &options, &mut show).map_err(|error| match error {
-        CheckError::Open(error) => recover_error(path, error),
+        CheckError::Open(error) => refusal::recovering(path, error),
         CheckError::Images(source) => BackendError::Io { what: path.display().to_string(), source },
     })?;
     let counts = report.counts;
     let findings = report.findings.into_iter().filter(|finding| finding.severity != Severity::Info);
+    let findings: Vec<Finding> = findings
+        .map(|finding| Finding {
+            invariant: finding.invariant.into(),
+            r#where: finding.place,
+            what: finding.what,
+            help: finding.help.into(),
+        })
+        .collect();
     Ok(CheckReport {
-        findings: findings
-            .map(|finding| Finding {
-                invariant: finding.invariant.into(),
-                r#where: finding.place,
-                what: finding.what,
-                help: finding.help.into(),
-            })
-            .collect(),
+        not_shown: (report.damage + report.warnings).saturating_sub(findings.len() as u64),
+        findings,
         images: counts.images,
         clusters: counts.live_clusters,
         nodes: counts.nodes,
@@ -160,12 +156,10 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
 pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
     let (_, offline) = open(path)?;
     progress(Progress { phase: "images", done: 0, total: 0 });
-    let damaged = |what: String| BackendError::Damaged { path: path.to_path_buf(), what };
+    let damaged = |what: String| BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::CHECK };
     let view = MapView::read(&offline).map_err(|error| damaged(error.to_string()))?;
-    let picture = MapPicture::draw(&view).ok_or_else(|| BackendError::Io {
-        what: format!("the map of {}", path.display()),
-        source: io::Error::new(io::ErrorKind::InvalidInput, "it is empty, or too large for one picture"),
-    })?;
+    let why = if view.regions.is_empty() { "no image was written yet" } else { "the map is too large for one" };
+    let picture = MapPicture::draw(&view).ok_or_else(|| BackendError::NoPicture { path: path.to_path_buf(), why })?;
     write_png(out, &picture).map_err(|source| BackendError::Io { what: out.display().to_string(), source })?;
     let images = view.regions.len() as u64;
     progress(Progress { phase: "images", done: images, total: images });

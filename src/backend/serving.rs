@@ -2,12 +2,13 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the error says that it is not.
 
-use super::{BackendError, Serve, offline};
+use super::{BackendError, Serve, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
 use infmap_actors::settings::FuseOpen;
-use infmap_actors::volume::{OpenError, OpenOptions};
+use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ pub fn serve(mount: Serve) -> Result<(), BackendError> {
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
-    let volume = Volume::open(device, options).map_err(|error| open_error(&mount.volume, error))?;
+    let volume = Volume::open(device, options).map_err(|error| refusal::opening(&mount.volume, error))?;
+    let close_help = if volume.shared().health.is_read_only() { refusal::READ_ONLY } else { refusal::STOPPED };
     if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
-        tracing::error!(%reason, "the volume is served read-only");
+        tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
     }
     let volume = Arc::new(volume);
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
@@ -42,7 +44,7 @@ pub fn serve(mount: Serve) -> Result<(), BackendError> {
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
     }
-    let closed = close(&volume, &mount.volume);
+    let closed = close(&volume, &mount.volume, close_help);
     ended.and(closed)
 }
 
@@ -60,7 +62,7 @@ fn take_down(unmounter: &crate::fuse::Unmounter) {
     }
 }
 
-fn close(volume: &Volume, path: &Path) -> Result<(), BackendError> {
+fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<(), BackendError> {
     let reason = volume.shared().health.reason();
     match volume.close() {
         Ok(()) => {
@@ -71,7 +73,7 @@ fn close(volume: &Volume, path: &Path) -> Result<(), BackendError> {
         Err(_) if reason.as_deref() == Some("it was mounted read-only") => Ok(()),
         Err(error) => {
             let what = volume.shared().health.reason().unwrap_or_else(|| error.to_string());
-            Err(BackendError::Damaged { path: path.to_path_buf(), what })
+            Err(BackendError::Damaged { path: path.to_path_buf(), what, help })
         }
     }
 }
@@ -100,11 +102,13 @@ fn door_settings(mount: &Serve) -> MountSettings {
 }
 
 fn session_error(error: SessionError) -> BackendError {
-    BackendError::Fuse(error.to_string())
-}
-
-fn open_error(path: &Path, error: OpenError) -> BackendError {
-    BackendError::Damaged { path: path.to_path_buf(), what: error.to_string() }
+    match error {
+        SessionError::Source(_) | SessionError::Mount { .. } => BackendError::Fuse(error.to_string()),
+        SessionError::Busy(_) | SessionError::Unmount { .. } => {
+            BackendError::Io { what: "ending the mount".into(), source: io::Error::other(error) }
+        }
+        SessionError::Broken(source) => BackendError::Io { what: "the session with the kernel broke off".into(), source },
+    }
 }
 
 fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> BackendError {

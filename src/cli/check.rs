@@ -19,7 +19,8 @@ pub struct Check {
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = info::volume(&self.volume)?;
-        let _lock = VolumeLock::take(&volume, None, Duration::ZERO)?;
+        let lock = VolumeLock::take_to_read(&volume, None, Duration::ZERO)?;
+        lock.note().into_iter().for_each(|note| output::note(note, context.json));
         let mut shown = Shown::new(context);
         let report = backend::check(&volume, &mut |progress| shown.step(progress));
         drop(shown);
@@ -29,7 +30,7 @@ impl Check {
         } else {
             output::text_line(&text(&report))?;
         }
-        match report.findings.len() {
+        match report.findings.len() as u64 + report.not_shown {
             0 => Ok(()),
             count => Err(CliError::new(Code::CheckFound, format!("{count} finding(s) in {}", self.volume.display()))),
         }
@@ -41,8 +42,12 @@ fn text(report: &CheckReport) -> String {
     for finding in &report.findings {
         lines.push(format!("[{}] {}: {}\n  help: {}", finding.invariant, finding.r#where, finding.what, finding.help));
     }
-    let CheckReport { images, clusters, nodes, files, bytes, findings } = report;
-    let found = if findings.is_empty() { "nothing is wrong".into() } else { format!("{} finding(s)", findings.len()) };
+    let CheckReport { images, clusters, nodes, files, bytes, findings, not_shown } = report;
+    let found = match (findings.len(), not_shown) {
+        (0, 0) => "nothing is wrong".into(),
+        (shown, 0) => format!("{shown} finding(s)"),
+        (shown, hidden) => format!("{shown} finding(s), and {hidden} more that are not shown"),
+    };
     lines.push(format!("Checked {images} images, {clusters} clusters, {nodes} nodes, {files} files, {}: {found}.", human(*bytes)));
     lines.join("\n")
 }
@@ -57,5 +62,11 @@ mod tests {
         let finding = Finding { invariant: "REG-1".into(), r#where: "(0, 0).1".into(), what: "torn".into(), help: "restore it".into() };
         let text = text(&CheckReport { findings: vec![finding], images: 2, ..CheckReport::default() });
         assert!(text.starts_with("[REG-1] (0, 0).1: torn\n  help: restore it\nChecked 2 images"), "{text}");
+        assert!(text.ends_with(": 1 finding(s)."), "{text}");
+    }
+
+    #[test]
+    fn findings_that_are_not_shown_are_counted() {
+        assert!(text(&CheckReport { not_shown: 3, ..CheckReport::default() }).ends_with("0 finding(s), and 3 more that are not shown."));
     }
 }

@@ -49,7 +49,7 @@ codes! {
     /// There is no volume.
     VolumeMissing = 1010, 10, "`infmap init VOLUME` makes a volume";
     /// It is a directory, but not a volume.
-    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/";
+    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/; if this is it, take volume.yaml from a backup of the volume";
     /// Something is there already.
     VolumeExists = 1012, 1, "name a directory that does not exist, or an empty one";
     /// Written by a newer version.
@@ -59,9 +59,11 @@ codes! {
     /// Findings of `check`.
     CheckFound = 1015, 3, "each finding above says what to do about it";
     /// The disk is full.
-    NoSpace = 1016, 14, "free space on the disk that holds the volume, or raise its limit";
+    NoSpace = 1016, 14, "free space on the disk that holds the volume, or raise the key `limit` of its settings";
+    /// The map cannot be drawn.
+    NoPicture = 1017, 1, "a map has a picture when an image was written, as an unmount does; each image is one by itself";
     /// Another process has the volume.
-    VolumeLocked = 1020, 11, "unmount it first with `infmap umount DIR`, or use the mount that exists";
+    VolumeLocked = 1020, 11, "unmount it with `infmap umount DIR`, use the mount that exists, or wait for the process that works on it";
     /// The mountpoint cannot be used.
     Mountpoint = 1030, 15, "name an existing directory that you may enter";
     /// Mountpoint and volume overlap.
@@ -73,15 +75,16 @@ codes! {
     /// The mount is another filesystem's.
     Foreign = 1034, 15, "use umount(8) for it";
     /// Processes use the mount.
-    Busy = 1035, 15, "end those processes or let them leave the directory, or detach it with `infmap umount --lazy DIR`";
+    Busy = 1035, 15, "end those processes or let them leave the directory, unmount what is mounted in it, or detach it with `infmap umount --lazy DIR`; \
+         root sees the processes of all users";
     /// The daemon did not get ready in time.
     MountLate = 1040, 1, "give it longer with --wait, or run it in the foreground to see what it does";
     /// The daemon is still writing.
-    UnmountLate = 1041, 1, "the mount is gone, but its daemon is still writing: do not cut the power; wait longer with --wait";
+    UnmountLate = 1041, 1, "the mount is gone, but its daemon is still writing: do not cut the power; `infmap info VOLUME` says when no process has it";
     /// The daemon ended before it was ready; it has said why.
     DaemonEnded = 1042, 1, "the message above says why";
     /// The kernel's side is missing.
-    Fuse = 1043, 1, "install the package fuse3 and check that /dev/fuse exists and may be opened";
+    Fuse = 1043, 1, "install the package fuse3; /dev/fuse must exist and may be opened; allow_other needs user_allow_other in /etc/fuse.conf";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }
@@ -175,9 +178,11 @@ impl From<BackendError> for CliError {
             BackendError::Version { .. } => Code::VolumeVersion,
             BackendError::Damaged { .. } => Code::Damaged,
             BackendError::Fuse(_) => Code::Fuse,
+            BackendError::NoPicture { .. } => Code::NoPicture,
             BackendError::Io { source, .. } => system(source),
         };
-        Self::new(code, error.to_string())
+        let shown = Self::new(code, error.to_string());
+        if let BackendError::Damaged { help, .. } = error { shown.help(help) } else { shown }
     }
 }
 

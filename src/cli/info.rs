@@ -23,18 +23,21 @@ struct Shown {
     #[serde(flatten)]
     facts: VolumeFacts,
     limit_bytes: Option<u64>,
-    mounted_at: Option<PathBuf>,
+    mounted_at: Option<String>,
     pid: Option<u32>,
 }
 
 impl Info {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = volume_of(&self.path)?;
-        let facts = backend::facts(&volume)?;
+        let mut facts = backend::facts(&volume)?;
+        // What the log holds of small files looks like any other change: only the mount's own word says that it ended in order.
+        facts.clean &= !lock::was_left(&volume)?;
         let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
         let owner = lock::held(&volume)?.unwrap_or_default();
         if context.json {
-            return output::json(&Shown { facts, limit_bytes, mounted_at: owner.mountpoint, pid: owner.pid });
+            let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
+            return output::json(&Shown { facts, limit_bytes, mounted_at, pid: owner.pid });
         }
         table(&rows(&facts, limit_bytes, &owner))
     }
@@ -66,9 +69,9 @@ fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'
 /// The volume that is meant by its own directory or by its mountpoint.
 pub fn volume_of(path: &Path) -> Result<PathBuf, CliError> {
     let absolute = point::absolute(path)?;
-    if mountinfo::at(&absolute)?.is_some_and(|mounted| mounted.is_ours()) {
+    if let Some(mounted) = mountinfo::at(&absolute)?.filter(mountinfo::Mounted::is_ours) {
         let lost = || CliError::new(Code::VolumeMissing, format!("cannot find the volume that is mounted at {}", path.display()));
-        return lock::volume_at(&absolute).ok_or_else(|| lost().help("name the volume's directory instead"));
+        return lock::volume_behind(&mounted).ok_or_else(|| lost().help("name the volume's directory instead"));
     }
     volume(path)
 }

@@ -9,8 +9,8 @@ use super::{Context, info, options, output};
 use crate::backend::{self, Serve, Stop};
 use crate::config::value;
 use crate::mount::daemon::{self, Outcome};
-use crate::mount::lock::VolumeLock;
-use crate::mount::{point, signals};
+use crate::mount::lock::{self, VolumeLock};
+use crate::mount::{MountError, point, signals};
 use infmap_actors::settings::{LogFormat, Settings};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Mount {
         if point.hides_files {
             tracing::warn!(mountpoint = %point.path.display(), "the mountpoint holds files; the mount hides them");
         }
-        let _lock = VolumeLock::take(&volume, Some(&point.path), self.wait)?;
+        let _lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
         let stop = Stop::default();
         signals::listen(stop.clone(), point.path.clone(), self.daemon_child)?;
         let ready = ready(self.daemon_child, &volume, &point.path);
@@ -90,7 +90,7 @@ impl Mount {
         let arguments: Vec<OsString> = before.iter().chain(&flag).chain(after).cloned().collect();
         let dir = self.dir.display();
         match daemon::start(&arguments, self.wait)? {
-            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": self.dir, "pid": pid })),
+            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": dir.to_string(), "pid": pid })),
             Outcome::Ready { .. } => Ok(()),
             Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
                 .help("see its log in the volume, run/daemon.log")),
@@ -104,6 +104,21 @@ impl Mount {
             }
         }
     }
+}
+
+/// The lock, as what the mount is for needs it.
+fn take_lock(volume: &Path, mountpoint: &Path, read_only: bool, patience: Duration) -> Result<VolumeLock, CliError> {
+    if read_only {
+        let lock = VolumeLock::take_to_read(volume, Some(mountpoint), patience)?;
+        lock.note().into_iter().for_each(|note| tracing::info!("{note}"));
+        return Ok(lock);
+    }
+    VolumeLock::take(volume, Some(mountpoint), patience).map_err(|error| match error {
+        MountError::Io { ref source, .. } if lock::is_not_writable(source) => {
+            CliError::from(error).help("a volume that cannot be written to can only be mounted read-only: -o ro")
+        }
+        error => error.into(),
+    })
 }
 
 /// What is done when the mount answers.

@@ -6,6 +6,7 @@
 use super::error::{CliError, Code};
 use crate::backend::MountFlags;
 use crate::config::{nearest, schema};
+use crate::fuse;
 
 /// Words for mount(8), systemd and habit that change nothing here.
 const IGNORED: &[&str] = &[
@@ -66,7 +67,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// The flags of the mount. `source_name` is what is shown if none was said; commas would become options of their own.
+    /// The flags of the mount. `source_name` is what is shown if none was said, as far as a source may say it.
     #[must_use]
     pub fn resolve(self, source_name: &str) -> MountFlags {
         MountFlags {
@@ -76,7 +77,7 @@ impl Flags {
             exec: !self.noexec,
             sync: self.sync,
             default_permissions: true,
-            source_name: self.source_name.unwrap_or_else(|| source_name.into()).replace(',', "_"),
+            source_name: self.source_name.unwrap_or_else(|| fuse::plain(source_name)),
         }
     }
 }
@@ -114,7 +115,11 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         ("allow_other", None) => assign("mount.allow_other=true".into(), out),
         ("writeback", None) => assign("mount.writeback=true".into(), out),
         ("nowriteback", None) => assign("mount.writeback=false".into(), out),
-        ("fsname", Some(source)) => out.flags.source_name = Some(source.into()),
+        ("fsname", Some(source)) if fuse::is_plain(source) => out.flags.source_name = Some(source.into()),
+        ("fsname", Some(source)) => {
+            let refused = CliError::new(Code::Option, format!("`{}` cannot be the source of a mount", source.escape_debug()));
+            return Err(refused.help("leave backslashes and control characters out of fsname, and give it at least one character"));
+        }
         ("config", Some(file)) => out.config = Some(file.into()),
         (ignored, None) if IGNORED.contains(&ignored) => {}
         (key, Some(value)) if schema::key(key).is_some() => assign(format!("{key}={value}"), out),
@@ -155,7 +160,7 @@ mod tests {
     fn the_later_option_wins_and_safe_is_the_default() {
         let flags = parse(["ro,suid", "rw,sync,dev,nodev"]).expect("understood").flags.resolve("/v,1");
         assert_eq!((flags.read_only, flags.suid, flags.dev, flags.sync), (false, true, false, true));
-        assert_eq!(flags.source_name, "/v_1");
+        assert_eq!(flags.source_name, "/v?1");
         assert!(!MountFlags::default().suid && !MountFlags::default().dev);
     }
 
@@ -171,6 +176,7 @@ mod tests {
             ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
             ("strictatime", "reading changes no access time here; leave it out, or use noatime"),
             ("dirsync", "use sync, or call fsync on the directory"),
+            ("fsname=a\\b", "leave backslashes and control characters out of fsname, and give it at least one character"),
             ("qqqqqqqqqqq", Code::Option.help()),
         ] {
             let error = parse([option]).expect_err(option);

@@ -22,6 +22,11 @@ pub fn text_line(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Says something on stderr that is worth knowing and no error.
+pub fn note(text: &str, json: bool) {
+    if json { eprintln!("{}", serde_json::json!({ "message_type": "note", "message": text })) } else { eprintln!("note: {text}") }
+}
+
 /// Prints lines of name and value, the values below each other.
 pub fn table(rows: &[(&str, String)]) -> Result<(), CliError> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

@@ -23,8 +23,9 @@ impl Umount {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let path = point::absolute(&self.dir)?;
         // Who serves it is asked before: afterwards nothing says so any more.
-        let source = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).map(|mounted| PathBuf::from(mounted.source));
-        let volume = lock::volume_at(&path).or_else(|| source.filter(|source| source.is_absolute() && source.is_dir()));
+        let volume = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).and_then(|mounted| lock::volume_behind(&mounted));
+        // Called from inside of the mount, this process would be one that holds it.
+        std::env::set_current_dir("/").map_err(CliError::io("cannot leave the directory"))?;
         unmount::unmount(&path, self.lazy)?;
         if let Some(volume) = &volume
             && !self.lazy
@@ -34,7 +35,9 @@ impl Umount {
             return Err(CliError::new(Code::UnmountLate, format!("{pid} still writes to {}", volume.display())));
         }
         if context.json {
-            return output::json(&serde_json::json!({ "unmounted": path, "volume": volume, "durable": !self.lazy && volume.is_some() }));
+            let durable = !self.lazy && volume.is_some();
+            let volume = volume.map(|volume| volume.display().to_string());
+            return output::json(&serde_json::json!({ "unmounted": path.display().to_string(), "volume": volume, "durable": durable }));
         }
         Ok(())
     }

@@ -76,6 +76,7 @@ impl Op {
         "other",
     ];
 
+    #[expect(clippy::indexing_slicing, reason = "there is a name for each variant: the length of the list is that of the last one and one")]
     pub(super) fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
@@ -114,6 +115,7 @@ impl Meters {
     }
 
     /// Counts one request that began then and was answered with this.
+    #[expect(clippy::indexing_slicing, reason = "there is a meter for each name, and `position` gives positions in `LABELS`")]
     pub(super) fn answered(&self, op: Op, began: Instant, errno: Option<Errno>) {
         let meter = &self.ops[op as usize];
         match errno.map(position) {

@@ -9,8 +9,9 @@
 
 use super::door::Door;
 use super::helper::mount_by_helper;
-use super::mounts::{MountEntry, abort_connection, find_mount, is_plain, set_read_ahead, take_away};
+use super::mounts::{abort_connection, is_plain, set_read_ahead, take_away};
 use super::settings::MountSettings;
+use crate::mount::mountinfo;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use infmap_actors::Volume;
 use std::io;
@@ -49,7 +50,7 @@ pub enum Unmount {
 /// Ends a mount from any thread.
 #[derive(Clone, Debug)]
 pub struct Unmounter {
-    mount: MountEntry,
+    mount: mountinfo::Mounted,
 }
 
 impl Unmounter {
@@ -80,7 +81,7 @@ impl Unmounter {
     /// # Errors
     /// When the list of mounts cannot be read.
     pub fn is_mounted(&self) -> io::Result<bool> {
-        Ok(find_mount(&self.mount.mountpoint)?.is_some_and(|found| found.device == self.mount.device))
+        Ok(mountinfo::find(&self.mount.mountpoint)?.is_some_and(|found| found.device == self.mount.device))
     }
 }
 
@@ -104,7 +105,7 @@ impl Mounted {
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
         let session = begin(Door::new(volume, settings), &path, settings).map_err(failed)?;
-        let mount = find_mount(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
+        let mount = mountinfo::find(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
         }
@@ -113,7 +114,7 @@ impl Mounted {
 
     /// The mount as the kernel lists it.
     #[must_use]
-    pub fn entry(&self) -> &MountEntry {
+    pub fn entry(&self) -> &mountinfo::Mounted {
         &self.unmounter.mount
     }
 

@@ -76,12 +76,19 @@ pub fn leave_session() {
     let _ = setsid();
 }
 
-/// The child's word that the mount answers. From here on its messages go to the file `log`.
-pub fn say_ready(log: &Path) -> std::io::Result<()> {
+fn open_log(log: &Path) -> std::io::Result<File> {
     if let Some(directory) = log.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(log)
+}
+
+/// The child's word that the mount answers. From here on its messages go to the file `log`, if it can be written.
+pub fn say_ready(log: &Path) -> std::io::Result<()> {
+    let log = open_log(log).or_else(|error| {
+        tracing::info!(%error, log = %log.display(), "from here on this daemon keeps no log");
+        File::options().write(true).open("/dev/null")
+    })?;
     std::env::set_current_dir("/")?;
     rustix::stdio::dup2_stderr(&log)?;
     let mut out = std::io::stdout();

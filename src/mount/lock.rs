@@ -1,14 +1,15 @@
 //! The volume's lock: who may change it, and a text that says who does.
 //!
 //! Owns: the file `lock` of a volume. Must be true: MNT-3 the kernel's flock decides, the text only explains, so what a dead
-//! process left locks nothing; the file is never removed, or two processes could lock two of them.
+//! process left locks nothing; the file is never removed, or two processes could lock two of them; MNT-4 whoever only reads and
+//! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
-use super::{MountError, mountinfo};
+use super::{IDENTITY_FILE, MountError, mountinfo};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,37 +30,89 @@ pub struct Owner {
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
-pub struct VolumeLock {
-    file: File,
+pub struct VolumeLock(Held);
+
+#[derive(Debug)]
+enum Held {
+    /// Alone, with our text in the file.
+    Alone(File),
+    /// With others that read.
+    Shared { _file: File },
+    /// There is no file and none can be made, so nobody has locked it.
+    Nothing,
 }
 
 impl VolumeLock {
     /// Takes the lock for this process. Waits up to `patience` for an owner that is not mounted any more: it is finishing.
     pub fn take(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
         let path = volume.join(FILE);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = file.map_err(MountError::io(format!("cannot open {}", path.display())))?;
-        let deadline = Instant::now() + patience;
-        while !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
-            let owner = owner(volume);
-            if owner.is_mounted()? || Instant::now() >= deadline {
-                return Err(MountError::Locked { volume: volume.into(), owner });
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        let mut file = open_to_write(&path).map_err(MountError::io(format!("cannot open {}", path.display())))?;
+        wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
         let text = Owner { pid: Some(std::process::id()), mountpoint: mountpoint.map(Into::into) }.encode();
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
         written.map_err(MountError::io(format!("cannot write {}", path.display())))?;
-        Ok(Self { file })
+        Ok(Self(Held::Alone(file)))
+    }
+
+    /// The same for whoever changes nothing: where the file cannot be written, the lock is shared with others that only read.
+    pub fn take_to_read(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
+        let path = volume.join(FILE);
+        match open_to_write(&path) {
+            Err(error) if is_not_writable(&error) => {}
+            _ => return Self::take(volume, mountpoint, patience),
+        }
+        match File::open(&path) {
+            Ok(file) => {
+                wait_for(&file, FlockOperation::NonBlockingLockShared, volume, patience)?;
+                Ok(Self(Held::Shared { _file: file }))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self(Held::Nothing)),
+            Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
+        }
+    }
+
+    /// What is to be said of it, unless it is held as it should be.
+    #[must_use]
+    pub fn note(&self) -> Option<&'static str> {
+        match self.0 {
+            Held::Alone(_) => None,
+            Held::Shared { .. } => Some("the volume cannot be written to: its lock is shared with others that read, and names nobody"),
+            Held::Nothing => Some("the volume cannot be written to and has no lock file: nothing keeps others from it"),
+        }
     }
 }
 
 impl Drop for VolumeLock {
     fn drop(&mut self) {
-        // The text goes first, so that it never names a process that has let go.
-        let _ = self.file.set_len(0);
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        if let Held::Alone(file) = &self.0 {
+            // The text goes first, so that it never names a process that has let go.
+            let _ = file.set_len(0);
+            let _ = flock(file, FlockOperation::Unlock);
+        }
     }
+}
+
+/// Whether this is how a disk or directory that cannot be written to refuses.
+#[must_use]
+pub fn is_not_writable(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
+fn open_to_write(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Waits up to `patience` for an owner that is not mounted any more.
+fn wait_for(file: &File, operation: FlockOperation, volume: &Path, patience: Duration) -> Result<(), MountError> {
+    let deadline = Instant::now() + patience;
+    while !try_lock(file, operation, &volume.join(FILE))? {
+        let owner = owner(volume);
+        if owner.is_mounted()? || Instant::now() >= deadline {
+            return Err(MountError::Locked { volume: volume.into(), owner });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
 }
 
 impl Owner {
@@ -110,9 +163,14 @@ pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
     match File::open(&path) {
         Ok(file) if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? => Ok(None),
         Ok(_) => Ok(Some(owner(volume))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
     }
+}
+
+/// Whether a mount ended without a word: its text is still there, although nobody holds the volume.
+pub fn was_left(volume: &Path) -> Result<bool, MountError> {
+    Ok(owner(volume).mountpoint.is_some() && held(volume)?.is_none())
 }
 
 /// Waits until nobody holds the volume, `patience` at most. Returns the owner that is still there.
@@ -126,9 +184,15 @@ pub fn wait_for_release(volume: &Path, patience: Duration) -> Result<Option<Owne
     }
 }
 
-/// The volume that is mounted at `mountpoint`: the one whose locked file says so, whatever its source is called.
+/// The volume behind a mount of ours: the one whose lock says so; else, for a shared lock names nobody, the one that it is called after.
 #[must_use]
-pub fn volume_at(mountpoint: &Path) -> Option<PathBuf> {
+pub fn volume_behind(mounted: &mountinfo::Mounted) -> Option<PathBuf> {
+    let source = || Some(PathBuf::from(&mounted.source)).filter(|source| source.is_absolute() && source.join(IDENTITY_FILE).exists());
+    volume_at(&mounted.mountpoint).or_else(source)
+}
+
+/// The volume that is mounted at `mountpoint`: the one whose locked file says so, whatever its source is called.
+fn volume_at(mountpoint: &Path) -> Option<PathBuf> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let files = lockers(&locks).flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten());
     let volumes = files.filter_map(|fd| {
@@ -184,7 +248,9 @@ mod tests {
     fn what_a_dead_process_left_locks_nothing() {
         let volume = tempfile::tempdir().expect("a directory");
         std::fs::write(volume.path().join(FILE), "pid 1\nmountpoint /").expect("written");
-        VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free");
+        assert!(was_left(volume.path()).expect("looked"));
+        drop(VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free"));
+        assert!(!was_left(volume.path()).expect("looked"));
     }
 
     #[test]

@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
+    /// The kernel's number of this mount, and of the one that it lies in.
+    pub id: u64,
+    pub parent: u64,
+    /// Device number, major and minor: one for each mounted filesystem, not used again while it lives.
+    pub device: (u32, u32),
     pub mountpoint: PathBuf,
     pub fs_type: String,
     pub source: OsString,
@@ -26,13 +31,25 @@ impl Mounted {
 
 /// All mounts that this process sees.
 pub fn all() -> Result<Vec<Mounted>, MountError> {
-    let text = std::fs::read("/proc/self/mountinfo").map_err(MountError::io("cannot read /proc/self/mountinfo"))?;
-    Ok(parse(&text))
+    read().map_err(MountError::io("cannot read /proc/self/mountinfo"))
 }
 
-/// The mount that is seen at exactly this absolute path, if one is.
+/// The mount that is seen at exactly this absolute path without symbolic links, if one is.
 pub fn at(path: &Path) -> Result<Option<Mounted>, MountError> {
-    Ok(all()?.into_iter().rev().find(|mounted| mounted.mountpoint == path))
+    Ok(seen_at(path, all()?))
+}
+
+/// The same for who knows no `MountError`.
+pub fn find(path: &Path) -> std::io::Result<Option<Mounted>> {
+    Ok(seen_at(path, read()?))
+}
+
+fn read() -> std::io::Result<Vec<Mounted>> {
+    Ok(parse(&std::fs::read("/proc/self/mountinfo")?))
+}
+
+fn seen_at(path: &Path, all: Vec<Mounted>) -> Option<Mounted> {
+    all.into_iter().rfind(|mounted| mounted.mountpoint == path)
 }
 
 /// Reads the text of a mountinfo file.
@@ -44,9 +61,14 @@ pub fn parse(text: &[u8]) -> Vec<Mounted> {
 /// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of fields before the ` - `.
 fn line(line: &[u8]) -> Option<Mounted> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let mountpoint = fields.nth(4)?;
+    let mut text = || std::str::from_utf8(fields.next()?).ok();
+    let (id, parent, device) = (text()?.parse().ok()?, text()?.parse().ok()?, text()?.split_once(':')?);
+    let mountpoint = fields.nth(1)?;
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     Some(Mounted {
+        id,
+        parent,
+        device: (device.0.parse().ok()?, device.1.parse().ok()?),
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
         fs_type: String::from_utf8_lossy(&unescape(rest.next()?)).into_owned(),
         source: OsString::from_vec(unescape(rest.next()?)),
@@ -54,7 +76,7 @@ fn line(line: &[u8]) -> Option<Mounted> {
 }
 
 /// Undoes the kernel's `mangle()`: a backslash and three octal digits are one byte.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
@@ -92,11 +114,12 @@ mod tests {
         assert_eq!(mounted.len(), 1);
         assert_eq!(mounted[0].mountpoint.as_os_str().as_bytes(), b"/mnt/a b\tc\nd\\e");
         assert_eq!((mounted[0].source.as_bytes(), mounted[0].is_ours()), (&b"/vol one"[..], true));
+        assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device), (36, 35, (0, 52)));
     }
 
     #[test]
     fn a_line_without_optional_fields_is_read() {
-        let mounted = parse(b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\ngarbage\n\n");
+        let mounted = parse(b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\ngarbage\n\n1 2 a:b / / rw - x y z\n1 2 0:1 / / rw shared:1\n");
         assert_eq!((mounted.len(), mounted[0].fs_type.as_str()), (1, "ext4"));
     }
 

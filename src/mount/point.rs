@@ -69,7 +69,7 @@ pub fn absolute(dir: &Path) -> Result<PathBuf, MountError> {
 fn clear(dir: &Path) -> Result<(), MountError> {
     let path = absolute(dir)?;
     match mountinfo::at(&path)? {
-        Some(mounted) if mounted.is_ours() => unmount::detach(&path, true),
+        Some(mounted) if mounted.is_ours() => unmount::detach(&mounted, true),
         Some(mounted) => Err(MountError::Foreign { path, fs_type: mounted.fs_type }),
         None => Err(MountError::Point { path, why: "it is the rest of a dead mount that this process does not see" }),
     }

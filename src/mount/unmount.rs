@@ -3,7 +3,8 @@
 //! Owns: the two ways. Must be true: MNT-2 only a mount of ours is taken away; a busy one is named with those who hold it.
 //! Fails: with a [`MountError`]; nothing has changed then.
 
-use super::{MountError, holders, mountinfo};
+use super::mountinfo::{self, Mounted};
+use super::{MountError, holders};
 use rustix::mount::{UnmountFlags, unmount as umount2};
 use std::path::Path;
 use std::process::Command;
@@ -13,12 +14,13 @@ pub fn unmount(path: &Path, lazy: bool) -> Result<(), MountError> {
     match mountinfo::at(path)? {
         None => Err(MountError::NotMounted(path.into())),
         Some(mounted) if !mounted.is_ours() => Err(MountError::Foreign { path: path.into(), fs_type: mounted.fs_type }),
-        Some(_) => detach(path, lazy),
+        Some(mounted) => detach(&mounted, lazy),
     }
 }
 
-/// Unmounts whatever is at the path. For callers that know that it is ours.
-pub(super) fn detach(path: &Path, lazy: bool) -> Result<(), MountError> {
+/// Unmounts what is seen at its path. For callers that know that it is ours.
+pub(super) fn detach(mounted: &Mounted, lazy: bool) -> Result<(), MountError> {
+    let path = mounted.mountpoint.as_path();
     let before = mounts_at(path)?;
     let busy = if rustix::process::geteuid().is_root() { by_call(path, lazy)? } else { by_helper(path, lazy)? };
     match busy {
@@ -26,12 +28,13 @@ pub(super) fn detach(path: &Path, lazy: bool) -> Result<(), MountError> {
         // The helper's message differs between versions; whether the mount is gone does not.
         Some(_) if mounts_at(path)? < before => Ok(()),
         Some(message) => {
-            let holders = holders::of(path);
+            let holders = holders::of(mounted);
+            let inside = mountinfo::all()?.into_iter().filter(|other| other.parent == mounted.id).map(|other| other.mountpoint).collect();
             if holders.is_empty() && !message.contains("busy") {
                 let source = std::io::Error::other(message);
                 return Err(MountError::Io { what: format!("cannot unmount {}", path.display()), source });
             }
-            Err(MountError::Busy { path: path.into(), holders })
+            Err(MountError::Busy { path: path.into(), holders, inside })
         }
     }
 }

@@ -4,7 +4,7 @@
 //! when there is nothing to check; whatever is wrong with a volume that can be opened is a `Finding`.
 //!
 //! A finding names what it breaks. Most names stand where the rule is kept: ADR-3, NOD-1, VAT-3, VAT-4, ROW-1 to ROW-3, EXT-4, EXT-6,
-//! NAM-1 to NAM-4, PART-1, REG-1, REG-2, REG-5 to REG-7, PAR-1, PLC-1, SPC-1, UNI-2, WAL-5, REC-3. These are kept here:
+//! NAM-1 to NAM-4, PART-1, REG-1, REG-2, REG-5 to REG-7, PAR-1, PLC-1, SPC-1, UNI-2, WAL-5, REC-3, REC-5. These are kept here:
 //! * TREE-4 a node is reached one way only; NODE-4 keys lie in the range that the parent gives.
 //! * NAM-5 a directory's parent names it; NAM-6 directories hang below the root without a cycle; NAM-7 an entry leads to an inode of
 //!   its kind; NAM-8 the next inode and the next cookie were never used.
@@ -40,8 +40,9 @@ use crate::device::Device;
 use crate::recover::RecoverError;
 use crate::state::View;
 use crate::vat::{NodeSource, TreeId};
+use crate::wal::FaultReason;
 use claims::Claims;
-use finding::{Findings, HELP_BACKUP, HELP_NAMES, HELP_REPORT};
+use finding::{Findings, HELP_BACKUP, HELP_HARMLESS, HELP_LOG, HELP_NAMES, HELP_REPORT};
 use image::ImageChecker;
 use inodes::Inodes;
 use listing::Listing;
@@ -148,7 +149,8 @@ impl Check<'_> {
         report.replayed = recovered.replayed;
         if let Some(fault) = &recovered.corrupt {
             let what = format!("{fault}: what was synced behind it is lost");
-            self.findings.damage("WAL-5", "the log", what, "A mount will be read-only; copy the files to a new volume.");
+            let invariant = if matches!(fault.reason, FaultReason::Behind(_)) { "REC-5" } else { "WAL-5" };
+            self.findings.damage(invariant, "the log", what, HELP_LOG);
         }
         if let Some(error) = &self.volume.unfolded {
             self.findings.damage("SPC-1", "the volume tree", format!("{error}; space is not judged"), HELP_REPORT);
@@ -258,7 +260,7 @@ fn logged_data(volume: &Offline, facts: &HashMap<u64, inodes::Fact>, findings: &
         findings.report.counts.logged_blocks += blocks;
         if facts.get(&inode.0).and_then(|fact| fact.kind) != Some(crate::row::FileKind::Regular) {
             let what = format!("the log holds {blocks} blocks of it, and it is no file that is there");
-            findings.warning("REC-3", format!("inode {inode}"), what, HELP_REPORT);
+            findings.warning("REC-3", format!("inode {inode}"), what, HELP_HARMLESS);
         }
     }
 }

@@ -34,13 +34,13 @@ const TITLE: &str = "# Infinite Map volume: the PNG images under map/ are its st
 /// Why a directory is not a volume that can be opened, or was not made one.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeFileError {
-    #[error("there is no volume.yaml here: this is not a volume, or the file was lost; `infmap rebuild` makes it again from the images")]
+    #[error("there is no volume.yaml here: this is not a volume, or the file was lost; then take it from a backup of the volume")]
     Missing,
     #[error("volume.yaml is not one of Infinite Map's: this directory belongs to something else")]
     Foreign,
     #[error("the volume has format {found} and this program knows formats up to {known}: use a newer program")]
     Newer { found: u32, known: u32 },
-    #[error("line {line} of volume.yaml should read `{key}: ...` with {expected}; restore the file from a backup or rebuild it")]
+    #[error("line {line} of volume.yaml should read `{key}: ...` with {expected}; take the file from a backup of the volume")]
     Line { line: usize, key: &'static str, expected: &'static str },
     #[error("the directory is not empty (it holds {found}): choose a new or empty one")]
     NotEmpty { found: String },
@@ -150,6 +150,26 @@ pub fn create_directories(device: &dyn Device) -> Result<(), VolumeFileError> {
     device.sync_dir("").map_err(at("the volume directory"))
 }
 
+/// Makes the directories of a volume that are missing: what copies volumes (git, backups) may leave empty ones out. Durable when it
+/// returns. Gives the names of those that were made.
+///
+/// # Errors
+/// The device's.
+pub fn restore_directories(device: &dyn Device) -> io::Result<Vec<&'static str>> {
+    let mut made = Vec::new();
+    for directory in [MAP_DIRECTORY, SPARE_DIRECTORY, LOG_DIRECTORY, RUN_DIRECTORY] {
+        if device.metadata(directory)?.is_none() {
+            device.create_dir(directory)?;
+            device.sync_dir(directory)?;
+            made.push(directory);
+        }
+    }
+    if !made.is_empty() {
+        device.sync_dir("")?;
+    }
+    Ok(made)
+}
+
 /// A moment as `volume.yaml` writes it: RFC 3339, UTC.
 #[must_use]
 pub fn time_text(time: Time) -> String {
@@ -249,6 +269,17 @@ mod tests {
         let names: Vec<_> = device.list("").unwrap().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["map", "run", "spare", "volume.yaml", "wal"]);
         assert!(matches!(create_skeleton(&device, [4; 16], Time::default()), Err(VolumeFileError::NotEmpty { .. })));
+    }
+
+    #[test]
+    fn directories_that_a_copy_left_out_are_made_again() {
+        let device = MemoryDevice::new();
+        create_skeleton(&device, [3; 16], Time::default()).unwrap();
+        assert!(restore_directories(&device).unwrap().is_empty());
+        device.remove("spare").unwrap();
+        device.remove("map").unwrap();
+        assert_eq!(restore_directories(&device).unwrap(), ["map", "spare"]);
+        assert!(device.list("map").unwrap().is_empty() && device.list("spare").unwrap().is_empty());
     }
 
     #[test]

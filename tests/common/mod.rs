@@ -5,6 +5,7 @@
 //! what the daemon said.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -63,14 +64,28 @@ fn tail(text: &str) -> String {
 /// A volume and a mountpoint beside it, both gone at the end.
 pub struct Volume {
     temp: tempfile::TempDir,
+    name: OsString,
 }
 
 impl Volume {
+    /// A new, empty volume; `None`, with the reason on stderr, where it could not be mounted.
+    #[must_use]
+    pub fn if_mountable() -> Option<Self> {
+        can_mount().then(Self::new)
+    }
+
     /// A new, empty volume.
     #[must_use]
     pub fn new() -> Self {
-        let volume = Self { temp: tempfile::Builder::new().prefix("infmap-proof-").tempdir().expect("a directory") };
-        run(infmap().arg("init").arg(volume.path()));
+        Self::named("my.map")
+    }
+
+    /// The same in a directory of this name; that of the mountpoint begins with it.
+    #[must_use]
+    pub fn named(name: impl Into<OsString>) -> Self {
+        let temp = tempfile::Builder::new().prefix("infmap-proof-").tempdir().expect("a directory");
+        let volume = Self { temp, name: name.into() };
+        run(infmap().arg("init").arg("--").arg(volume.path()));
         fs::create_dir(volume.mountpoint()).expect("a mountpoint");
         volume
     }
@@ -78,12 +93,14 @@ impl Volume {
     /// The directory of the volume.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.temp.path().join("my.map")
+        self.temp.path().join(&self.name)
     }
 
     #[must_use]
     pub fn mountpoint(&self) -> PathBuf {
-        self.temp.path().join("mnt")
+        let mut name = self.name.clone();
+        name.push(".mnt");
+        self.temp.path().join(name)
     }
 
     /// A path outside of volume and mount, on the disk that holds the volume.
@@ -101,7 +118,7 @@ impl Volume {
     /// As [`Self::mount`], with arguments of `infmap mount`.
     #[must_use]
     pub fn mount_with(&self, arguments: &[&str]) -> Mount {
-        Mount::start(self, arguments)
+        Mount::start(&self.path(), &self.mountpoint(), arguments)
     }
 
     /// Requires that `infmap check` finds nothing.
@@ -149,9 +166,15 @@ pub struct Mount {
 }
 
 impl Mount {
-    fn start(volume: &Volume, arguments: &[&str]) -> Self {
-        let mut command = infmap();
-        command.arg("mount").arg("--foreground").args(arguments).arg(volume.path()).arg(volume.mountpoint());
+    /// Mounts the volume at `path` and returns when the mount answers.
+    #[must_use]
+    pub fn start(path: &Path, mountpoint: &Path, arguments: &[&str]) -> Self {
+        Self::run(infmap().arg("mount").arg("--foreground").args(arguments).arg(path).arg(mountpoint), mountpoint)
+    }
+
+    /// Runs this call of `infmap mount --foreground`.
+    #[must_use]
+    pub fn run(command: &mut Command, mountpoint: &Path) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("infmap mount starts");
         let lines = BufReader::new(child.stderr.take().expect("piped"));
         let said = Arc::new(Mutex::new(String::new()));
@@ -169,7 +192,7 @@ impl Mount {
                 }
             }
         });
-        let mount = Self { child, dir: volume.mountpoint(), said, listener: Some(listener), ended: false };
+        let mount = Self { child, dir: mountpoint.into(), said, listener: Some(listener), ended: false };
         // The sender goes with the daemon's stderr, so a daemon that ends is noticed at once.
         let answers = is_ready.recv_timeout(Duration::from_secs(120)).is_ok();
         assert!(answers, "the mount does not answer:\n{}", mount.said());

@@ -83,6 +83,7 @@ impl StepRuntime {
     }
 
     /// Visits until no owner is called. Time stands still.
+    #[expect(clippy::panic, reason = "this runtime is for tests: actors that never rest are what they look for")]
     pub fn run_idle(&self) {
         for _ in 0..RESTLESS {
             if !self.step() {
@@ -93,6 +94,7 @@ impl StepRuntime {
     }
 
     /// Visits until the reply is here; when nobody is called any more, the clock jumps to the next timer. `None`: it cannot arrive.
+    #[expect(clippy::panic, reason = "this runtime is for tests: actors that never rest are what they look for")]
     pub fn run_until<T>(&self, reply: &mut Reply<T>) -> Option<T> {
         for _ in 0..RESTLESS {
             if let Some(value) = reply.try_take() {

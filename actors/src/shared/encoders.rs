@@ -18,6 +18,7 @@ impl Encoders {
     }
 
     /// Lends one. Only on threads that may wait.
+    #[expect(clippy::indexing_slicing, reason = "`new` makes at least one")]
     pub fn lend<T>(&self, body: impl FnOnce(&mut ParityEncoder) -> T) -> T {
         let free = self.all.iter().find_map(Mutex::try_lock);
         let mut lent: MutexGuard<'_, _> = free.unwrap_or_else(|| self.all[0].lock());

@@ -1,6 +1,7 @@
 //! Whether the volume may still be changed.
 //!
-//! Must be true: once read-only, for good; the first reason is kept, logged and given to whoever asks.
+//! Must be true: once read-only, for good; the first reason is kept, logged and given to whoever asks. What was asked for is no fault,
+//! and is not logged as one.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +14,20 @@ pub struct Health {
 }
 
 impl Health {
-    /// From now on nothing is changed any more.
+    /// Something failed: from now on nothing is changed any more.
     pub fn fail(&self, reason: impl Into<String>) {
-        let reason = reason.into();
+        self.close(reason.into(), |reason| tracing::error!(%reason, "the volume is read-only from now on"));
+    }
+
+    /// Whoever opened the volume wants nothing changed.
+    pub fn ask_read_only(&self, reason: impl Into<String>) {
+        self.close(reason.into(), |reason| tracing::info!(%reason, "the volume is read-only"));
+    }
+
+    fn close(&self, reason: String, say: impl FnOnce(&str)) {
         let mut first = self.reason.lock();
         if first.is_none() {
-            tracing::error!(%reason, "the volume is read-only from now on");
+            say(&reason);
             metrics::gauge!("infmap_mode", "mode" => "ro").set(1.0);
             *first = Some(reason);
         }

@@ -24,6 +24,7 @@ impl Default for LiveRows {
 }
 
 impl LiveRows {
+    #[expect(clippy::indexing_slicing, reason = "a number modulo the length of the array")]
     fn shard(&self, inode: Inode) -> &RwLock<HashMap<Inode, LiveRow>> {
         &self.shards[inode.0 as usize % SHARDS]
     }

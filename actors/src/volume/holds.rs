@@ -20,6 +20,7 @@ impl Default for Holds {
 }
 
 impl Holds {
+    #[expect(clippy::indexing_slicing, reason = "a number modulo the length of the array")]
     fn shard(&self, inode: Inode) -> &Mutex<HashMap<Inode, u64>> {
         &self.shards[inode.0 as usize % SHARDS]
     }

@@ -20,7 +20,7 @@ use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::{Device, MemoryDevice};
+use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::{Dropped, trim, trim_logged};
@@ -31,7 +31,7 @@ use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{State, StateError, Txn};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, TreeId};
-use infmap_storage::volume_file::create_directories;
+use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,6 +125,7 @@ impl Volume {
     pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
         let settings = &options.settings;
         let plan = settings.memory_plan();
+        let device = prepared(device, options.read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
@@ -133,7 +134,7 @@ impl Volume {
             health.fail(format!("the log is corrupt: {fault}"));
         }
         if options.read_only {
-            health.fail("it was mounted read-only");
+            health.ask_read_only("it was mounted read-only");
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
         if log.writer.is_some() {
@@ -165,6 +166,17 @@ impl Volume {
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
     }
+}
+
+/// A device that takes no changes, or one that has all directories of a volume.
+fn prepared(device: Arc<dyn Device>, read_only: bool) -> Result<Arc<dyn Device>, OpenError> {
+    if read_only {
+        return Ok(Arc::new(ReadOnlyDevice::new(device)));
+    }
+    for directory in restore_directories(device.as_ref())? {
+        tracing::warn!(directory, "a directory of the volume was missing, as after a copy that leaves out empty ones; it was made again");
+    }
+    Ok(device)
 }
 
 /// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.

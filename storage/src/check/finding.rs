@@ -92,10 +92,20 @@ impl CheckReport {
     }
 }
 
-pub(super) const HELP_REPORT: &str = "This should not be possible: keep a copy of the volume, restore what matters, and report it.";
+pub(super) const HELP_REPORT: &str =
+    "This should not be possible. Mount it with -o ro only, copy the files to a new volume, keep this one, and report it.";
+pub(super) const HELP_HARMLESS: &str = "No file is harmed by it, only what is counted and free. It should not be possible: report it.";
 pub(super) const HELP_NAMES: &str = "Copy what you can reach to a new volume; the images keep the bytes.";
-pub(super) const HELP_REPAIR: &str = "Reads are served from its parity. Write the files named here anew while that can be done.";
-pub(super) const HELP_BACKUP: &str = "Take the image from a backup of the volume, or the files named here from theirs.";
+pub(super) const HELP_REPAIR: &str = "Nothing is lost: reads are served from its parity. Take the image from a backup of the volume, or write the files \
+     anew (`find DIR -inum INODE` names them); what nodes held goes with all files into a new volume.";
+pub(super) const HELP_SOUND: &str =
+    "Every byte in it can be read. Take the image from a backup of the volume, or copy all files to a new volume, before more breaks.";
+pub(super) const HELP_BACKUP: &str =
+    "Take the image from a backup of the volume, or the files from theirs (`find DIR -inum INODE` in the mount names them).";
+pub(super) const HELP_FILES: &str =
+    "The image is as it was written. Take the files from their own backup (`find DIR -inum INODE` in the mount names them).";
+pub(super) const HELP_LOG: &str = "The volume can be mounted, and is read-only then: copy its files to a new volume (`infmap init`). \
+     If files were taken out of wal/ or old ones put there, bring back those that belong there instead.";
 pub(super) const HELP_NONE: &str = "Nothing to do.";
 
 /// Collects findings.

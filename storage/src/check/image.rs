@@ -6,7 +6,7 @@
 //! rows. Fails: never; a file that cannot be read is a finding.
 
 use super::claims::Claim;
-use super::finding::{Findings, HELP_BACKUP, HELP_NAMES, HELP_NONE, HELP_REPAIR};
+use super::finding::{Findings, HELP_BACKUP, HELP_FILES, HELP_NAMES, HELP_NONE, HELP_REPAIR, HELP_SOUND};
 use super::tail::read_tables;
 use crate::address::RegionId;
 use crate::device::{Device, Open};
@@ -137,7 +137,7 @@ impl<'a> ImageChecker<'a> {
         });
         if wrong > 0 {
             let what = format!("{wrong} of its {PARITY_ROWS} parity rows are not those of its pixels: they could not restore anything");
-            findings.warning("PAR-1", id.path(), what, HELP_REPAIR);
+            findings.warning("PAR-1", id.path(), what, HELP_SOUND);
         }
     }
 }
@@ -148,7 +148,7 @@ fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findin
     if survey.tables_sound == [false; 2] {
         findings.damage("IMG-4", &path, "both copies of its tables are lost: nothing in it can be verified", HELP_BACKUP);
     } else if !survey.tables_sound.iter().all(|sound| *sound) {
-        findings.warning("IMG-4", &path, "one of the two copies of its tables is damaged", HELP_REPAIR);
+        findings.warning("IMG-4", &path, "one of the two copies of its tables is damaged", HELP_SOUND);
     }
     let is_damaged = |cluster: usize| survey.damaged_clusters.iter().any(|c| c.number() == cluster);
     let rows = survey.damaged_rows.len();
@@ -160,7 +160,7 @@ fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findin
         findings.damage("IMG-4", &path, what, HELP_BACKUP);
     }
     if survey.root_damaged {
-        findings.warning("IMG-4", &path, "the root that it carries is damaged; the log has its own", HELP_REPAIR);
+        findings.warning("IMG-4", &path, "the root that it carries is damaged; the log has its own", HELP_SOUND);
     }
     if survey.moved_by > 0 {
         findings.damage("IMG-4", &path, "chunks were added before its pixels, which are not found there any more", HELP_REPAIR);
@@ -170,13 +170,13 @@ fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findin
     }
     let framing = !survey.has_signature || !survey.damaged_chunks.is_empty() || survey.broken_at.is_some();
     if framing && rows == 0 && survey.tables_sound == [true; 2] {
-        findings.warning("IMG-4", &path, "its framing as a PNG is damaged; the pixels are sound", HELP_REPAIR);
+        findings.warning("IMG-4", &path, "its framing as a PNG is damaged; the pixels are sound", HELP_SOUND);
     }
     let poisoned = survey.poisoned.iter().filter(|cluster| claims.iter().any(|claim| has(claim, cluster.number()))).count();
     if poisoned > 0 {
         let is_poisoned = |cluster: usize| survey.poisoned.iter().any(|c| c.number() == cluster);
         let what = format!("{poisoned} clusters were lost before they were written here, of {}", users(claims, is_poisoned));
-        findings.damage("REG-7", &path, what, HELP_BACKUP);
+        findings.damage("REG-7", &path, what, HELP_FILES);
     }
 }
 
@@ -202,7 +202,12 @@ fn compare(id: RegionId, tables: &Tables, claim: &Claim, findings: &mut Findings
         let at = owner.offset_bytes.checked_add(u64::from(row.skip));
         if owner.inode != inode.0 || at != Some(*offset) || row.sequence > owner.sequence {
             let what = wrong(&format!("say inode {} at byte {}, sequence {}", owner.inode, owner.offset_bytes, owner.sequence));
-            findings.warning("REG-6", id, what, "A rebuild from the images alone would put these bytes elsewhere.");
+            findings.warning(
+                "REG-6",
+                id,
+                what,
+                "Reads are right, for they go by the rows. Writing the file anew corrects what the image says of it.",
+            );
         }
     }
     for number in 0..usize::from(row.clusters) {
@@ -231,7 +236,7 @@ fn verify(region: &Region<&mut [u8]>, inode: Inode, offset: u64, row: &ExtentRow
         stored.truncate(row.stored_bytes as usize);
         if decode_unit(&stored, row.decoded_bytes as usize).is_none() {
             let what = format!("its bytes are as they were written, and do not decode to {} bytes", row.decoded_bytes);
-            findings.damage("UNI-2", format!("inode {inode} at byte {offset}"), what, HELP_BACKUP);
+            findings.damage("UNI-2", format!("inode {inode} at byte {offset}"), what, HELP_FILES);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! below itself; NAM-7 an entry leads to an inode of the kind that it says; NAM-8 numbers that are given out were never used.
 //! Memory: one path. Fails: never.
 
-use super::finding::{Findings, HELP_NAMES, HELP_REPORT};
+use super::finding::{Findings, HELP_HARMLESS, HELP_NAMES, HELP_REPORT};
 use super::inodes::{Fact, ROOT};
 use crate::row::FileKind;
 use std::collections::{HashMap, HashSet};
@@ -21,7 +21,7 @@ pub(super) fn judge(facts: &HashMap<u64, Fact>, next_inode: u64, inodes: u64, fi
     let existing = facts.values().filter(|fact| fact.kind.is_some()).count() as u64;
     if existing != inodes {
         let what = format!("the root counts {inodes} inodes, there are {existing}");
-        findings.warning("SPC-4", "the root", what, HELP_REPORT);
+        findings.warning("SPC-4", "the root", what, HELP_HARMLESS);
     }
     if let Some(last) = numbers.last().filter(|last| **last >= next_inode) {
         let what = format!("the next inode is {next_inode}, and {last} is in use");

@@ -4,7 +4,7 @@
 //! and none above it is anything; REG-2 a region without live clusters is dead; SPC-1 a count stands under its region and is above
 //! one. Memory: 16 to 40 bytes a place. Fails: never.
 
-use super::finding::{Findings, HELP_REPORT};
+use super::finding::{Findings, HELP_HARMLESS, HELP_REPORT};
 use super::tree::hex;
 use crate::address::{Place, RegionId};
 use crate::row::{Key, RegionRow};
@@ -52,7 +52,7 @@ impl Places {
                 self.regions.insert(id);
                 self.live_clusters += row.live.count() as u64;
                 if row.live.is_empty() {
-                    findings.warning("REG-2", id, "the region has no live cluster and is not called dead", "The cleaner will free it.");
+                    findings.warning("REG-2", id, "the region has no live cluster and is not called dead", HELP_HARMLESS);
                 }
             }
         }
@@ -64,7 +64,7 @@ impl Places {
         findings.report.counts.free_places = self.free.len() as u64;
         if live_clusters != self.live_clusters {
             let what = format!("the root counts {live_clusters} live clusters, the regions {}", self.live_clusters);
-            findings.warning("SPC-4", "the root", what, "The next checkpoint of a mount writes the sum that it keeps; report this.");
+            findings.warning("SPC-4", "the root", what, HELP_HARMLESS);
         }
         let regions = self.regions.iter().map(|id| id.place);
         let mut all: Vec<Place> = regions.chain(self.dead.iter().map(|id| id.place)).chain(self.free.iter().copied()).collect();
@@ -93,6 +93,6 @@ impl Places {
 
     fn unaccounted(&self, from: u32, to: u32, findings: &mut Findings) {
         let what = format!("{} places from here on are neither region nor dead nor free: they will never be used again", to - from);
-        findings.warning("PLC-1", Place(from), what, HELP_REPORT);
+        findings.warning("PLC-1", Place(from), what, HELP_HARMLESS);
     }
 }

@@ -5,7 +5,7 @@
 //! their own. Fails: never.
 
 use super::claims::Claim;
-use super::finding::{Findings, HELP_NAMES, HELP_REPORT};
+use super::finding::{Findings, HELP_HARMLESS, HELP_NAMES, HELP_REPORT};
 use crate::address::{Address, RegionId};
 use crate::limits::REGION_CLUSTERS;
 use crate::row::{Key, LiveBits, RegionKind, RegionRow};
@@ -58,7 +58,7 @@ pub(super) fn judge(id: RegionId, books: &Books, claims: &[Claim], findings: &mu
         }
     }
     for first in books.counts.keys().filter(|first| !references.contains_key(first)) {
-        findings.warning("SPC-1", id, format!("references to cluster {first} are counted, and there are none"), HELP_REPORT);
+        findings.warning("SPC-1", id, format!("references to cluster {first} are counted, and there are none"), HELP_HARMLESS);
     }
 }
 
@@ -98,7 +98,7 @@ fn kinds(id: RegionId, kind: RegionKind, claims: &[Claim], findings: &mut Findin
     let stranger = claims.iter().find(|claim| matches!(claim, Claim::Node { .. }) != (kind == RegionKind::Node));
     if let Some(claim) = stranger {
         let kind = if kind == RegionKind::Node { "nodes" } else { "bytes of files" };
-        findings.warning("REG-5", id, format!("it is a region for {kind}, and {claim} is in it"), HELP_REPORT);
+        findings.warning("REG-5", id, format!("it is a region for {kind}, and {claim} is in it"), HELP_HARMLESS);
     }
 }
 
@@ -116,6 +116,6 @@ fn live_bits(id: RegionId, live: &LiveBits, references: &BTreeMap<usize, (usize,
     let leaked = which(&|n| live.get(n) && !claimed.get(n));
     if let Some(first) = leaked.first() {
         let what = format!("{} clusters from {first} on are called live and nobody uses them: space is lost", leaked.len());
-        findings.warning("REG-1", id, what, HELP_REPORT);
+        findings.warning("REG-1", id, what, HELP_HARMLESS);
     }
 }
