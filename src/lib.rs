@@ -9,4 +9,5 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod fuse;
+mod memory;
 pub mod mount;

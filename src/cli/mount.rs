@@ -8,6 +8,7 @@ use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
 use crate::backend::{self, Serve, Stop};
 use crate::config::value;
+use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
 use crate::mount::{MountError, point, signals};
@@ -63,9 +64,10 @@ impl Mount {
             return self.start_daemon(context);
         }
         log_to_stderr(&settings);
-        if !settings.memory_plan().is_small() {
-            // The program starts without them, see `main`. A kernel that has none refuses.
-            let _ = rustix::thread::disable_transparent_huge_pages(false);
+        if settings.memory_plan().is_small() {
+            memory::keep_nothing_unused();
+        } else {
+            memory::use_huge_pages();
         }
         let point = point::prepare(&self.dir, &volume)?;
         if point.cleared {
