@@ -24,7 +24,7 @@ mod tests;
 pub use decode::{RawRegion, Region, read_identity};
 pub use encode::{IMAGE_MAX_BYTES, PlaceError, Placed, ROOT_MAX_BYTES, RegionBuilder, RootTooLarge, SealedRegion};
 pub use identity::{Identity, RegionKind};
-pub use parity::{ENCODER_BYTES, ParityEncoder, RowRestorer, TooManyLost};
+pub use parity::{CODE_TABLES_BYTES, ENCODER_BYTES, ParityEncoder, RowRestorer, TooManyLost};
 pub use read::{ClusterPieces, RawBands};
 pub use survey::Survey;
 pub use tables::{Codec, Owner, OwnerEntry, OwnerKind, Tables};

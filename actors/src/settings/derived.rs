@@ -10,22 +10,23 @@
 //! |---|---|---|---|
 //! | image buffers, 4.6 MiB each | 2 = 9.2 | 5 = 23.0 | one a pixel writer thread, one for the checkpoint |
 //! | parity encoders, 160 KiB each | 1 = 0.2 | 4 = 0.6 | one a pixel writer thread; the checkpoint takes turns |
+//! | parity tables | 8.5 | 8.5 | the code's; made once, with the first image |
 //! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
 //! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
-//! | **fixed** | **18.4** | **35.6** | |
-//! | L1 | 4.1 | 142.9 | `cache.l1` 30% of the rest |
-//! | L2 | 2.7 | 95.3 | `cache.l2` 20% of the rest |
-//! | dirty blocks | 2.7 | 95.3 | 40% of what the caches leave |
-//! | nodes | 2.0 | 71.5 | 30% |
-//! | messages | 1.4 | 47.6 | 20% |
-//! | prefetch | 0.7 | 23.8 | 10% |
+//! | **fixed** | **26.9** | **44.1** | |
+//! | L1 | 1.5 | 140.4 | `cache.l1` 30% of the rest |
+//! | L2 | 1.0 | 93.6 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 1.0 | 93.6 | 40% of what the caches leave |
+//! | nodes | 0.8 | 70.2 | 30% |
+//! | messages | 0.5 | 46.8 | 20% |
+//! | prefetch | 0.3 | 23.4 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
 //! nodes are held nowhere else.
 
 use super::{KIB, MIB, Settings};
 use infmap_storage::limits::GROUP_MAX_BYTES;
-use infmap_storage::region::ENCODER_BYTES;
+use infmap_storage::region::{CODE_TABLES_BYTES, ENCODER_BYTES};
 
 /// Bytes of a buffer for one region image: pixels, filter bytes, tables, parity and padding.
 pub const IMAGE_BUFFER_BYTES: u64 = 4_710 * KIB;
@@ -68,7 +69,8 @@ impl MemoryPlan {
     /// Bytes that are allocated at start and never lent.
     #[must_use]
     pub fn fixed(&self) -> u64 {
-        self.image_buffers as u64 * IMAGE_BUFFER_BYTES + (self.encoders * ENCODER_BYTES) as u64 + DECODER_BYTES + self.log_buffers
+        let parity = (self.encoders * ENCODER_BYTES + CODE_TABLES_BYTES) as u64 + DECODER_BYTES;
+        self.image_buffers as u64 * IMAGE_BUFFER_BYTES + parity + self.log_buffers
     }
 
     /// Whether the budget is so small that memory goes before speed.

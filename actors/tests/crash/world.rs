@@ -10,7 +10,7 @@ use infmap_actors::api::{Answer, AttributeChange, NewNode, Refusal, Rename, Rena
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
 use infmap_actors::runtime::step::{Order, StepRuntime};
-use infmap_actors::settings::Settings;
+use infmap_actors::settings::{BUDGET_RANGE, Settings};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::check::{CheckOptions, Severity, check};
 use infmap_storage::device::{Device, SimulatedDisk};
@@ -25,17 +25,17 @@ const PATIENCE: (usize, usize) = (300_000, 60);
 /// What the run goes by.
 #[derive(Clone, Copy)]
 pub struct Tuning {
-    /// Bytes of memory.
-    pub budget: u64,
+    /// Bytes of memory beyond what is fixed.
+    pub memory: u64,
     /// Bytes of log that start a checkpoint.
     pub checkpoint_at: u64,
 }
 
-pub const SMALL: Tuning = Tuning { budget: 32 << 20, checkpoint_at: 1 << 20 };
+pub const SMALL: Tuning = Tuning { memory: 9800 << 10, checkpoint_at: 1 << 20 };
 /// Eight nodes in memory, a third of a MiB of dirty blocks.
-pub const TINY: Tuning = Tuning { budget: 24 << 20, checkpoint_at: 256 << 10 };
+pub const TINY: Tuning = Tuning { memory: 1850 << 10, checkpoint_at: 256 << 10 };
 /// Three nodes in memory, a checkpoint whenever fifteen pages are dirty.
-pub const STARVED: Tuning = Tuning { budget: 23 << 20, checkpoint_at: 256 << 10 };
+pub const STARVED: Tuning = Tuning { memory: 830 << 10, checkpoint_at: 256 << 10 };
 
 pub struct World {
     pub disk: SimulatedDisk,
@@ -66,7 +66,8 @@ fn open(disk: &SimulatedDisk, seed: u64, tuning: Tuning) -> Result<(Arc<StepRunt
     let runtime = StepRuntime::new(Order::Seeded(seed));
     let as_runtime: Arc<dyn Runtime> = runtime.clone();
     let mut settings = Settings::default();
-    settings.memory.budget = tuning.budget;
+    settings.memory.budget = *BUDGET_RANGE.start();
+    settings.memory.budget = settings.memory_plan().fixed() + tuning.memory;
     settings.durability.checkpoint_at = tuning.checkpoint_at;
     let options = OpenOptions { uuid: UUID, settings, read_only: false };
     match Volume::open_on(&as_runtime, Arc::new(disk.clone()), options) {

@@ -8,7 +8,7 @@ use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, WriteHow}
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
 use infmap_actors::runtime::step::{self, StepRuntime};
-use infmap_actors::settings::Settings;
+use infmap_actors::settings::{BUDGET_RANGE, Settings};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::device::{CrashStyle, Device, MemoryDevice, SimulatedDisk};
 use infmap_storage::row::{Inode, ROOT_INODE};
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const UUID: [u8; 16] = *b"an oath in tests";
-/// Bytes of memory that leave half a MiB and 5 MiB for dirty blocks.
-pub const TINY: u64 = 24 << 20;
-pub const SMALL: u64 = 48 << 20;
+/// Bytes of memory beyond what is fixed that leave a third of a MiB and 5 MiB for dirty blocks.
+pub const TINY: u64 = 1850 << 10;
+pub const SMALL: u64 = 26 << 20;
 
 pub struct Bed {
     pub runtime: Arc<StepRuntime>,
@@ -37,9 +37,10 @@ fn make(device: &Arc<dyn Device>) {
     create(device, UUID, 0, 0).unwrap();
 }
 
-pub fn settings(budget: u64) -> Settings {
+pub fn settings(memory: u64) -> Settings {
     let mut settings = Settings::default();
-    settings.memory.budget = budget;
+    settings.memory.budget = *BUDGET_RANGE.start();
+    settings.memory.budget = settings.memory_plan().fixed() + memory;
     settings.durability.checkpoint_at = 1 << 20;
     settings
 }
@@ -57,22 +58,22 @@ pub fn new_memory() -> Arc<dyn Device> {
     device
 }
 
-pub fn options(budget: u64) -> OpenOptions {
-    OpenOptions { uuid: UUID, settings: settings(budget), read_only: false }
+pub fn options(memory: u64) -> OpenOptions {
+    OpenOptions { uuid: UUID, settings: settings(memory), read_only: false }
 }
 
 impl Bed {
-    pub fn new(seed: u64, budget: u64) -> Self {
-        Self::on(new_disk(seed), seed, budget)
+    pub fn new(seed: u64, memory: u64) -> Self {
+        Self::on(new_disk(seed), seed, memory)
     }
 
     /// One that makes no checkpoint by itself.
-    pub fn with_a_long_log(seed: u64, budget: u64) -> Self {
-        Self::with(new_disk(seed), seed, Settings { durability: Settings::default().durability, ..settings(budget) })
+    pub fn with_a_long_log(seed: u64, memory: u64) -> Self {
+        Self::with(new_disk(seed), seed, Settings { durability: Settings::default().durability, ..settings(memory) })
     }
 
-    pub fn on(disk: SimulatedDisk, seed: u64, budget: u64) -> Self {
-        Self::with(disk, seed, settings(budget))
+    pub fn on(disk: SimulatedDisk, seed: u64, memory: u64) -> Self {
+        Self::with(disk, seed, settings(memory))
     }
 
     fn with(disk: SimulatedDisk, seed: u64, settings: Settings) -> Self {

@@ -39,6 +39,10 @@ pub struct ParityEncoder {
 /// Bytes of work space of an encoder.
 pub const ENCODER_BYTES: usize = (GROUP_ROWS * (COLUMN_CHUNKS + ROW_CHUNKS)) * size_of::<Chunk>();
 
+/// Bytes of the tables of the code, which `reed-solomon-simd` makes once a process: 128 for each of the 65,536 multipliers, and four tables
+/// of 2 for each.
+pub const CODE_TABLES_BYTES: usize = 65_536 * (128 + 4 * 2);
+
 impl Default for ParityEncoder {
     fn default() -> Self {
         Self::new()
