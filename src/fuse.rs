@@ -7,10 +7,12 @@
 
 mod answer;
 mod convert;
+mod direct;
 mod door;
 pub mod errno;
 mod helper;
 mod listing;
+mod lookout;
 mod meters;
 mod mounts;
 mod negotiate;

@@ -37,6 +37,8 @@ pub const COMMIT_INTERVAL_RANGE_MS: RangeInclusive<u64> = 100..=300_000;
 pub const CHECKPOINT_AT_RANGE: RangeInclusive<u64> = 16 * MIB..=16 * GIB;
 /// Threads that read requests from the kernel.
 pub const FUSE_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
+/// Microseconds for which the thread that reads requests looks for the next one before it sleeps.
+pub const FUSE_SPIN_US_RANGE: RangeInclusive<u64> = 0..=1000;
 /// Bytes that a volume may be limited to.
 pub const LIMIT_RANGE: RangeInclusive<u64> = 64 * MIB..=4_194_304 * TIB;
 
@@ -200,6 +202,8 @@ pub struct Durability {
 pub struct Mount {
     /// Threads that read requests, 1..=16, default 1.
     pub fuse_threads: usize,
+    /// Microseconds, [`FUSE_SPIN_US_RANGE`], default 50; 0 is not at all. For one thread only.
+    pub fuse_spin_us: u64,
     /// Default `daemon`, and nothing else for now.
     pub fuse_open: FuseOpen,
     /// Let the kernel gather small writes; default true.
@@ -264,7 +268,7 @@ impl Default for Durability {
 
 impl Default for Mount {
     fn default() -> Self {
-        Self { fuse_threads: 1, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false }
+        Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false }
     }
 }
 

@@ -11,6 +11,7 @@ use infmap_storage::device::{Device, FileDevice};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
 pub fn serve(mount: Serve) -> Result<(), BackendError> {
@@ -89,6 +90,7 @@ fn door_settings(mount: &Serve) -> MountSettings {
         allow_devices: flags.dev,
         allow_exec: flags.exec,
         threads: settings.mount.fuse_threads,
+        look_out: Duration::from_micros(settings.mount.fuse_spin_us),
         writeback_cache: settings.mount.writeback,
         open: match settings.mount.fuse_open {
             FuseOpen::Daemon => OpenMode::Daemon,

@@ -102,6 +102,7 @@ const MAILBOX: Kind = Kind::Count { range: s::MAILBOX_RANGE, unit: "messages" };
 const POOL: Kind = Kind::Count { range: s::POOL_THREADS_RANGE, unit: "threads" };
 const WRITERS: Kind = Kind::Count { range: s::WRITER_THREADS_RANGE, unit: "threads" };
 const FUSE_THREADS: Kind = Kind::Count { range: s::FUSE_THREADS_RANGE, unit: "threads" };
+const FUSE_SPIN: Kind = Kind::Count { range: s::FUSE_SPIN_US_RANGE, unit: "us" };
 
 /// All keys, in the order in which `config show` prints them.
 pub static KEYS: &[Key] = &[
@@ -147,6 +148,7 @@ pub static KEYS: &[Key] = &[
         durability.checkpoint_at as u64
     ),
     number!("mount.fuse_threads", FUSE_THREADS, "Threads that take requests from the kernel.", mount.fuse_threads as usize),
+    number!("mount.fuse_spin_us", FUSE_SPIN, "How long the thread looks for the next request before it sleeps.", mount.fuse_spin_us as u64),
     word!("mount.fuse_open", FuseOpen, "Who tracks open files; only daemon in this version.", mount.fuse_open),
     switch!("mount.writeback", "Whether the kernel gathers small writes before it sends them.", mount.writeback),
     switch!("mount.allow_other", "Whether other users may enter, under the usual permission checks.", mount.allow_other),

@@ -10,6 +10,7 @@ use fuser::Errno;
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Refusal};
 use infmap_actors::replier::Replier;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,16 @@ pub(super) struct Shared {
     pub volume: Arc<Volume>,
     pub meters: Meters,
     pub lifetimes: Lifetimes,
+}
+
+thread_local! {
+    /// Requests that this thread has answered.
+    static ANSWERED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many requests the calling thread has answered so far.
+pub(super) fn answered_here() -> u64 {
+    ANSWERED.get()
 }
 
 impl Shared {
@@ -76,6 +87,7 @@ impl<R: Refuse> Ticket<R> {
     pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
         if let Some(reply) = self.reply.take() {
             send(&self.shared, reply);
+            ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, None);
         }
     }
@@ -105,6 +117,7 @@ impl<R: Refuse> Ticket<R> {
     fn end(&mut self, errno: Errno) {
         if let Some(reply) = self.reply.take() {
             reply.refuse(errno);
+            ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, Some(errno));
         }
     }

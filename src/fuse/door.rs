@@ -9,9 +9,10 @@
 //! EOPNOTSUPP and skip them, as on any filesystem without), and the kernel remembers it for this mount, so that `ls -l`, `cp` and exec
 //! stop asking. A later mount asks anew. The same goes for the other requests that answer ENOSYS: the kernel does them itself.
 
-use super::answer::{Refuse, Shared, Ticket};
+use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, file_attr, from_request, set_time};
 use super::listing::{Page, Walk};
+use super::lookout::Lookout;
 use super::meters::{Meters, Op};
 use super::negotiate::{Agreed, negotiate};
 use super::settings::{MountSettings, OpenMode};
@@ -43,12 +44,13 @@ pub(super) struct Door {
     shared: Arc<Shared>,
     settings: MountSettings,
     agreed: Agreed,
+    lookout: Option<Lookout>,
 }
 
 impl Door {
-    pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings) -> Self {
+    pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
-        Self { shared: Arc::new(Self::share(volume, settings, agreed)), settings: settings.clone(), agreed }
+        Self { shared: Arc::new(Self::share(volume, settings, agreed)), settings: settings.clone(), agreed, lookout }
     }
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
@@ -65,20 +67,35 @@ impl Door {
         send: impl FnOnce(&Shared, R, T) + Send + 'static,
     ) {
         let replier = Ticket::new(&self.shared, op, reply).replier(send);
-        self.shared.guarded(op, |volume| ask(volume, replier));
+        self.watched(|| self.shared.guarded(op, |volume| ask(volume, replier)));
     }
 
     /// Answers without asking.
     fn say<R: Refuse>(&self, op: Op, reply: R, send: impl FnOnce(R)) {
-        Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply));
+        self.watched(|| Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply)));
     }
 
     fn refuse<R: Refuse>(&self, op: Op, reply: R, errno: Errno) {
-        Ticket::new(&self.shared, op, reply).refuse(errno);
+        self.watched(|| Ticket::new(&self.shared, op, reply).refuse(errno));
     }
 
     fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
-        Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on();
+        self.watched(|| Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on());
+    }
+
+    /// Takes a request; if that answered it, the next one may be on its way already. What somebody else answers takes its time.
+    fn watched(&self, take: impl FnOnce()) {
+        let before = answered_here();
+        take();
+        if answered_here() != before {
+            self.look_out();
+        }
+    }
+
+    fn look_out(&self) {
+        if let Some(lookout) = &self.lookout {
+            lookout.look();
+        }
     }
 }
 
@@ -151,6 +168,7 @@ impl Filesystem for Door {
         let began = std::time::Instant::now();
         self.shared.guarded(Op::Forget, |volume| volume.forget(Inode(ino.0), nlookup));
         self.shared.meters.answered(Op::Forget, began, None);
+        self.look_out();
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {

@@ -7,14 +7,17 @@
 //! The threads of fuser end when the device says ENODEV: the mount is gone and nobody uses it any more. After a lazy unmount that can
 //! take as long as a file is open. Threads of the volume may answer later still; those replies go nowhere.
 
+use super::direct::mount_directly;
 use super::door::Door;
 use super::helper::mount_by_helper;
+use super::lookout::Lookout;
 use super::mounts::{abort_connection, is_plain, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use crate::mount::mountinfo;
-use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use fuser::{BackgroundSession, Config, Session, SessionACL};
 use infmap_actors::Volume;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +107,7 @@ impl Mounted {
             return Err(SessionError::Source(settings.source.clone()));
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
-        let session = begin(Door::new(volume, settings), &path, settings).map_err(failed)?;
+        let session = begin(volume, &path, settings).map_err(failed)?;
         let mount = mountinfo::find(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
@@ -159,56 +162,30 @@ impl Drop for Mounted {
     }
 }
 
-/// Mounts and agrees with the kernel: as root by fuser, for others by the helper.
-fn begin(door: Door, path: &Path, settings: &MountSettings) -> io::Result<BackgroundSession> {
-    let mut config = config(settings);
-    if rustix::process::geteuid().is_root() {
-        return Session::new(door, path, &config)?.spawn();
-    }
-    config.acl = SessionACL::All;
-    let device = mount_by_helper(path, settings)?;
-    Session::from_fd(door, device, SessionACL::All, config).and_then(Session::spawn).inspect_err(|_| {
+/// Mounts and agrees with the kernel: directly as root, by the helper for others.
+fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Result<BackgroundSession> {
+    let is_root = rustix::process::geteuid().is_root();
+    let device = if is_root { mount_directly(path, settings)? } else { mount_by_helper(path, settings)? };
+    serve(volume, device, settings).inspect_err(|_| {
         // The device is closed, so nobody waits for an answer any more.
         let _ = take_away(path, true);
     })
 }
 
-/// The settings in fuser's words.
+fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::Result<BackgroundSession> {
+    let config = config(settings);
+    // Several threads would look all at once for the same request.
+    let lookout = if config.n_threads == Some(1) { Lookout::new(device.try_clone()?, settings.look_out) } else { None };
+    // The kernel alone decides who enters.
+    Session::from_fd(Door::new(volume, settings, lookout), device, SessionACL::All, config).and_then(Session::spawn)
+}
+
+/// How fuser takes requests.
 fn config(settings: &MountSettings) -> Config {
-    let either = |asked: bool, yes: MountOption, no: MountOption| if asked { yes } else { no };
-    let mut options = vec![
-        MountOption::FSName(settings.source.clone()),
-        // As a plain option: fuser drops its own `Subtype` when it mounts by itself.
-        MountOption::CUSTOM("subtype=infmap".into()),
-        MountOption::DefaultPermissions,
-        either(settings.read_only, MountOption::RO, MountOption::RW),
-        either(settings.allow_suid, MountOption::Suid, MountOption::NoSuid),
-        either(settings.allow_devices, MountOption::Dev, MountOption::NoDev),
-        either(settings.allow_exec, MountOption::Exec, MountOption::NoExec),
-    ];
-    if settings.sync {
-        options.push(MountOption::Sync);
-    }
     let threads = settings.threads.clamp(1, THREADS_MAX);
     let mut config = Config::default();
-    config.mount_options = options;
-    config.acl = if settings.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.acl = SessionACL::All;
     config.n_threads = Some(threads);
     config.clone_fd = threads > 1;
     config
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_mount_is_private_and_trusts_no_bits_of_its_files() {
-        let config = config(&MountSettings::default());
-        for needed in [MountOption::DefaultPermissions, MountOption::NoSuid, MountOption::NoDev] {
-            assert!(config.mount_options.contains(&needed), "{needed:?}");
-        }
-        assert!(!config.mount_options.contains(&MountOption::AutoUnmount));
-        assert_eq!((config.acl, config.n_threads, config.clone_fd), (SessionACL::Owner, Some(1), false));
-    }
 }

@@ -31,6 +31,8 @@ pub struct MountSettings {
     pub allow_exec: bool,
     /// Threads that take requests from the kernel, 1..=64. More than one has a descriptor each.
     pub threads: usize,
+    /// How long the one thread looks for the next request before it sleeps; zero: not at all.
+    pub look_out: Duration,
     /// The kernel collects writes, and owns size and times meanwhile.
     pub writeback_cache: bool,
     pub open: OpenMode,
@@ -58,6 +60,7 @@ impl Default for MountSettings {
             allow_devices: false,
             allow_exec: true,
             threads: 1,
+            look_out: Duration::from_micros(50),
             writeback_cache: true,
             open: OpenMode::Daemon,
             max_write_bytes: 1 << 20,
