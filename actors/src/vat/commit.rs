@@ -1,7 +1,8 @@
 //! Gathering from the shards: for an ordered commit, or for a checkpoint.
 //!
 //! Must be true: a commit syncs only after every shard has posted what it held (O5); pixel writers are flushed once, after all shards
-//! have handed out their blocks, so that few partial images are made.
+//! have handed out their blocks, so that few partial images are made; a shard counts as drained when what it said before has been put,
+//! not when it has been said: a settlement may wait for a node, and `Drained` is faster.
 
 use super::Vat;
 use crate::api::{Answer, Refusal};
@@ -28,7 +29,7 @@ struct Gathering {
     place: bool,
     posted_left: usize,
     drained_left: usize,
-    /// Inodes of which something that was posted before waits for a node.
+    /// Inodes of which something that was posted before the last `Posted` or `Drained` waits for a node.
     parked: Vec<Inode>,
     /// Something of it could not be put.
     failed: bool,
@@ -97,6 +98,10 @@ impl Vat {
     pub(super) fn drained(&mut self, cx: &mut Context<'_>) {
         if let Some(gathering) = &mut self.commits.gathering {
             gathering.drained_left = gathering.drained_left.saturating_sub(1);
+            if gathering.drained_left == 0 {
+                // What shards said of changed bytes, so that the old ones need no place, may wait for a node: a cut, or new bytes.
+                gathering.parked.extend(self.parked.keys());
+            }
         }
         self.gathered(cx);
     }
