@@ -61,6 +61,13 @@ impl Vat {
         if self.commits.gathering.is_some() {
             return;
         }
+        if self.shared.health.is_read_only() {
+            // One of those that it would wait for may be dead.
+            if self.gathering_given_up(cx) {
+                self.checkpoint_failed("the volume is read-only", cx);
+            }
+            return;
+        }
         let answers = std::mem::take(&mut self.commits.waiting);
         let purpose = match (std::mem::take(&mut self.commits.checkpoint_waits), answers.is_empty()) {
             (true, _) => Purpose::Checkpoint { low: self.appender.next_lsn().before() },
@@ -79,6 +86,15 @@ impl Vat {
         for shard in &peers.shards {
             cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
         }
+    }
+
+    /// Refuses who waits for a commit. Whether a checkpoint was to gather next.
+    pub(super) fn gathering_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let under_way = self.commits.gathering.take().into_iter().flat_map(|gathering| gathering.answers);
+        for replier in under_way.chain(std::mem::take(&mut self.commits.waiting)) {
+            cx.reply(replier, Err(Refusal::Damaged));
+        }
+        std::mem::take(&mut self.commits.checkpoint_waits)
     }
 
     pub(super) fn posted(&mut self, cx: &mut Context<'_>) {
