@@ -133,6 +133,9 @@ impl Cache {
         if file.buffer.is_draining() {
             self.log_for_drain(inode, cx);
         }
+        if self.file(inode).is_some_and(|file| file.buffer.must_speak_to_drain()) {
+            self.post_settlement(inode, Lane::Data, cx, |_| {});
+        }
         let Some(file) = self.file(inode) else { return };
         let (ready, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut file.after).into_iter().partition(|(sequence, _)| file.buffer.is_safe_up_to(*sequence));
