@@ -115,7 +115,7 @@ impl Bed {
     fn on(inner: Arc<dyn Device>, seed: u64, files: Vec<Inode>) -> Self {
         let bomb = Bomb::default();
         let runtime = StepRuntime::new(Order::Seeded(seed));
-        let mined = MinedRuntime::new(&runtime, &bomb);
+        let mined = MinedRuntime::over(&runtime, &bomb);
         let device = Arc::new(Mined { inner, bomb: bomb.clone() });
         let volume = Volume::open_on(&mined, device, OpenOptions { uuid: UUID, settings: settings(seed), read_only: false }).unwrap();
         Self { runtime, volume, bomb, files }

@@ -182,7 +182,7 @@ pub struct MinedRuntime {
 }
 
 impl MinedRuntime {
-    pub fn new(inner: &Arc<StepRuntime>, bomb: &Bomb) -> Arc<dyn Runtime> {
+    pub fn over(inner: &Arc<StepRuntime>, bomb: &Bomb) -> Arc<dyn Runtime> {
         let clock = Arc::new(MinedClock { inner: inner.clock().clone(), bomb: bomb.clone() });
         Arc::new(Self { inner: inner.clone(), clock })
     }
