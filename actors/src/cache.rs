@@ -20,6 +20,7 @@ use crate::api::{Answer, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_reader::{ReadMessage, Reading};
 use crate::pixel_writer::WriteMessage;
+use crate::replier::Replier;
 use crate::shared::{Shared, has_content};
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::VatMessage;
@@ -102,9 +103,10 @@ impl Cache {
     /// Asks a reader for the row of an inode.
     fn load(&self, inode: Inode, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
+        // A replier, because a reader may die with it: what waits here is answered then too.
+        let then = Replier::from_fn(move |row| own.post(Lane::Foreground, CacheMessage::RowLoaded { inode, row }));
         let query = move |shared: &Shared| {
-            let row = shared.query_waiting(|view| view.find_inode(inode)).map_err(|error| shared.refuse(&error));
-            own.post(Lane::Foreground, CacheMessage::RowLoaded { inode, row });
+            then.reply(shared.query_waiting(|view| view.find_inode(inode)).map_err(|error| shared.refuse(&error)));
         };
         cx.post(self.reader(inode), Lane::Foreground, ReadMessage::Query(Box::new(query)));
     }
@@ -246,12 +248,13 @@ impl Role for Cache {
             CacheMessage::Settled { inode, ticket, done } => self.settled(inode, ticket, done, cx),
             CacheMessage::Commit { place } => self.commit(place, cx),
             CacheMessage::Room => self.room(cx),
+            CacheMessage::ActorDied => self.actor_died(cx),
             CacheMessage::Drop { inode } => self.drop_inode(inode, cx),
         }
     }
 
     fn dead(&mut self) {
-        self.shared.health.fail("an actor that owns bytes of files has failed");
+        self.shared.health.died("an actor that owns bytes of files has failed");
     }
 }
 

@@ -191,6 +191,6 @@ impl Role for Checkpointer {
     }
 
     fn dead(&mut self) {
-        self.shared.health.fail("the actor that writes roots has failed");
+        self.shared.health.died("the actor that writes roots has failed");
     }
 }

@@ -1,7 +1,7 @@
 //! The Keeper: what happens by the clock.
 //!
 //! Owns: the timers. Accepts: `Tick`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the last commit unfinished sends
-//! none. Fails: never; a volume that is read-only is left alone.
+//! none. Fails: without it nothing is committed by the clock: the volume is read-only.
 
 use crate::api::Answer;
 use crate::mailbox::{Envelope, Lane};
@@ -96,5 +96,9 @@ impl Role for Keeper {
             KeeperMessage::Tick => self.tick(cx),
             KeeperMessage::Committed => self.committing = false,
         }
+    }
+
+    fn dead(&mut self) {
+        self.shared.health.died("the actor that commits by the clock has failed");
     }
 }

@@ -241,4 +241,8 @@ impl Role for PixelReader {
         }
         self.report_restored();
     }
+
+    fn dead(&mut self) {
+        self.shared.health.died("an actor that reads images has failed");
+    }
 }

@@ -53,6 +53,8 @@ pub enum WriteMessage {
     /// Seal what is open, although it is not full.
     Flush,
     Granted(Vec<Grant>),
+    /// Nothing is placed any more.
+    ActorDied,
 }
 
 impl Envelope for WriteMessage {
@@ -62,6 +64,7 @@ impl Envelope for WriteMessage {
             Self::Place(_) => "place",
             Self::Flush => "flush",
             Self::Granted(_) => "granted",
+            Self::ActorDied => "actor_died",
         }
     }
 
@@ -111,7 +114,8 @@ impl PixelWriter {
     fn pump(&mut self, cx: &mut Context<'_>) {
         while let Some(mut job) = self.backlog.pop_front() {
             if self.shared.health.is_read_only() {
-                self.give_up(job, cx);
+                self.shared.budget.gathered(job.bytes());
+                give_up(job);
                 continue;
             }
             let Some(mut open) = self.open.take().or_else(|| self.open_region()) else {
@@ -198,10 +202,18 @@ impl PixelWriter {
         }
     }
 
-    fn give_up(&self, job: PlaceJob, cx: &mut Context<'_>) {
-        self.shared.budget.gathered(job.bytes());
-        cx.post(&job.from, Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket });
+    /// Gives up everything: what is open goes where the rest is.
+    fn give_up_all(&mut self) {
+        self.open.take().into_iter().flat_map(OpenRegion::into_jobs).for_each(give_up);
+        for job in self.backlog.drain(..) {
+            self.shared.budget.gathered(job.bytes());
+            give_up(job);
+        }
     }
+}
+
+fn give_up(job: PlaceJob) {
+    job.from.post(Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket });
 }
 
 impl Role for PixelWriter {
@@ -216,11 +228,13 @@ impl Role for PixelWriter {
                 (self.asked, self.expecting) = (false, false);
                 self.grants.extend(grants);
             }
+            WriteMessage::ActorDied => self.give_up_all(),
         }
         self.pump(cx);
     }
 
     fn dead(&mut self) {
-        self.shared.health.fail("an actor that writes images has failed");
+        self.shared.health.died("an actor that writes images has failed");
+        self.give_up_all();
     }
 }

@@ -183,6 +183,14 @@ impl Vat {
         }
     }
 
+    /// An actor is dead, and the volume read-only: nothing would be made durable any more. Whoever waits for that is refused here, and
+    /// whoever comes to wait is refused then.
+    fn actor_died(&mut self, cx: &mut Context<'_>) {
+        self.waiting.drain(..).for_each(|(_, replier)| cx.reply(replier, Err(Refusal::Damaged)));
+        self.gathering_given_up(cx);
+        self.checkpoint_failed("an actor is dead", cx);
+    }
+
     /// Publishes the tree, if it changed.
     fn publish(&mut self) {
         if !std::mem::take(&mut self.changed) {
@@ -255,6 +263,7 @@ impl Vat {
             VatMessage::Checkpoint { replier } => self.begin_checkpoint(Some(replier), cx),
             VatMessage::Fold => self.fold(pins, cx),
             VatMessage::RootWritten(written) => self.root_written(written, cx),
+            VatMessage::ActorDied => self.actor_died(cx),
             VatMessage::Recycled { regions } => self.recycled(regions, pins, cx),
             VatMessage::Join(peers) => self.peers = Some(*peers),
         }
@@ -313,6 +322,6 @@ impl Role for Vat {
     }
 
     fn dead(&mut self) {
-        self.shared.health.fail("the actor that owns the tables has failed");
+        self.shared.health.died("the actor that owns the tables has failed");
     }
 }

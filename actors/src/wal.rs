@@ -180,6 +180,6 @@ impl Role for Wal {
     }
 
     fn dead(&mut self) {
-        self.shared.health.fail("the actor that writes the log has failed");
+        self.shared.health.died("the actor that writes the log has failed");
     }
 }

@@ -29,6 +29,11 @@ impl Cache {
 
     /// Makes a file safe, then answers or posts.
     pub(super) fn sync(&mut self, inode: Inode, after: After, cx: &mut Context<'_>) {
+        if self.shared.health.is_read_only() {
+            // Nobody must begin to wait for what may be dead.
+            let refusal = if matches!(after, After::Answer(_)) { Refusal::Damaged } else { Refusal::ReadOnly };
+            return after.refuse(refusal, cx);
+        }
         let at_once = self.shared.settings.log_at_once();
         let Some(file) = self.file(inode) else { return };
         if file.buffer.volatile_bytes() <= at_once {
@@ -128,6 +133,9 @@ impl Cache {
         let Some(file) = self.file(inode) else { return };
         if file.buffer.is_draining() {
             self.log_for_drain(inode, cx);
+        }
+        if self.file(inode).is_some_and(|file| file.buffer.must_speak_to_drain()) {
+            self.post_settlement(inode, Lane::Data, cx, |_| {});
         }
         let Some(file) = self.file(inode) else { return };
         let (ready, waiting): (Vec<_>, Vec<_>) =
@@ -230,6 +238,25 @@ impl Cache {
         self.draining = self.draining.saturating_sub(1);
         if self.draining == 0 && self.gathering {
             self.all_drained(cx);
+        }
+    }
+
+    /// An actor is dead, and the volume read-only. What waits here for another actor is refused, whoever it is: nothing would be made
+    /// durable any more.
+    pub(super) fn actor_died(&mut self, cx: &mut Context<'_>) {
+        (self.draining, self.gathering) = (0, false);
+        self.room(cx);
+        let mut open: Vec<Inode> = self.files.keys().copied().collect();
+        open.sort_unstable();
+        for inode in open {
+            let Some(file) = self.file(inode) else { continue };
+            file.buffer.end_drain();
+            file.cutting = None;
+            for (_, after) in std::mem::take(&mut file.after) {
+                after.refuse(Refusal::Damaged, cx);
+            }
+            self.run_queue(inode, cx);
+            self.close_if_settled(inode);
         }
     }
 

@@ -84,6 +84,8 @@ pub enum CacheMessage {
     },
     /// There may be room now.
     Room,
+    /// What waits for another actor may wait for one that is dead.
+    ActorDied,
     /// An inode without names is not used any more.
     Drop {
         inode: Inode,
@@ -105,12 +107,13 @@ impl Envelope for CacheMessage {
             Self::Settled { .. } => "settled",
             Self::Commit { .. } => "commit",
             Self::Room => "room",
+            Self::ActorDied => "actor_died",
             Self::Drop { .. } => "drop",
         }
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Placed { .. } | Self::Commit { .. })
+        !matches!(self, Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied)
     }
 
     fn payload_bytes(&self) -> usize {

@@ -89,9 +89,15 @@ impl Cache {
     /// Asks a reader for blocks that will be written in part.
     fn fetch_old_content(&self, inode: Inode, numbers: Vec<u64>, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
-        let query = move |shared: &Shared| {
-            let blocks = numbers.into_iter().map(|number| (number, crate::pixel_reader::read_block(shared, inode, number))).collect();
+        let wanted = numbers.clone();
+        // A replier, because a reader may die with it: the write is answered then too.
+        let then = Replier::from_fn(move |blocks: Answer<Vec<_>>| {
+            let blocks = blocks.unwrap_or_else(|refusal| wanted.into_iter().map(|number| (number, Err(refusal))).collect());
             own.post(Lane::Foreground, CacheMessage::Filled { inode, blocks });
+        });
+        let query = move |shared: &Shared| {
+            let read = |number| (number, crate::pixel_reader::read_block(shared, inode, number));
+            then.reply(Ok(numbers.into_iter().map(read).collect()));
         };
         cx.post(self.reader(inode), Lane::Foreground, ReadMessage::Query(Box::new(query)));
     }

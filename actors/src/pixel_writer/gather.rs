@@ -176,6 +176,11 @@ impl OpenRegion {
         }
     }
 
+    /// What is in it, not to be placed here.
+    pub(super) fn into_jobs(self) -> Vec<PlaceJob> {
+        self.jobs
+    }
+
     /// Finishes the image and makes it durable under its name.
     pub(super) fn install(self, shared: &Shared) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
         let sealed = shared.encoders.lend(|encoder| self.builder.finish(encoder));

@@ -1,9 +1,11 @@
 //! Whether the volume may still be changed.
 //!
 //! Must be true: once read-only, for good; the first reason is kept, logged and given to whoever asks. What was asked for is no fault,
-//! and is not logged as one.
+//! and is not logged as one. HEA-1 of the death of an actor everybody is told who may wait for it, and the volume is read-only before:
+//! who begins to wait looks at that first, so that nobody waits for the dead.
 
 use parking_lot::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The health of a volume.
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Health {
     read_only: AtomicBool,
     reason: Mutex<Option<String>>,
+    tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Health {
@@ -32,6 +35,19 @@ impl Health {
             *first = Some(reason);
         }
         self.read_only.store(true, Ordering::Release);
+    }
+
+    /// An actor has failed: nothing is changed any more, and whoever may wait for it is told. For [`crate::slot::Role::dead`].
+    pub fn died(&self, reason: &str) {
+        self.fail(reason);
+        if let Some(tell) = self.tell.get() {
+            tell();
+        }
+    }
+
+    /// How the actors are told of a death. The first one counts.
+    pub fn on_death(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.tell.set(Box::new(tell));
     }
 
     #[must_use]

@@ -1,15 +1,17 @@
 //! Spare region files: recycled ones first, since their blocks are allocated already.
 //!
 //! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
-//! synced, and only then named under `map/` (4.1); SPR-3 a file that a crash left under both names is an image, and no spare; SPR-4
-//! `image_bytes` is the sum of the files under `map/`: counted when the volume is opened, then with each image that comes or goes.
+//! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a
+//! file that a crash left under the name of its image too is an image, one that it left under two names here is one spare, and one whose
+//! old name could come back has lost it for good; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
+//! opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, DeviceFile, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
 use infmap_storage::region::read_identity;
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,28 +38,39 @@ struct Inner {
 
 impl Spares {
     /// Takes stock of what is there. A rename between two directories of which only one was synced may leave both names: the one here
-    /// is taken away, or the next image would be written over one that is in use.
+    /// is taken away, or the next image would be written over one that is in use. So is the second of two names here, which one file has
+    /// that went to the map and came back. What was synced in neither, because the process died, is synced now: or a power cut would
+    /// give the old name back to whatever is written here by then.
     ///
     /// # Errors
     /// The device's.
     pub fn load(device: &dyn Device, read_only: bool) -> io::Result<Self> {
         let mut inner = Inner::default();
         let mut removed = false;
+        let (mut seen, mut left) = (HashSet::new(), BTreeSet::new());
         for entry in device.list(DIRECTORY)? {
             let Some(number) = entry.name.strip_suffix(".png").and_then(|number| u64::from_str_radix(number, 16).ok()) else { continue };
             inner.next = inner.next.max(number.saturating_add(1));
             if read_only {
                 continue;
             }
-            if is_named_as_image(device, &path(number))? {
+            let image = image_of(device, &path(number))?;
+            let named = image.map(|image| device.metadata(&image.path())).transpose()?.flatten();
+            if named.is_some() || image.is_some_and(|image| !seen.insert(image)) {
                 device.remove(&path(number))?;
                 removed = true;
             } else {
+                left.extend(image.map(|image| image.place.directory()));
                 inner.unused.push(number);
             }
         }
-        if removed {
+        if removed || !left.is_empty() {
             device.sync_dir(DIRECTORY)?;
+        }
+        for directory in left {
+            if device.metadata(&directory)?.is_some() {
+                device.sync_dir(&directory)?;
+            }
         }
         Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?) })
     }
@@ -171,16 +184,63 @@ fn bytes_of_images(device: &dyn Device) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Whether there is an image of the name that the file at `path` says it is.
-fn is_named_as_image(device: &dyn Device, path: &str) -> io::Result<bool> {
+/// The image that the file at `path` says it is, or was.
+fn image_of(device: &dyn Device, path: &str) -> io::Result<Option<RegionId>> {
     let mut head = vec![0; HEADER_BYTES];
     let got = device.open(path, Open::READ)?.read_at(&mut head, 0)?;
-    match read_identity(head.get(..got).unwrap_or_default()) {
-        Ok(identity) => Ok(device.metadata(&identity.region.path())?.is_some()),
-        Err(_) => Ok(false),
-    }
+    Ok(read_identity(head.get(..got).unwrap_or_default()).ok().map(|identity| identity.region))
 }
 
 fn path(number: u64) -> String {
     format!("{DIRECTORY}/{number:016x}.png")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infmap_storage::address::{Generation, Place};
+    use infmap_storage::buffer::AlignedBuf;
+    use infmap_storage::device::{CrashStyle, SimulatedDisk};
+    use infmap_storage::region::{IMAGE_MAX_BYTES, Identity, ParityEncoder, RegionBuilder};
+    use infmap_storage::row::RegionKind;
+
+    /// Regions whose images lie in directories of their own, and an image of each.
+    fn images() -> Vec<(RegionId, Vec<u8>)> {
+        let image = |number: u32| {
+            let region = RegionId { place: Place(number), generation: Generation(number.into()) };
+            let identity = Identity { volume: *b"spares in a test", region, kind: RegionKind::Data };
+            let builder = RegionBuilder::new(AlignedBuf::zeroed(IMAGE_MAX_BYTES), identity).unwrap();
+            (region, builder.finish(&mut ParityEncoder::default()).bytes().to_vec())
+        };
+        (0..5).map(image).collect()
+    }
+
+    fn install(disk: &SimulatedDisk, spares: &Spares, images: &[(RegionId, Vec<u8>)]) {
+        images.iter().for_each(|(region, image)| spares.install(disk, *region, image).unwrap());
+    }
+
+    #[test]
+    fn an_image_is_never_written_over_wherever_power_fails_or_the_process_dies() {
+        let images = images();
+        let new = SimulatedDisk::new(1);
+        ["map", "spare"].iter().for_each(|directory| new.create_dir(directory).unwrap());
+        new.sync_dir("").unwrap();
+        for (dies, seed) in (0..40).flat_map(|dies| (0..24).map(move |seed| (dies, seed))) {
+            let disk = new.snapshot();
+            let spares = Spares::load(&disk, false).unwrap();
+            install(&disk, &spares, &images[..2]);
+            disk.power_off_after(dies);
+            let _ = spares.recycle(&disk, &[images[0].0, images[1].0]);
+            let disk = if seed % 3 == 0 { disk.kill() } else { disk.crash(CrashStyle::Random(seed)) };
+            let spares = Spares::load(&disk, false).unwrap();
+            install(&disk, &spares, &images[2..]);
+            let disk = disk.crash(CrashStyle::Random(seed + 100));
+            for (number, (region, image)) in images.iter().enumerate() {
+                let there = disk.metadata(&region.path()).unwrap().is_some();
+                assert!(there || number < 2, "a durable image is gone, {dies} {seed}");
+                let found = there.then(|| infmap_storage::device::read_all(&disk, &region.path(), IMAGE_MAX_BYTES).unwrap());
+                assert!(found.is_none_or(|found| found == *image), "image {number} was written over, {dies} {seed}");
+            }
+        }
+    }
 }

@@ -214,6 +214,10 @@ impl Vat {
     }
 
     pub(super) fn root_written(&mut self, written: RootWritten, cx: &mut Context<'_>) {
+        if !matches!(self.checkpoint.stage, Stage::Write { .. }) {
+            // It was given up meanwhile.
+            return;
+        }
         let root = match written.root {
             Ok(root) => root,
             Err(error) => {

@@ -1,7 +1,8 @@
 //! Gathering from the shards: for an ordered commit, or for a checkpoint.
 //!
 //! Must be true: a commit syncs only after every shard has posted what it held (O5); pixel writers are flushed once, after all shards
-//! have handed out their blocks, so that few partial images are made.
+//! have handed out their blocks, so that few partial images are made; a shard counts as drained when what it said before has been put,
+//! not when it has been said: a settlement may wait for a node, and `Drained` is faster.
 
 use super::Vat;
 use crate::api::{Answer, Refusal};
@@ -28,7 +29,7 @@ struct Gathering {
     place: bool,
     posted_left: usize,
     drained_left: usize,
-    /// Inodes of which something that was posted before waits for a node.
+    /// Inodes of which something that was posted before the last `Posted` or `Drained` waits for a node.
     parked: Vec<Inode>,
     /// Something of it could not be put.
     failed: bool,
@@ -60,6 +61,13 @@ impl Vat {
         if self.commits.gathering.is_some() {
             return;
         }
+        if self.shared.health.is_read_only() {
+            // One of those that it would wait for may be dead.
+            if self.gathering_given_up(cx) {
+                self.checkpoint_failed("the volume is read-only", cx);
+            }
+            return;
+        }
         let answers = std::mem::take(&mut self.commits.waiting);
         let purpose = match (std::mem::take(&mut self.commits.checkpoint_waits), answers.is_empty()) {
             (true, _) => Purpose::Checkpoint { low: self.appender.next_lsn().before() },
@@ -80,6 +88,15 @@ impl Vat {
         }
     }
 
+    /// Refuses who waits for a commit. Whether a checkpoint was to gather next.
+    pub(super) fn gathering_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let under_way = self.commits.gathering.take().into_iter().flat_map(|gathering| gathering.answers);
+        for replier in under_way.chain(std::mem::take(&mut self.commits.waiting)) {
+            cx.reply(replier, Err(Refusal::Damaged));
+        }
+        std::mem::take(&mut self.commits.checkpoint_waits)
+    }
+
     pub(super) fn posted(&mut self, cx: &mut Context<'_>) {
         let Some(gathering) = &mut self.commits.gathering else { return };
         gathering.posted_left = gathering.posted_left.saturating_sub(1);
@@ -97,6 +114,10 @@ impl Vat {
     pub(super) fn drained(&mut self, cx: &mut Context<'_>) {
         if let Some(gathering) = &mut self.commits.gathering {
             gathering.drained_left = gathering.drained_left.saturating_sub(1);
+            if gathering.drained_left == 0 {
+                // What shards said of changed bytes, so that the old ones need no place, may wait for a node: a cut, or new bytes.
+                gathering.parked.extend(self.parked.keys());
+            }
         }
         self.gathered(cx);
     }

@@ -140,6 +140,8 @@ pub enum VatMessage {
     /// Go on folding.
     Fold,
     RootWritten(RootWritten),
+    /// What waits for another actor may wait for one that is dead.
+    ActorDied,
     /// Images of dead regions were taken away.
     Recycled {
         regions: Vec<RegionId>,
@@ -176,12 +178,13 @@ impl Envelope for VatMessage {
             Self::Checkpoint { .. } => "checkpoint",
             Self::Fold => "fold",
             Self::RootWritten(_) => "root_written",
+            Self::ActorDied => "actor_died",
             Self::Recycled { .. } => "recycled",
         }
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::Recycled { .. } | Self::Join(_))
+        !matches!(self, Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::ActorDied | Self::Recycled { .. } | Self::Join(_))
     }
 
     fn payload_bytes(&self) -> usize {

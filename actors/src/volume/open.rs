@@ -3,18 +3,18 @@
 use super::gate::Gate;
 use super::{Front, Volume};
 use crate::api::Refusal;
-use crate::cache::{Cache, ShardPeers, shard_of};
+use crate::cache::{Cache, CacheMessage, ShardPeers, shard_of};
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Clock, RealClock};
 use crate::keeper::{Keeper, KeeperMessage, look_at_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::PixelReader;
-use crate::pixel_writer::PixelWriter;
+use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::settings::{Prefetch, Settings};
 use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Shared, Spares, Streams};
-use crate::slot::{Address, spawn};
+use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
@@ -257,6 +257,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     };
     let shard_gates = shards.iter().map(shard_gate).collect();
     let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
+    tell_of_deaths(&shared, &vat, &shards, &writers);
     let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
@@ -272,6 +273,18 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         holds: super::Holds::default(),
     });
     Ok(Volume { front, _keeper: keeper, pools: None })
+}
+
+/// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.
+fn tell_of_deaths(shared: &Shared, vat: &Address<VatMessage>, shards: &[Address<CacheMessage>], writers: &[Address<WriteMessage>]) {
+    let vat = vat.downgrade();
+    let shards: Vec<_> = shards.iter().map(Address::downgrade).collect();
+    let writers: Vec<_> = writers.iter().map(Address::downgrade).collect();
+    shared.health.on_death(move || {
+        vat.upgrade().into_iter().for_each(|vat| vat.post(Lane::Foreground, VatMessage::ActorDied));
+        shards.iter().filter_map(WeakAddress::upgrade).for_each(|shard| shard.post(Lane::Foreground, CacheMessage::ActorDied));
+        writers.iter().filter_map(WeakAddress::upgrade).for_each(|writer| writer.post(Lane::Foreground, WriteMessage::ActorDied));
+    });
 }
 
 /// Finishes the cuts that a crash interrupted, before anybody can write where they are still to be made.

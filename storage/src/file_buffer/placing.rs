@@ -173,6 +173,12 @@ impl FileBuffer {
         })
     }
 
+    /// Whether a checkpoint waits for the size alone: nothing is held, and no settlement that was posted says it.
+    #[must_use]
+    pub fn must_speak_to_drain(&self) -> bool {
+        self.blocks.is_empty() && self.drain.is_some_and(|drain| self.settled_size < drain.size)
+    }
+
     /// Nobody waits any more. Whether somebody did.
     pub fn end_drain(&mut self) -> bool {
         self.drain.take().is_some()
@@ -209,7 +215,8 @@ impl FileBuffer {
             });
         }
         // No row has a version below that of its file: the next settlement is wanted, and one that must hold the size back says nothing.
-        self.settled_version = 0;
+        // Which size the row has is not known, so that every block that a power cut would lose holds it back (BUF-4).
+        (self.settled_version, self.settled_size) = (0, 0);
     }
 
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).

@@ -510,4 +510,10 @@ fn what_was_refused_is_said_again() {
     let ticket = buffer.ticket();
     buffer.refused(ticket);
     assert_eq!((buffer.volatile_bytes(), buffer.unplaced_bytes(), buffer.is_settled()), (3 * BLOCK, 3 * BLOCK, false));
+    // The row never got the size that was refused: nothing may be said of it before the bytes are there again.
+    assert_eq!((buffer.settlement().size, buffer.settlement().version), (0, 0));
+    buffer.take_for_log(BLOCK);
+    assert_eq!((buffer.settlement().size, buffer.settlement().version), (BLOCK, 0));
+    buffer.take_for_log(2 * BLOCK);
+    assert_eq!((buffer.settlement().size, buffer.settlement().version), (3 * BLOCK, 1));
 }

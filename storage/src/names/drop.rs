@@ -1,12 +1,13 @@
 //! The end of an inode that nobody can reach any more, in steps of bounded size.
 //!
 //! Must be true: DRP-1 its orphan row goes with its last row, so that a mount finds what a crash left to do; DRP-2 extents that lie
-//! behind the size of a file have a row of work, so that a file that grows after a crash shows zeros there.
+//! behind the size of a file have a row of work, so that a file that grows after a crash shows zeros there; DRP-3 after each step the
+//! row of the inode counts what it still has (EXT-6).
 
 use super::attributes::blocks_end;
 use crate::limits::SLICE_ROWS;
 use crate::refusal::Refusal;
-use crate::row::{Inode, Key};
+use crate::row::{Inode, InodeRow, Key};
 use crate::state::{StateError, Txn};
 
 /// How far the end of an inode has come.
@@ -55,13 +56,14 @@ pub fn trim_logged(txn: &mut Txn<'_>, inode: Inode) -> Result<(), StateError> {
 /// # Errors
 /// `Busy` if it has a name.
 pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
-    if let Some(row) = txn.view().find_inode(inode)? {
+    if let Some(mut row) = txn.view().find_inode(inode)? {
         if row.links != 0 {
             return Err(Refusal::Busy.into());
         }
-        let (_, rest) = txn.cut_extents(inode, 0, u64::MAX, u64::MAX)?;
+        let (freed, rest) = txn.cut_extents(inode, 0, u64::MAX, u64::MAX)?;
+        row.blocks = row.blocks.saturating_add_signed(freed.saturating_neg());
         if rest.is_some() {
-            return Ok(Dropped::More);
+            return more_to_drop(txn, inode, &row);
         }
         // All that stands under the inode, attributes of it included, but the inode itself: it goes last.
         let keys = txn.view().keys_under(inode, SLICE_ROWS)?;
@@ -69,7 +71,7 @@ pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateErro
             txn.delete(key)?;
         }
         if keys.len() >= SLICE_ROWS {
-            return Ok(Dropped::More);
+            return more_to_drop(txn, inode, &row);
         }
         txn.delete_inline_content(inode)?;
         txn.delete(&Key::Inode(inode))?;
@@ -79,4 +81,10 @@ pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateErro
     }
     txn.delete(&Key::Orphan(inode))?;
     Ok(Dropped::Wholly)
+}
+
+/// Between two steps the row counts what is left (EXT-6): power may go here, and so may a snapshot.
+fn more_to_drop(txn: &mut Txn<'_>, inode: Inode, row: &InodeRow) -> Result<Dropped, StateError> {
+    txn.put_inode(inode, row)?;
+    Ok(Dropped::More)
 }

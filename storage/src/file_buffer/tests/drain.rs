@@ -63,3 +63,17 @@ fn old_content_that_was_read_for_a_write_does_not_hold_the_size_back() {
     buffer.fill(3, pool.holding(0, &[0; 4096]));
     assert_eq!(buffer.settlement().size, 6 * BLOCK);
 }
+
+#[test]
+fn a_refusal_that_comes_before_a_checkpoint_does_not_make_it_wait_for_ever() {
+    let (pool, mut buffer) = (BlockPool::new(1), FileBuffer::new(&new_row()));
+    buffer.write_block(&pool, 0, 0, WritePiece::Part(b"seven"));
+    buffer.wrote(5, None);
+    let (refused, published) = (buffer.ticket(), buffer.ticket());
+    buffer.take_inline(published).unwrap();
+    assert_eq!(buffer.settlement().size, 5);
+    buffer.refused(refused);
+    buffer.begin_drain();
+    assert_eq!((buffer.settled(published), buffer.is_drained(), buffer.must_speak_to_drain()), (1, false, true));
+    assert_eq!((buffer.settlement().size, buffer.is_drained(), buffer.must_speak_to_drain()), (5, true, false));
+}

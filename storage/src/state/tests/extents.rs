@@ -3,7 +3,7 @@
 use super::kit::*;
 use crate::address::Address;
 use crate::limits::{INLINE_FILE_BYTES, SLICE_ROWS};
-use crate::row::{Codec, ExtentRow, Inode, Key};
+use crate::row::{Codec, ExtentRow, Inode, InodeRow, Key};
 use crate::state::extents::blocks_of;
 use proptest::prelude::*;
 
@@ -115,6 +115,34 @@ fn a_long_file_is_cut_in_slices() {
     let left: Vec<_> = rows_of(&world, file).iter().map(|(offset, row)| (*offset, row.length)).collect();
     assert_eq!(left, [(0, 4096), (8192, 100)]);
     world.fold_and_recount();
+}
+
+#[test]
+fn a_file_that_is_being_dropped_counts_what_is_left_of_it() {
+    use crate::names::{Dropped, drop_orphan};
+    let mut world = World::new(1);
+    let file = world.files[0];
+    let row = world.place(1);
+    for n in 0..600u64 {
+        world.put_extent(file, n * 8192, &row, n == 0);
+    }
+    for n in 0..300u64 {
+        world.transact(|txn| txn.put(&Key::Xattr(file, n.to_string().into_bytes(), 0), b"value")).unwrap();
+    }
+    world.transact(|txn| {
+        let row = txn.view().inode(file)?;
+        txn.put_inode(file, &InodeRow { links: 0, ..row })?;
+        txn.put(&Key::Orphan(file), &[])
+    });
+    let mut left = Vec::new();
+    while world.transact(|txn| drop_orphan(txn, file)).unwrap() == Dropped::More {
+        let extents = rows_of(&world, file);
+        let blocks: u64 = extents.iter().map(|(_, row)| blocks_of(row)).sum();
+        assert_eq!(world.state.view(&world.store).inode(file).unwrap().blocks, blocks, "EXT-6");
+        left.push(extents.len());
+        world.fold_and_recount();
+    }
+    assert_eq!(left, [600 - SLICE_ROWS, 600 - 2 * SLICE_ROWS, 0], "the last step between has attributes only");
 }
 
 #[test]
