@@ -47,7 +47,7 @@ impl PlaceJob {
 
 /// What a pixel writer is told.
 pub enum WriteMessage {
-    /// There will be something to place: have places ready.
+    /// There will be something to place: get ready.
     Expect,
     Place(PlaceJob),
     /// Seal what is open, although it is not full.
@@ -152,6 +152,12 @@ impl PixelWriter {
         wanted.then(|| self.effort.get_or_insert_with(|| Effort::new(compression == Compression::Always)))
     }
 
+    /// Gets ready while the first bytes gather: places, and the tables of the parity code.
+    fn prepare(&mut self) {
+        self.expecting = true;
+        self.shared.encoders.lend(|_| ());
+    }
+
     fn ask_for_grants(&mut self, cx: &mut Context<'_>) {
         let content = self.grants.len() >= FEW_GRANTS || (self.backlog.is_empty() && self.open.is_none() && !self.expecting);
         // A log that has failed refuses every grant: asking again would be asking for ever.
@@ -221,7 +227,7 @@ impl Role for PixelWriter {
 
     fn handle(&mut self, message: WriteMessage, cx: &mut Context<'_>) {
         match message {
-            WriteMessage::Expect => self.expecting = true,
+            WriteMessage::Expect => self.prepare(),
             WriteMessage::Place(job) => self.backlog.push_back(job),
             WriteMessage::Flush => self.flush = true,
             WriteMessage::Granted(grants) => {

@@ -231,7 +231,7 @@ impl Default for Actors {
     fn default() -> Self {
         Self {
             cache: Pool { threads: 2, mailbox: 1024 },
-            pixel_writer: Pool { threads: 4, mailbox: 512 },
+            pixel_writer: Pool { threads: 6, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,

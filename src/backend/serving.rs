@@ -13,6 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes that the kernel reads ahead, in its largest requests: so many are under way at once, which a disk answers side by side. With one
+/// a cold file was read a fifth slower.
+const READ_AHEAD_WRITES: u32 = 4;
+
 /// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
 pub fn serve(mount: Serve) -> Result<(), BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
@@ -97,7 +101,7 @@ fn door_settings(mount: &Serve) -> MountSettings {
             FuseOpen::Kernel => OpenMode::Kernel,
         },
         max_write_bytes: settings.max_write(),
-        read_ahead_bytes: settings.max_write(),
+        read_ahead_bytes: READ_AHEAD_WRITES * settings.max_write(),
         background_requests: settings.background_requests(),
         ..MountSettings::default()
     }

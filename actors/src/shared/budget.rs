@@ -7,9 +7,9 @@ use infmap_storage::limits::REGION_BYTES;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Bytes that wait for a pixel writer at which large writes are held back. What waits longer has left the processor's caches when it is
+/// Bytes that wait for a pixel writer at which large writes are held back: one image for each writer of the default pool. What waits longer has left the processor's caches when it is
 /// gathered, and takes fresh memory where used blocks would come back soon: the stream gains nothing by being further ahead.
-const BACKLOG_BYTES: u64 = 2 * REGION_BYTES as u64;
+const BACKLOG_BYTES: u64 = 6 * REGION_BYTES as u64;
 /// Writes of so many bytes are large: one reader of many small files is not held back by somebody's stream.
 const LARGE_WRITE_BYTES: u64 = 128 * 1024;
 
