@@ -76,7 +76,7 @@ impl Cache {
         }
         self.shared.budget.force(buffer.held_bytes());
         self.shared.live.set(inode, buffer.live());
-        self.files.insert(inode, Entry::Open(Box::new(File::new(buffer, row.mode))));
+        self.files.insert(inode, Entry::Open(Box::new(File::new(buffer, row))));
     }
 
     /// Runs an operation on a file, or lets it wait until the file can take it.
@@ -118,7 +118,7 @@ impl Cache {
     fn opened(&mut self, inode: Inode, row: Answer<Option<InodeRow>>, queue: VecDeque<Op>, cx: &mut Context<'_>) {
         match row {
             Ok(Some(row)) if has_content(row.kind()) => {
-                let mut file = File::new(FileBuffer::new(&row), row.mode);
+                let mut file = File::new(FileBuffer::new(&row), &row);
                 file.queue = queue;
                 self.files.insert(inode, Entry::Open(Box::new(file)));
                 self.run_queue(inode, cx);
@@ -234,6 +234,7 @@ impl Role for Cache {
             },
             CacheMessage::Change { inode, change, replier } => self.submit(inode, Op::Change { change, replier }, cx),
             CacheMessage::Sync { inode, replier } => self.sync_message(inode, replier, cx),
+            CacheMessage::Closed { inode } => self.closed(inode, cx),
             CacheMessage::FlushThen { inode, message } => self.submit(inode, Op::Then(message), cx),
             CacheMessage::RowLoaded { inode, row } => {
                 if let Some(Entry::Loading(_)) = self.files.get(&inode)

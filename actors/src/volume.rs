@@ -334,6 +334,14 @@ impl Volume {
         self.front.holds.add(inode);
     }
 
+    /// Somebody who had a file open closed it. A file that was emptied and written anew is made to follow its cut: see `docs/durability.md`.
+    pub fn closed(&self, inode: Inode) {
+        // Without a live row nothing is dirty.
+        if self.front.shared.live.get(inode).is_some() {
+            self.front.shard(inode).post(CacheMessage::Closed { inode });
+        }
+    }
+
     /// Somebody uses an inode `count` times less.
     pub fn forget(&self, inode: Inode, count: u64) {
         if self.front.holds.remove(inode, count) {

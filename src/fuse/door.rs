@@ -312,13 +312,14 @@ impl Filesystem for Door {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
         self.say(Op::Release, reply, ReplyEmpty::ok);
     }
 

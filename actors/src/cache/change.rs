@@ -30,6 +30,7 @@ impl Cache {
             let shrinks = size < file.buffer.live().size;
             let sequence = file.buffer.truncate(size, now);
             cut = shrinks.then_some((size, u64::MAX, sequence));
+            file.emptied |= shrinks && size == 0;
         }
         let time = |set: Option<SetTime>| set.map(|set| set.resolve(now));
         let (accessed, modified) = (time(change.accessed), time(change.modified));

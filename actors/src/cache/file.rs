@@ -7,6 +7,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::VatMessage;
 use infmap_storage::file_buffer::{FileBuffer, Ticket};
+use infmap_storage::row::InodeRow;
 use std::collections::VecDeque;
 
 /// What a shard knows of an inode.
@@ -73,10 +74,12 @@ pub(super) struct File {
     pub(super) outstanding: usize,
     /// Permission bits that a write may have to clear.
     pub(super) privileged: bool,
+    /// It was cut to nothing, to be written anew: until that is safe, a power cut would leave an empty file.
+    pub(super) emptied: bool,
 }
 
 impl File {
-    pub(super) fn new(buffer: FileBuffer, mode: u32) -> Self {
+    pub(super) fn new(buffer: FileBuffer, row: &InodeRow) -> Self {
         Self {
             buffer,
             queue: VecDeque::new(),
@@ -85,7 +88,9 @@ impl File {
             cutting: None,
             after: Vec::new(),
             outstanding: 0,
-            privileged: is_privileged(mode),
+            privileged: is_privileged(row.mode),
+            // A file that is new has version 0.
+            emptied: row.size == 0 && row.version > 0,
         }
     }
 

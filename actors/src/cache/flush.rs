@@ -46,6 +46,19 @@ impl Cache {
         }
     }
 
+    /// Somebody closed the file. If it was emptied and written anew, the bytes follow the cut into the log at once, so that whoever
+    /// sees the cut after a power cut most likely sees them too. What is too much for the log is placed.
+    pub(super) fn closed(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        let at_once = self.shared.settings.log_at_once();
+        let Some(file) = self.file(inode).filter(|file| file.emptied && !file.is_busy() && file.buffer.held_bytes() > 0) else { return };
+        file.emptied = false;
+        if file.buffer.volatile_bytes() <= at_once {
+            self.settle_to_log(inode, None, Lane::Foreground, cx);
+        } else {
+            self.place(inode, u64::MAX, cx);
+        }
+    }
+
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
         let at_once = self.shared.settings.log_at_once();

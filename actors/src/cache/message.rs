@@ -47,6 +47,10 @@ pub enum CacheMessage {
         inode: Inode,
         replier: Replier<Answer<()>>,
     },
+    /// Somebody who had it open closed it.
+    Closed {
+        inode: Inode,
+    },
     /// Log or place what is dirty of the file, then post this to the Vat: a rename must not overtake the bytes that it makes visible.
     FlushThen {
         inode: Inode,
@@ -99,6 +103,7 @@ impl Envelope for CacheMessage {
             Self::Read(_) => "read",
             Self::Change { .. } => "change",
             Self::Sync { .. } => "sync",
+            Self::Closed { .. } => "closed",
             Self::FlushThen { .. } => "flush_then",
             Self::RowLoaded { .. } => "row_loaded",
             Self::Filled { .. } => "filled",

@@ -15,6 +15,10 @@ use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::Lsn;
 use std::sync::Arc;
 
+/// Bytes of file data in a settlement that is handled where it is posted: with more, the thread that posts is kept for longer than a
+/// request may take.
+const INLINE_SETTLE_BYTES: usize = 64 * 1024;
+
 /// A change of names or attributes.
 #[derive(Clone, Debug)]
 pub enum NameOp {
@@ -184,7 +188,12 @@ impl Envelope for VatMessage {
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::ActorDied | Self::Recycled { .. } | Self::Join(_))
+        let is_large = matches!(self, Self::Settle(_)) && self.payload_bytes() > INLINE_SETTLE_BYTES;
+        !is_large
+            && !matches!(
+                self,
+                Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::ActorDied | Self::Recycled { .. } | Self::Join(_)
+            )
     }
 
     fn payload_bytes(&self) -> usize {

@@ -37,6 +37,29 @@ fn o5_fsync_answers_after_data_rows_and_names_are_durable() {
     }
 }
 
+// Seen to fail: `Cache::closed` does nothing.
+#[test]
+fn o5_a_file_that_was_emptied_written_and_closed_follows_its_cut() {
+    for (seed, length) in [10, 3_000, 70_000, 400_000].into_iter().enumerate() {
+        let bed = Bed::new(seed as u64, SMALL);
+        let file = bed.create("settings");
+        bed.write(file, 0, &noise(1, 5_000));
+        assert_eq!(bed.sync(file), Ok(()));
+        bed.change(file, AttributeChange { size: Some(0), ..AttributeChange::default() }).unwrap();
+        bed.runtime.run_idle();
+        let content = noise(2, length);
+        bed.write(file, 0, &content);
+        bed.volume.closed(file);
+        // Somebody else's sync makes the cut durable.
+        let other = bed.create("other");
+        assert_eq!(bed.sync(other), Ok(()));
+        let found = bed.after_a_cut();
+        let inode = found.lookup("settings").unwrap().inode;
+        assert!(found.read_all(inode) == content, "{length} bytes");
+        bed.assert_clean();
+    }
+}
+
 // Seen to fail: the tree that was published when the volume was opened counts as no lease (`Vat::new`).
 #[test]
 fn o8_nothing_that_a_held_lease_reaches_is_taken_away() {
