@@ -6,12 +6,12 @@
 use infmap_actors::Volume;
 use infmap_actors::api::{NewNode, Rename, RenameMode, WriteHow};
 use infmap_actors::settings::Settings;
-use infmap_storage::address::{Generation, Place, RegionId};
+use infmap_storage::address::{Cluster, Generation, Place, RegionId};
 use infmap_storage::blocks::{Block, BlockPool};
 use infmap_storage::limits::{CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, REGION_BYTES, REGION_CLUSTERS, UNIT_BYTES};
 use infmap_storage::region::{Codec, IMAGE_MAX_BYTES, Identity, Owner, OwnerKind, ParityEncoder, RawRegion, RegionBuilder, RegionKind};
 use infmap_storage::row::{FileKind, Inode, ROOT_INODE};
-use infmap_storage::unit::Compressor;
+use infmap_storage::unit::{Compressor, looks_like_noise};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 
 /// How much is done.
 #[derive(Clone, Copy)]
-struct Extent {
+struct Scale {
     rounds: usize,
     /// Of a full measurement, so much is done: 1 is all.
     share: usize,
@@ -33,7 +33,7 @@ struct Round {
     amount: usize,
 }
 
-type Measure = fn(Extent) -> Vec<Round>;
+type Measure = fn(Scale) -> Vec<Round>;
 
 /// Name, unit of the amount, and how it is measured.
 const MEASUREMENTS: [(&str, &str, Measure); 6] = [
@@ -48,11 +48,11 @@ const MEASUREMENTS: [(&str, &str, Measure); 6] = [
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let full = arguments.iter().any(|argument| argument == "--bench");
-    let extent = if full { Extent { rounds: 9, share: 1 } } else { Extent { rounds: 1, share: 32 } };
+    let scale = if full { Scale { rounds: 9, share: 1 } } else { Scale { rounds: 1, share: 32 } };
     let wanted = arguments.iter().find(|argument| !argument.starts_with("--"));
     for (name, unit, measure) in MEASUREMENTS {
         if wanted.is_none_or(|part| name.contains(part.as_str())) {
-            println!("{}", line(name, unit, &measure(extent)));
+            println!("{}", line(name, unit, &measure(scale)));
         }
     }
 }
@@ -89,16 +89,16 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length.div_ceil(8) as u64).flat_map(word).take(length).collect()
 }
 
-fn region_from_hot_blocks(extent: Extent) -> Vec<Round> {
-    regions(extent, REGION_CLUSTERS)
+fn region_from_hot_blocks(scale: Scale) -> Vec<Round> {
+    regions(scale, REGION_CLUSTERS)
 }
 
-fn region_from_cold_blocks(extent: Extent) -> Vec<Round> {
-    regions(extent, 64 * REGION_CLUSTERS / extent.share.min(16))
+fn region_from_cold_blocks(scale: Scale) -> Vec<Round> {
+    regions(scale, 64 * REGION_CLUSTERS / scale.share.min(16))
 }
 
 /// Builds images, taking turns with so many blocks.
-fn regions(extent: Extent, blocks: usize) -> Vec<Round> {
+fn regions(scale: Scale, blocks: usize) -> Vec<Round> {
     let pool = BlockPool::new(0);
     let content = noise(1, REGION_BYTES);
     let blocks: Vec<Block> =
@@ -127,24 +127,31 @@ fn regions(extent: Extent, blocks: usize) -> Vec<Round> {
         });
         assert_eq!(copy_to, content);
         let found = RawRegion::new(sealed.bytes()).verify(Some(&identity)).unwrap();
-        assert_eq!(found.identity().region, region);
+        for (number, bytes) in content.chunks_exact(CLUSTER_BYTES).enumerate() {
+            let mut stored = [0; CLUSTER_BYTES];
+            found.cluster(Cluster::new(number).unwrap()).unwrap().copy_to(&mut stored);
+            assert!(stored == bytes, "cluster {number}");
+        }
         Round { work, copy, amount: REGION_BYTES }
     };
-    (0..extent.rounds * 16 / extent.share.min(16)).map(&mut round).collect()
+    (0..scale.rounds * 16 / scale.share.min(16)).map(&mut round).collect()
 }
 
-fn noise_is_stored_raw(extent: Extent) -> Vec<Round> {
-    let units = 1024 / extent.share;
+fn noise_is_stored_raw(scale: Scale) -> Vec<Round> {
+    let units = 1024 / scale.share;
     let content = noise(2, units * UNIT_BYTES);
     let mut copy_to = vec![0u8; UNIT_BYTES];
+    let pool = BlockPool::new(0);
+    let blocks: Vec<Block> = content.chunks(CLUSTER_BYTES).map(|block| pool.holding(0, block)).collect();
     let mut compressor = Compressor::default();
     let mut round = |_| {
         let ((), copy) = timed(|| content.chunks(UNIT_BYTES).for_each(|unit| copy_to.copy_from_slice(unit)));
-        let (pays, work) = timed(|| content.chunks(UNIT_BYTES).filter(|unit| compressor.compress(unit).is_some()).count());
+        let mut tried = |unit: &[Block]| !looks_like_noise(unit) && compressor.compress_blocks(unit).is_some();
+        let (pays, work) = timed(|| blocks.chunks(UNIT_BYTES / CLUSTER_BYTES).filter(|unit| tried(unit)).count());
         assert_eq!(pays, 0);
         Round { work, copy, amount: content.len() }
     };
-    (0..extent.rounds).map(&mut round).collect()
+    (0..scale.rounds).map(&mut round).collect()
 }
 
 fn volume() -> Volume {
@@ -157,8 +164,8 @@ fn create(volume: &Volume, name: &str) -> Inode {
     volume.ask(|replier| volume.create(node, replier)).wait_blocking().unwrap().inode
 }
 
-fn stream(extent: Extent) -> Vec<Round> {
-    let pieces = 256 / extent.share;
+fn stream(scale: Scale) -> Vec<Round> {
+    let pieces = 256 / scale.share;
     let content = noise(3, MIB);
     let mut copy_to = vec![0u8; pieces * MIB];
     let mut round = |_| {
@@ -177,14 +184,14 @@ fn stream(extent: Extent) -> Vec<Round> {
         volume.close().unwrap();
         Round { work, copy, amount: pieces * MIB }
     };
-    (0..extent.rounds).map(&mut round).collect()
+    (0..scale.rounds).map(&mut round).collect()
 }
 
-fn small_syncs(extent: Extent) -> Vec<Round> {
+fn small_syncs(scale: Scale) -> Vec<Round> {
     let volume = volume();
     let file = create(&volume, "small");
     let content = noise(4, CLUSTER_BYTES);
-    let count = 2000 / extent.share;
+    let count = 2000 / scale.share;
     let mut round = |_| {
         let ((), work) = timed(|| {
             for n in 0..count {
@@ -197,14 +204,14 @@ fn small_syncs(extent: Extent) -> Vec<Round> {
         assert_eq!(last.wait_blocking().unwrap().to_vec(), content);
         Round { work, copy: Duration::ZERO, amount: count }
     };
-    let rounds = (0..extent.rounds).map(&mut round).collect();
+    let rounds = (0..scale.rounds).map(&mut round).collect();
     volume.close().unwrap();
     rounds
 }
 
-fn names(extent: Extent) -> Vec<Round> {
+fn names(scale: Scale) -> Vec<Round> {
     let volume = volume();
-    let count = 10_000 / extent.share;
+    let count = 10_000 / scale.share;
     let moved = |n: usize| Rename {
         parent: ROOT_INODE,
         name: format!("before-{n}").into(),
@@ -227,7 +234,7 @@ fn names(extent: Extent) -> Vec<Round> {
         assert!(left.is_empty());
         Round { work, copy: Duration::ZERO, amount: 3 * count }
     };
-    let rounds = (0..extent.rounds).map(&mut round).collect();
+    let rounds = (0..scale.rounds).map(&mut round).collect();
     volume.close().unwrap();
     rounds
 }

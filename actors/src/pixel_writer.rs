@@ -40,7 +40,7 @@ pub struct PlaceJob {
 
 impl PlaceJob {
     /// Bytes that are not gathered yet.
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.runs.iter().map(Run::bytes).sum()
     }
 }

@@ -136,7 +136,10 @@ impl Vat {
     /// Answers when everything appended so far is durable.
     fn sync(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
         let last = self.appender.next_lsn().before();
-        if self.shared.health.is_read_only() {
+        if self.shared.health.is_asked_read_only() {
+            // Nothing was changed.
+            cx.reply(replier, Ok(()));
+        } else if self.shared.health.is_read_only() {
             cx.reply(replier, Err(Refusal::Damaged));
         } else if last <= self.appender.synced() {
             cx.reply(replier, Ok(()));
@@ -276,7 +279,12 @@ impl Vat {
             VatMessage::Batch { replier, .. } => cx.reply(replier, Err(refusal)),
             VatMessage::Settle(settle) => self.settle_failed(*settle, refusal, cx),
             VatMessage::Fold => self.checkpoint_failed("a node of the volume tree cannot be read", cx),
-            VatMessage::Grant { .. } | VatMessage::Recycled { .. } | VatMessage::Drop { .. } => {
+            VatMessage::Grant { to, .. } => {
+                self.shared.health.fail("the tables of the volume cannot be read");
+                // The writer looks again, and gives up what it cannot place.
+                cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new()));
+            }
+            VatMessage::Recycled { .. } | VatMessage::Drop { .. } => {
                 self.shared.health.fail("the tables of the volume cannot be read");
             }
             _ => {}

@@ -52,7 +52,8 @@ pub struct Wal {
     /// None on a volume that is read-only from the start.
     writer: Option<LogWriter>,
     vat: Address<VatMessage>,
-    /// A reader that nobody reads through: writing a segment's zeros takes tens of milliseconds, and no answer is to wait for it.
+    /// A reader that nobody reads through, on the Keeper's thread: writing a segment's zeros takes tens of milliseconds, and no answer
+    /// is to wait for it.
     errands: Address<ReadMessage>,
     own: WeakAddress<WalMessage>,
     /// All data up to here is placed.

@@ -12,7 +12,7 @@ use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, NewNode, Refusal, Rename, RenameMode, WriteHow};
 use infmap_actors::replier::{Replier, Reply};
 use infmap_actors::runtime::step::{Order, StepRuntime};
-use infmap_actors::settings::Settings;
+use infmap_actors::settings::{BUDGET_RANGE, Settings};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::device::{Device, MemoryDevice};
 use infmap_storage::row::{Inode, ROOT_INODE};
@@ -99,7 +99,8 @@ struct Bed {
 /// Every other one has room for more than is logged at once, so that syncs go through the pixel writers.
 fn settings(seed: u64) -> Settings {
     let mut settings = Settings::default();
-    settings.memory.budget = if seed.is_multiple_of(2) { 23 << 20 } else { 64 << 20 };
+    settings.memory.budget = *BUDGET_RANGE.start();
+    settings.memory.budget = settings.memory_plan().fixed() + if seed.is_multiple_of(2) { 830 << 10 } else { 42 << 20 };
     settings.durability.checkpoint_at = 256 << 10;
     settings
 }

@@ -4,6 +4,7 @@
 
 use super::settings::MountSettings;
 use rustix::mount::{MountFlags, mount};
+use rustix::process::{getgid, getuid};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -26,8 +27,9 @@ fn flags(settings: &MountSettings) -> MountFlags {
 
 /// What the kernel's FUSE is told: the device, the type of the root, whose mount it is, and who checks permissions.
 fn data(settings: &MountSettings, device: RawFd, root_mode: u32) -> String {
+    let (user, group) = (getuid().as_raw(), getgid().as_raw());
     let allow_other = if settings.allow_other { ",allow_other" } else { "" };
-    format!("fd={device},rootmode={root_mode:o},user_id=0,group_id=0,default_permissions{allow_other}")
+    format!("fd={device},rootmode={root_mode:o},user_id={user},group_id={group},default_permissions{allow_other}")
 }
 
 fn open_device() -> io::Result<File> {
@@ -54,7 +56,8 @@ mod tests {
     fn a_plain_mount_is_private_and_trusts_no_bits_of_its_files() {
         let plain = MountSettings::default();
         assert_eq!(flags(&plain), MountFlags::NOSUID | MountFlags::NODEV);
-        assert_eq!(data(&plain, 7, 0o40755), "fd=7,rootmode=40755,user_id=0,group_id=0,default_permissions");
+        let (user, group) = (getuid().as_raw(), getgid().as_raw());
+        assert_eq!(data(&plain, 7, 0o40755), format!("fd=7,rootmode=40755,user_id={user},group_id={group},default_permissions"));
     }
 
     #[test]

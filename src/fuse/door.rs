@@ -30,6 +30,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// Handles mean nothing (DOOR-4).
@@ -45,12 +46,20 @@ pub(super) struct Door {
     settings: MountSettings,
     agreed: Agreed,
     lookout: Option<Lookout>,
+    /// A request was answered since the last look that followed a FORGET.
+    has_answered: AtomicBool,
 }
 
 impl Door {
     pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
-        Self { shared: Arc::new(Self::share(volume, settings, agreed)), settings: settings.clone(), agreed, lookout }
+        Self {
+            shared: Arc::new(Self::share(volume, settings, agreed)),
+            settings: settings.clone(),
+            agreed,
+            lookout,
+            has_answered: AtomicBool::new(false),
+        }
     }
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
@@ -88,6 +97,7 @@ impl Door {
         let before = answered_here();
         take();
         if answered_here() != before {
+            self.has_answered.store(true, Ordering::Relaxed);
             self.look_out();
         }
     }
@@ -168,7 +178,10 @@ impl Filesystem for Door {
         let began = std::time::Instant::now();
         self.shared.guarded(Op::Forget, |volume| volume.forget(Inode(ino.0), nlookup));
         self.shared.meters.answered(Op::Forget, began, None);
-        self.look_out();
+        // One comes between a removal and the client's next request. Of many that come at once, only the first is followed by a look.
+        if self.has_answered.swap(false, Ordering::Relaxed) {
+            self.look_out();
+        }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {

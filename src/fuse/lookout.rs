@@ -2,7 +2,7 @@
 //!
 //! Owns: `Lookout`. Whoever works through a tree asks again as soon as he is answered, and to be woken on another processor takes longer
 //! than most requests: with a client in a session of its own, as clients of a daemon are, creating files went from 2,400 to 8,500 a
-//! second, renaming from 3,100 to 8,600. Must be true: LOOK-1 a thread never looks longer than the limit for one answer, and after many
+//! second, renaming from 3,100 to 8,600. Must be true: LOOK-1 a thread never looks longer than the limit for one request, and after many
 //! looks in vain only now and then. Fails: never; a device that says nothing is left to the thread's own read.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -108,7 +108,8 @@ impl Mounted {
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
         let session = begin(volume, &path, settings).map_err(failed)?;
-        let mount = mountinfo::find(&path).map_err(failed)?.ok_or_else(|| failed(io::Error::other("it is gone again")))?;
+        let found = mountinfo::find(&path).and_then(|found| found.ok_or_else(|| io::Error::other("it is gone again")));
+        let mount = found.inspect_err(|_| drop(take_away(&path, true))).map_err(failed)?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
         }
@@ -142,7 +143,7 @@ impl Mounted {
     pub fn join(mut self) -> Result<(), SessionError> {
         let Some(session) = self.session.take() else { return Ok(()) };
         let ended = session.guard.join().unwrap_or_else(|_| Err(io::Error::other("a thread that takes requests panicked")));
-        // What is left of the session unmounts when it is dropped here, and that would wait for answers that nobody gives any more.
+        // Whoever waits for an answer would wait for ever.
         if ended.is_err()
             && let Err(error) = abort_connection(self.unmounter.mount.device)
         {
@@ -188,4 +189,17 @@ fn config(settings: &MountSettings) -> Config {
     config.n_threads = Some(threads);
     config.clone_fd = threads > 1;
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_takes_requests_unless_more_are_asked_for() {
+        let one = config(&MountSettings::default());
+        assert_eq!((one.n_threads, one.clone_fd), (Some(1), false));
+        let four = config(&MountSettings { threads: 4, ..MountSettings::default() });
+        assert_eq!((four.n_threads, four.clone_fd), (Some(4), true), "each has a descriptor of its own");
+    }
 }

@@ -30,7 +30,11 @@ pub struct Owner {
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
-pub struct VolumeLock(Held);
+pub struct VolumeLock {
+    held: Held,
+    /// What the file said of a mount that is gone: put back by whoever changes nothing, because it says that nobody finished it.
+    left: Option<Owner>,
+}
 
 #[derive(Debug)]
 enum Held {
@@ -45,13 +49,19 @@ enum Held {
 impl VolumeLock {
     /// Takes the lock for this process. Waits up to `patience` for an owner that is not mounted any more: it is finishing.
     pub fn take(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
+        let mut lock = Self::take_alone(volume, mountpoint, patience)?;
+        lock.left = None;
+        Ok(lock)
+    }
+
+    fn take_alone(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
         let path = volume.join(FILE);
         let mut file = open_to_write(&path).map_err(MountError::io(format!("cannot open {}", path.display())))?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
+        let left = Some(owner(volume)).filter(|owner| owner.mountpoint.is_some());
         let text = Owner { pid: Some(std::process::id()), mountpoint: mountpoint.map(Into::into) }.encode();
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
-        written.map_err(MountError::io(format!("cannot write {}", path.display())))?;
-        Ok(Self(Held::Alone(file)))
+        write(&mut file, &text).map_err(MountError::io(format!("cannot write {}", path.display())))?;
+        Ok(Self { held: Held::Alone(file), left })
     }
 
     /// The same for whoever changes nothing: where the file cannot be written, the lock is shared with others that only read.
@@ -59,14 +69,14 @@ impl VolumeLock {
         let path = volume.join(FILE);
         match open_to_write(&path) {
             Err(error) if is_not_writable(&error) => {}
-            _ => return Self::take(volume, mountpoint, patience),
+            _ => return Self::take_alone(volume, mountpoint, patience),
         }
         match File::open(&path) {
             Ok(file) => {
                 wait_for(&file, FlockOperation::NonBlockingLockShared, volume, patience)?;
-                Ok(Self(Held::Shared { _file: file }))
+                Ok(Self { held: Held::Shared { _file: file }, left: None })
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self(Held::Nothing)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { held: Held::Nothing, left: None }),
             Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
         }
     }
@@ -74,7 +84,7 @@ impl VolumeLock {
     /// What is to be said of it, unless it is held as it should be.
     #[must_use]
     pub fn note(&self) -> Option<&'static str> {
-        match self.0 {
+        match self.held {
             Held::Alone(_) => None,
             Held::Shared { .. } => Some("the volume cannot be written to: its lock is shared with others that read, and names nobody"),
             Held::Nothing => Some("the volume cannot be written to and has no lock file: nothing keeps others from it"),
@@ -84,10 +94,10 @@ impl VolumeLock {
 
 impl Drop for VolumeLock {
     fn drop(&mut self) {
-        if let Held::Alone(file) = &self.0 {
+        if let Held::Alone(file) = &mut self.held {
             // The text goes first, so that it never names a process that has let go.
-            let _ = file.set_len(0);
-            let _ = flock(file, FlockOperation::Unlock);
+            let _ = write(file, &self.left.take().map(|owner| owner.encode()).unwrap_or_default());
+            let _ = flock(&*file, FlockOperation::Unlock);
         }
     }
 }
@@ -96,6 +106,10 @@ impl Drop for VolumeLock {
 #[must_use]
 pub fn is_not_writable(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
+fn write(file: &mut File, text: &[u8]) -> std::io::Result<()> {
+    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
 }
 
 fn open_to_write(path: &Path) -> std::io::Result<File> {
@@ -249,6 +263,8 @@ mod tests {
         let volume = tempfile::tempdir().expect("a directory");
         std::fs::write(volume.path().join(FILE), "pid 1\nmountpoint /").expect("written");
         assert!(was_left(volume.path()).expect("looked"));
+        drop(VolumeLock::take_to_read(volume.path(), None, NO_PATIENCE).expect("free"));
+        assert!(was_left(volume.path()).expect("looked"), "who only reads has not finished it");
         drop(VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free"));
         assert!(!was_left(volume.path()).expect("looked"));
     }

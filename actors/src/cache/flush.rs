@@ -16,7 +16,7 @@ use infmap_storage::limits::{INLINE_FILE_BYTES, REGION_BYTES};
 use infmap_storage::row::Inode;
 
 /// Blocks whose rows go into one group at most: each may need a row of its own.
-const GROUP_BLOCKS: usize = 512;
+const LOG_GROUP_BLOCKS: usize = 512;
 
 impl Cache {
     /// A sync of a file that has nothing here is a sync of the log.
@@ -31,8 +31,11 @@ impl Cache {
     pub(super) fn sync(&mut self, inode: Inode, after: After, cx: &mut Context<'_>) {
         if self.shared.health.is_read_only() {
             // Nobody must begin to wait for what may be dead.
-            let refusal = if matches!(after, After::Answer(_)) { Refusal::Damaged } else { Refusal::ReadOnly };
-            return after.refuse(refusal, cx);
+            return match after {
+                After::Answer(replier) if self.shared.health.is_asked_read_only() => cx.reply(replier, Ok(())),
+                After::Answer(replier) => cx.reply(replier, Err(Refusal::Damaged)),
+                post => post.refuse(Refusal::ReadOnly, cx),
+            };
         }
         let at_once = self.shared.settings.log_at_once();
         let Some(file) = self.file(inode) else { return };
@@ -98,8 +101,8 @@ impl Cache {
             let bytes = left.min(REGION_BYTES as u64);
             let (ticket, runs) = file.buffer.take_for_placing(bytes);
             let writer = &writers[shared.next_writer(bytes, writers.len())];
-            shared.budget.queued(bytes);
             let job = PlaceJob { from: from.clone(), inode, ticket, runs: runs.into() };
+            shared.budget.queued(job.bytes());
             cx.post(writer, Lane::WriteBehind, WriteMessage::Place(job));
             left -= bytes;
         }
@@ -112,7 +115,7 @@ impl Cache {
             let mut blocks = 0;
             let fitting = rest.iter().take_while(|extent| {
                 blocks += extent.sequences.len();
-                blocks <= GROUP_BLOCKS
+                blocks <= LOG_GROUP_BLOCKS
             });
             let (group, others) = rest.split_at(fitting.count().max(1));
             rest = others;
@@ -196,6 +199,10 @@ impl Cache {
             if file.buffer.is_draining() {
                 // The log that has these bytes must not go.
                 shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
+            }
+            // What was refused is nowhere, and nothing brings it on its way again by itself.
+            for (_, after) in std::mem::take(&mut file.after) {
+                after.refuse(Refusal::Damaged, cx);
             }
         }
         self.follow_up(inode, cx);

@@ -76,7 +76,7 @@ impl Cache {
         } else {
             cx.reply(replier, Ok(length));
         }
-        if unplaced >= EXPECT_BYTES && !shared.expecting.swap(true, Ordering::Relaxed) {
+        if unplaced >= EXPECT_BYTES && !shared.expecting.load(Ordering::Relaxed) && !shared.expecting.swap(true, Ordering::Relaxed) {
             self.peers.writers.iter().for_each(|writer| cx.post(writer, Lane::WriteBehind, WriteMessage::Expect));
         }
         if unplaced >= REGION_BYTES as u64 {
@@ -133,7 +133,7 @@ impl Cache {
         }
         self.asked_for_room = true;
         if let Some(own) = self.own.upgrade() {
-            self.shared.budget.wait(seen, move || own.post(Lane::Foreground, CacheMessage::Room));
+            self.shared.budget.wait(reason, seen, move || own.post(Lane::Foreground, CacheMessage::Room));
         }
         if reason == NoRoom::Wait {
             cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });

@@ -7,8 +7,8 @@ use infmap_storage::limits::REGION_BYTES;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Bytes that wait for a pixel writer at which large writes are held back: one image for each writer of the default pool. What waits longer has left the processor's caches when it is
-/// gathered, and takes fresh memory where used blocks would come back soon: the stream gains nothing by being further ahead.
+/// Bytes that wait for a pixel writer at which large writes are held back: one image for each writer of the default pool. What is
+/// further ahead takes fresh memory, where used blocks would come back soon, and the stream gains nothing by it.
 const BACKLOG_BYTES: u64 = 6 * REGION_BYTES as u64;
 /// Writes of so many bytes are large: one reader of many small files is not held back by somebody's stream.
 const LARGE_WRITE_BYTES: u64 = 128 * 1024;
@@ -27,6 +27,8 @@ pub struct Budget {
     log_full: AtomicBool,
     waiting: Mutex<Vec<Callback>>,
     has_waiting: AtomicBool,
+    /// One of those who wait has no room, and gets it only from what is placed.
+    is_short: AtomicBool,
     /// How often room may have come free.
     releases: AtomicU64,
 }
@@ -54,6 +56,7 @@ impl Budget {
             log_full: AtomicBool::new(false),
             waiting: Mutex::default(),
             has_waiting: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             releases: AtomicU64::new(0),
         }
     }
@@ -94,6 +97,12 @@ impl Budget {
         self.backlog.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// Bytes that wait for a pixel writer.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Acquire)
+    }
+
     /// A pixel writer gathered so many bytes, or gave them up.
     pub fn gathered(&self, bytes: u64) {
         let before = self.backlog.fetch_sub(bytes, Ordering::AcqRel);
@@ -130,7 +139,7 @@ impl Budget {
     /// Whether so much is in use that placing should begin.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
-        self.used() > self.limit / 2 || self.has_waiting.load(Ordering::Acquire)
+        self.used() > self.limit / 2 || self.is_short.load(Ordering::Acquire)
     }
 
     /// Bytes that the medium can still take.
@@ -165,7 +174,10 @@ impl Budget {
     }
 
     /// Calls back once, when room may have come free since [`Self::releases`] was `seen`: perhaps at once.
-    pub fn wait(&self, seen: u64, callback: impl FnOnce() + Send + 'static) {
+    pub fn wait(&self, reason: NoRoom, seen: u64, callback: impl FnOnce() + Send + 'static) {
+        if reason == NoRoom::Wait {
+            self.is_short.store(true, Ordering::Release);
+        }
         self.waiting.lock().push(Box::new(callback));
         self.has_waiting.store(true, Ordering::SeqCst);
         // Either this sees the release, or the release sees who waits.
@@ -182,6 +194,7 @@ impl Budget {
     /// Not a release: two who wait and count each other's waking as one would wake each other for ever.
     fn wake(&self) {
         if self.has_waiting.swap(false, Ordering::SeqCst) {
+            self.is_short.store(false, Ordering::Release);
             let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.into_iter().for_each(|callback| callback());
         }
@@ -203,10 +216,10 @@ mod tests {
             move || told.store(true, Ordering::SeqCst)
         };
         let seen = budget.releases();
-        budget.wait(seen, tell());
+        budget.wait(NoRoom::Wait, seen, tell());
         budget.give(60);
         assert!(told.swap(false, Ordering::SeqCst));
-        budget.wait(seen, tell());
+        budget.wait(NoRoom::Wait, seen, tell());
         assert!(told.load(Ordering::SeqCst), "room came free between the refusal and the wait");
         assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
     }
@@ -233,7 +246,7 @@ mod tests {
         budget.set_space(1000);
         let now = budget.releases();
         assert_ne!(seen, now);
-        budget.wait(seen, || {});
+        budget.wait(NoRoom::Wait, seen, || {});
         assert_eq!(budget.releases(), now);
     }
 

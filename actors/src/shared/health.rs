@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Default)]
 pub struct Health {
     read_only: AtomicBool,
+    /// It is read-only because that was asked for.
+    asked: AtomicBool,
     reason: Mutex<Option<String>>,
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -24,6 +26,7 @@ impl Health {
 
     /// Whoever opened the volume wants nothing changed.
     pub fn ask_read_only(&self, reason: impl Into<String>) {
+        self.asked.store(self.reason.lock().is_none(), Ordering::Release);
         self.close(reason.into(), |reason| tracing::info!(%reason, "the volume is read-only"));
     }
 
@@ -53,6 +56,12 @@ impl Health {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Whether it is read-only because that was asked for, and not because something failed: nothing waits to be made durable.
+    #[must_use]
+    pub fn is_asked_read_only(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
     }
 
     /// Why it is read-only.

@@ -58,14 +58,14 @@ impl Vat {
     }
 
     fn gather_next(&mut self, cx: &mut Context<'_>) {
-        if self.commits.gathering.is_some() {
-            return;
-        }
         if self.shared.health.is_read_only() {
             // One of those that it would wait for may be dead.
             if self.gathering_given_up(cx) {
                 self.checkpoint_failed("the volume is read-only", cx);
             }
+            return;
+        }
+        if self.commits.gathering.is_some() {
             return;
         }
         let answers = std::mem::take(&mut self.commits.waiting);

@@ -229,7 +229,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     };
     let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
     let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
-    let errands = reader(READERS)?;
+    // On the Keeper's thread: no read waits behind what the Wal has done there.
+    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()))?;
     let wal =
         spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =

@@ -120,7 +120,7 @@ impl World {
         }
         let budget = &self.volume().shared().budget;
         assert!(
-            self.is_over(),
+            self.disk.is_off(),
             "an answer does not come: {} of {} bytes dirty, {} of space",
             budget.used(),
             budget.limit(),
@@ -457,7 +457,12 @@ impl World {
     /// Closes as an unmount does. False: the run ended before.
     pub fn close(&mut self) -> bool {
         self.sync(None, true, |volume, replier| volume.checkpoint(replier));
-        !self.is_over()
+        if self.is_over() {
+            return false;
+        }
+        self.runtime.run_idle();
+        assert_eq!(self.volume().shared().budget.backlog(), 0, "what was handed to the pixel writers is counted off once");
+        true
     }
 }
 

@@ -125,12 +125,12 @@ fn place_of(number: u64) -> (u64, u64) {
 
 /// How many blocks are in a state, and which groups have some: kept as groups change.
 #[derive(Debug, Default)]
-struct Tally {
+struct Census {
     blocks: usize,
     groups: BTreeSet<u64>,
 }
 
-impl Tally {
+impl Census {
     fn changed(&mut self, group: u64, before: u64, after: u64) {
         self.blocks = self.blocks + after.count_ones() as usize - before.count_ones() as usize;
         match (before == 0, after == 0) {
@@ -147,9 +147,9 @@ pub(super) struct HeldBlocks {
     groups: BTreeMap<u64, Group>,
     held: usize,
     /// Those that neither a pixel writer nor a settlement has.
-    unplaced: Tally,
+    unplaced: Census,
     /// Those that neither the log nor a posted settlement has.
-    volatile: Tally,
+    volatile: Census,
     /// Those that a settlement was posted for, by group; some may have changed since.
     settling: HashMap<Ticket, Vec<(u64, u64)>>,
 }
