@@ -95,7 +95,9 @@ impl<'a> View<'a> {
             return Ok(found);
         }
         let first = Key::Extent(inode, from).encode();
-        if let Some(row) = self.tree.last_before(self.source, &first)?
+        // None begins before the first byte.
+        if from > 0
+            && let Some(row) = self.tree.last_before(self.source, &first)?
             && row.key() >= lowest.as_slice()
         {
             let (offset, extent) = decode_extent(row.key(), row.value())?;
