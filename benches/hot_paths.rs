@@ -36,13 +36,15 @@ struct Round {
 type Measure = fn(Scale) -> Vec<Round>;
 
 /// Name, unit of the amount, and how it is measured.
-const MEASUREMENTS: [(&str, &str, Measure); 6] = [
+const MEASUREMENTS: [(&str, &str, Measure); 8] = [
     ("a region from blocks that the cache has", "B", region_from_hot_blocks),
     ("a region from blocks that memory has", "B", region_from_cold_blocks),
     ("seeing that noise does not compress", "B", noise_is_stored_raw),
     ("a file written in pieces of 1 MiB and synced", "B", stream),
     ("4 KiB written and synced", "op", small_syncs),
     ("a file created, renamed and removed", "op", names),
+    ("the hundred-thousandth name of a directory", "op", full_directory),
+    ("the hundred-thousandth file of a directory", "op", full_directory_of_bytes),
 ];
 
 fn main() {
@@ -237,4 +239,38 @@ fn names(scale: Scale) -> Vec<Round> {
     let rounds = (0..scale.rounds).map(&mut round).collect();
     volume.close().unwrap();
     rounds
+}
+
+fn full_directory(scale: Scale) -> Vec<Round> {
+    filled(scale, false)
+}
+
+fn full_directory_of_bytes(scale: Scale) -> Vec<Round> {
+    filled(scale, true)
+}
+
+/// The last tenth of the files of a directory; the first tenth stands in the place of the copy.
+fn filled(scale: Scale, with_bytes: bool) -> Vec<Round> {
+    let count = 100_000 / scale.share;
+    let make = |volume: &Volume, numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            let file = create(volume, &format!("file-{n:07}"));
+            if with_bytes {
+                let content = format!("{n}\n").into_bytes();
+                volume.ask(|replier| volume.write(file, 0, &content, WriteHow::default(), replier)).wait_blocking().unwrap();
+            }
+        }
+    };
+    let mut round = |_| {
+        let volume = volume();
+        let tenth = count / 10;
+        let ((), first) = timed(|| make(&volume, 0..tenth));
+        make(&volume, tenth..count - tenth);
+        let ((), last) = timed(|| make(&volume, count - tenth..count));
+        let found = volume.ask(|replier| volume.read_dir(ROOT_INODE, 2, count + 1, true, replier)).wait_blocking().unwrap();
+        assert_eq!(found.len(), count);
+        volume.close().unwrap();
+        Round { work: last, copy: first, amount: tenth }
+    };
+    (0..scale.rounds.min(3)).map(&mut round).collect()
 }

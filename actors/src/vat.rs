@@ -39,6 +39,9 @@ use std::sync::{Arc, Weak};
 /// Bytes of log that are written although nobody waits for a sync, so that the append buffer stays small.
 const WRITE_AT_BYTES: usize = 256 * 1024;
 
+/// Inodes that wait to be dropped: as many as the door's thread may drop on its way.
+const UNUSED_INODES: usize = 8;
+
 /// Everybody whom the Vat speaks to.
 pub struct Peers {
     pub wal: Address<WalMessage>,
@@ -77,6 +80,9 @@ pub struct Vat {
     checkpoint: Checkpoint,
     /// Messages of inodes that wait for a node, in order; the first is being fetched for.
     parked: HashMap<Inode, VecDeque<VatMessage>>,
+    /// Inodes to be dropped before the next message of any kind, so that both share a publication. None is lost: a commit comes with
+    /// each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
+    unused: Vec<Inode>,
 }
 
 impl Vat {
@@ -104,6 +110,7 @@ impl Vat {
             commits: commit::Commits::default(),
             checkpoint: start,
             parked: HashMap::new(),
+            unused: Vec::new(),
         }
     }
 
@@ -254,7 +261,7 @@ impl Vat {
             VatMessage::Names { op, replier } => self.names(op, replier, pins, cx),
             VatMessage::Batch { ops, replier } => self.batch(ops, replier, pins, cx),
             VatMessage::Settle(settle) => self.settle(settle, pins, cx),
-            VatMessage::Drop { inode } => self.drop_inode(inode, pins, cx),
+            VatMessage::Drop { inode } | VatMessage::GoOnDropping { inode } => self.drop_inode(inode, pins, cx),
             VatMessage::Sync { replier } => self.sync(replier, cx),
             VatMessage::Grant { kind, count, to } => self.grant(kind, count, to, pins, cx),
             VatMessage::Written(report) => self.written(report, cx),
@@ -284,7 +291,7 @@ impl Vat {
                 // The writer looks again, and gives up what it cannot place.
                 cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new()));
             }
-            VatMessage::Recycled { .. } | VatMessage::Drop { .. } => {
+            VatMessage::Recycled { .. } | VatMessage::Drop { .. } | VatMessage::GoOnDropping { .. } => {
                 self.shared.health.fail("the tables of the volume cannot be read");
             }
             _ => {}
@@ -320,7 +327,13 @@ impl Role for Vat {
     type Message = VatMessage;
 
     fn handle(&mut self, message: VatMessage, cx: &mut Context<'_>) {
-        self.admit(message, cx);
+        match message {
+            VatMessage::Drop { inode } if self.unused.len() < UNUSED_INODES => self.unused.push(inode),
+            message => {
+                self.drop_unused(cx);
+                self.admit(message, cx);
+            }
+        }
     }
 
     fn turn_ended(&mut self, cx: &mut Context<'_>) {

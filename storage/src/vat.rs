@@ -11,6 +11,7 @@
 //! Fails: with [`NodeError`]; a change that fails leaves the contents of the tree as they were.
 
 mod cache;
+mod children;
 mod codec;
 mod link;
 mod node;

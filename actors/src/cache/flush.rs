@@ -239,7 +239,8 @@ impl Cache {
         }
     }
 
-    fn place_or_inline(&mut self, inode: Inode, cx: &mut Context<'_>) {
+    /// Sends out all of a file that nobody has: into the tree if it is small, else to a pixel writer.
+    pub(super) fn place_or_inline(&mut self, inode: Inode, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
         if let Some(content) = take_inline(file) {
             self.post_settlement(inode, Lane::Data, cx, |settle| settle.inline = Some(content));

@@ -82,7 +82,7 @@ impl Cache {
         if unplaced >= REGION_BYTES as u64 {
             self.place(inode, REGION_BYTES as u64, cx);
         } else if shared.budget.is_pressed() {
-            self.place(inode, u64::MAX, cx);
+            self.place_or_inline(inode, cx);
         }
     }
 

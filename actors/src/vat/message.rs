@@ -110,6 +110,10 @@ pub enum VatMessage {
     Drop {
         inode: Inode,
     },
+    /// It has more rows than one step drops.
+    GoOnDropping {
+        inode: Inode,
+    },
     /// Answer when everything before is durable.
     Sync {
         replier: Replier<Answer<()>>,
@@ -157,7 +161,7 @@ impl VatMessage {
     pub(super) fn inode(&self) -> Option<Inode> {
         match self {
             Self::Settle(settle) => Some(settle.inode),
-            Self::Drop { inode } => Some(*inode),
+            Self::Drop { inode } | Self::GoOnDropping { inode } => Some(*inode),
             _ => None,
         }
     }
@@ -171,6 +175,7 @@ impl Envelope for VatMessage {
             Self::Batch { .. } => "batch",
             Self::Settle(_) => "settle",
             Self::Drop { .. } => "drop",
+            Self::GoOnDropping { .. } => "go_on_dropping",
             Self::Sync { .. } => "sync",
             Self::Grant { .. } => "grant",
             Self::Written(_) => "written",

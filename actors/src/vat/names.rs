@@ -69,6 +69,15 @@ impl Vat {
         }
     }
 
+    /// Drops what waits for it, in the order in which it came.
+    pub(super) fn drop_unused(&mut self, cx: &mut Context<'_>) {
+        if !self.unused.is_empty() {
+            for inode in std::mem::take(&mut self.unused) {
+                self.admit(VatMessage::GoOnDropping { inode }, cx);
+            }
+        }
+    }
+
     /// Does one step of dropping an inode that nobody uses, and comes back for the next.
     pub(super) fn drop_inode(&mut self, inode: Inode, pins: Pins, cx: &mut Context<'_>) {
         if self.shared.health.is_read_only() {
@@ -79,12 +88,12 @@ impl Vat {
             Ok(outcome) => {
                 let logged = self.append(RecordKind::Changes, &outcome.payload);
                 if let (Ok(_), Dropped::More, Some(own)) = (logged, outcome.value, self.own.upgrade()) {
-                    cx.post(&own, Lane::Background, VatMessage::Drop { inode });
+                    cx.post(&own, Lane::Background, VatMessage::GoOnDropping { inode });
                 }
             }
             // It was given a name again, or is gone: nothing to do.
             Err(StateError::Refused(_)) => {}
-            Err(error) => self.failed(error, VatMessage::Drop { inode }, pins, cx),
+            Err(error) => self.failed(error, VatMessage::GoOnDropping { inode }, pins, cx),
         }
     }
 }

@@ -119,7 +119,8 @@ pub fn settle(txn: &mut Txn<'_>, inode: Inode, settlement: &Settlement, blocks_g
         row.changed = row.changed.max(settlement.changed);
     }
     txn.put_inode(inode, &row)?;
-    let beyond = !txn.view().extents(inode, blocks_end(row.size), u64::MAX, 1)?.is_empty();
+    // Without blocks there are no extents (EXT-6).
+    let beyond = row.blocks > 0 && !txn.view().extents(inode, blocks_end(row.size), u64::MAX, 1)?.is_empty();
     match (beyond, txn.view().value(&Key::Work(inode))?) {
         (true, None) => txn.put(&Key::Work(inode), &[])?,
         (false, Some(value)) if value.is_empty() => txn.delete(&Key::Work(inode))?,

@@ -56,24 +56,27 @@ pub fn trim_logged(txn: &mut Txn<'_>, inode: Inode) -> Result<(), StateError> {
 /// # Errors
 /// `Busy` if it has a name.
 pub fn drop_orphan(txn: &mut Txn<'_>, inode: Inode) -> Result<Dropped, StateError> {
-    if let Some(mut row) = txn.view().find_inode(inode)? {
+    let (row, mut keys) = txn.view().all_under(inode, SLICE_ROWS)?;
+    if let Some(mut row) = row {
         if row.links != 0 {
             return Err(Refusal::Busy.into());
         }
-        let (freed, rest) = txn.cut_extents(inode, 0, u64::MAX, u64::MAX)?;
+        let (freed, rest) = txn.cut_all(inode, &keys)?;
         row.blocks = row.blocks.saturating_add_signed(freed.saturating_neg());
         if rest.is_some() {
             return more_to_drop(txn, inode, &row);
         }
+        if keys.len() > 1 {
+            // Without what was cut.
+            (_, keys) = txn.view().all_under(inode, SLICE_ROWS)?;
+        }
         // All that stands under the inode, attributes of it included, but the inode itself: it goes last.
-        let keys = txn.view().keys_under(inode, SLICE_ROWS)?;
         for key in keys.iter().filter(|key| **key != Key::Inode(inode)) {
             txn.delete(key)?;
         }
         if keys.len() >= SLICE_ROWS {
             return more_to_drop(txn, inode, &row);
         }
-        txn.delete_inline_content(inode)?;
         txn.delete(&Key::Inode(inode))?;
     }
     if txn.view().value(&Key::Work(inode))?.is_some() {

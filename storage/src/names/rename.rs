@@ -38,8 +38,10 @@ pub fn rename(txn: &mut Txn<'_>, what: &Rename, now: Time) -> Result<Option<Remo
             name => check_name(name)?,
         }
     }
-    let source = Directory::open(txn, what.parent)?.entry(txn, &what.name)?;
-    if Directory::open(txn, what.new_parent)?.row.links == 0 {
+    let from = Directory::open(txn, what.parent)?;
+    let source = from.entry(txn, &what.name)?;
+    let into_links = if what.new_parent == what.parent { from.row.links } else { Directory::open(txn, what.new_parent)?.row.links };
+    if into_links == 0 {
         return Err(Refusal::NotFound.into());
     }
     let target = txn.view().entry(what.new_parent, &what.new_name)?;
@@ -84,8 +86,12 @@ fn move_over(
     if is_directory {
         from.row.links = from.row.links.saturating_sub(1);
     }
-    from.save(txn)?;
-    let mut to = Directory::open(txn, what.new_parent)?;
+    let mut to = if what.new_parent == what.parent {
+        from
+    } else {
+        from.save(txn)?;
+        Directory::open(txn, what.new_parent)?
+    };
     match &target {
         Some(target) => to.repoint(txn, &what.new_name, target.cookie, source.inode, source.kind, now)?,
         None => to.add(txn, &what.new_name, source.inode, source.kind, now)?,

@@ -58,7 +58,8 @@ pub struct EntryRow {
 impl EntryRow {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![super::ENCODING];
+        let mut out = Vec::with_capacity(18);
+        out.put_u8(super::ENCODING);
         out.put_u64(self.inode.0);
         out.put_u8(self.kind as u8);
         out.put_u64(self.cookie);
@@ -83,7 +84,8 @@ pub struct CookieRow {
 impl CookieRow {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![super::ENCODING];
+        let mut out = Vec::with_capacity(12 + self.name.len());
+        out.put_u8(super::ENCODING);
         out.put_u64(self.inode.0);
         out.put_u8(self.kind as u8);
         out.put_short_bytes(&self.name);

@@ -127,6 +127,15 @@ impl Key {
         })
     }
 
+    /// The inode whose attributes stand under this key; `None` for all other keys, without taking them apart.
+    #[must_use]
+    pub fn inode_of(bytes: &[u8]) -> Option<Inode> {
+        match bytes {
+            [NAMES, number @ .., 1] => Some(Inode(be_u64(number)?)),
+            _ => None,
+        }
+    }
+
     /// The least key of the directory entries by cookie above `after`, and the least key behind them all.
     #[must_use]
     pub fn cookies_after(dir: Inode, after: u64) -> (Vec<u8>, Vec<u8>) {

@@ -48,6 +48,20 @@ impl Txn<'_> {
         self.cut_rows(inode, from, to, SLICE_ROWS)
     }
 
+    /// As [`Self::cut_extents`] of all bytes, for a file that is dropped: `keys` are the first that stand under it among the names, its own
+    /// included. Most files have no other: then only content in leaves of its own is looked for.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn cut_all(&mut self, inode: Inode, keys: &[Key]) -> Result<(i64, Option<u64>), StateError> {
+        if keys != [Key::Inode(inode)] {
+            return self.cut_extents(inode, 0, u64::MAX, u64::MAX);
+        }
+        self.log(&Change::Cut { inode, from: 0, to: u64::MAX, sequence: u64::MAX })?;
+        self.cut_large_content(inode)?;
+        Ok((0, None))
+    }
+
     fn cut_rows(&mut self, inode: Inode, from: u64, to: u64, max: usize) -> Result<(i64, Option<u64>), StateError> {
         self.cut_inline(inode, from, to)?;
         let rows = self.view().extents(inode, from, to, max + 1)?;

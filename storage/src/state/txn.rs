@@ -12,6 +12,9 @@ use crate::space::SpaceDeltas;
 use crate::vat::{NodeSource, Released};
 use crate::wal::record::PAYLOAD_MAX_BYTES;
 
+/// Bytes of the payload of a change of names: one allocation instead of several that grow.
+const PAYLOAD_USUAL_BYTES: usize = 768;
+
 /// What a finished transaction leaves.
 #[derive(Debug)]
 pub struct Outcome<T> {
@@ -78,6 +81,9 @@ impl<'a> Txn<'a> {
             if self.rows > RECORD_MAX_ROWS {
                 return Err(Refusal::BatchTooBig.into());
             }
+            if self.payload.capacity() == 0 {
+                self.payload.reserve(PAYLOAD_USUAL_BYTES);
+            }
             change.encode(&mut self.payload);
             // Refused here: when the log refuses it, the state has changed.
             if self.payload.len() > PAYLOAD_MAX_BYTES {
@@ -111,7 +117,7 @@ impl<'a> Txn<'a> {
     pub(super) fn put_silently(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         let state = &mut *self.state;
         let old = state.names.put(self.source, state.generation, key, value, &mut self.released)?;
-        if let (None, Some(Key::Inode(inode))) = (old, Key::decode(key)) {
+        if let (None, Some(inode)) = (old, Key::inode_of(key)) {
             state.inodes += 1;
             state.next_inode = state.next_inode.max(inode.0.saturating_add(1));
         }
@@ -122,7 +128,7 @@ impl<'a> Txn<'a> {
     pub(super) fn delete_silently(&mut self, key: &[u8]) -> Result<(), StateError> {
         let state = &mut *self.state;
         let old = state.names.remove(self.source, state.generation, key, &mut self.released)?;
-        if let (Some(_), Some(Key::Inode(_))) = (old, Key::decode(key)) {
+        if let (Some(_), Some(_)) = (old, Key::inode_of(key)) {
             state.inodes = state.inodes.saturating_sub(1);
         }
         Ok(())

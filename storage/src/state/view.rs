@@ -95,7 +95,9 @@ impl<'a> View<'a> {
             return Ok(found);
         }
         let first = Key::Extent(inode, from).encode();
-        if let Some(row) = self.tree.last_before(self.source, &first)?
+        // None begins before the first byte.
+        if from > 0
+            && let Some(row) = self.tree.last_before(self.source, &first)?
             && row.key() >= lowest.as_slice()
         {
             let (offset, extent) = decode_extent(row.key(), row.value())?;
@@ -164,17 +166,22 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// The first `max` keys of the rows that stand under an inode among the names, its own row included.
+    /// The row of an inode, if there is one, and the first `max` keys of the rows that stand under it among the names, its own included.
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn keys_under(&self, inode: Inode, max: usize) -> Result<Vec<Key>, StateError> {
+    pub fn all_under(&self, inode: Inode, max: usize) -> Result<(Option<InodeRow>, Vec<Key>), StateError> {
         let (from, to) = Key::all_of(inode);
-        let mut keys = Vec::new();
+        let (mut found, mut keys) = (None, Vec::new());
         for row in self.tree.range(self.source, &from, Some(&to)).take(max) {
-            keys.push(Key::decode(row?.key()).ok_or(StateError::Contradiction("a row under an inode is none of ours"))?);
+            let row = row?;
+            let key = Key::decode(row.key()).ok_or(StateError::Contradiction("a row under an inode is none of ours"))?;
+            if key == Key::Inode(inode) {
+                found = Some(InodeRow::decode(row.value())?);
+            }
+            keys.push(key);
         }
-        Ok(keys)
+        Ok((found, keys))
     }
 
     /// The value of any row.

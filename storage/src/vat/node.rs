@@ -98,7 +98,7 @@ impl Node {
 
     /// The links to the children, in key order; none in a leaf.
     pub fn children(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.pages.iter().flat_map(|page| page.children())
+        self.pages.iter().flat_map(|page| page.children().iter())
     }
 
     /// The rows of a leaf, or the separators of an inner node (with empty values), in key order.

@@ -9,6 +9,7 @@
 //! from outside. Fails: an insert that does not fit is refused, and nothing changes.
 #![expect(clippy::indexing_slicing, reason = "PAGE-3: offsets and lengths are written here alone, within PAGE_BYTES")]
 
+use super::children::Children;
 use super::link::{Link, NodePtr};
 use crate::limits::{PAGE_BYTES, ROW_MAX_BYTES};
 use std::cmp::Ordering;
@@ -31,13 +32,13 @@ pub(super) struct Page {
     dead: u16,
     /// Bytes that all keys have in common, or fewer.
     prefix: u16,
-    children: Vec<Arc<Link>>,
+    children: Children,
     bytes: [u8; PAGE_BYTES],
 }
 
 impl Page {
     pub(super) fn new() -> Self {
-        Self { count: 0, heap: PAGE_BYTES as u16, dead: 0, prefix: 0, children: Vec::new(), bytes: [0; PAGE_BYTES] }
+        Self { count: 0, heap: PAGE_BYTES as u16, dead: 0, prefix: 0, children: Children::default(), bytes: [0; PAGE_BYTES] }
     }
 
     /// Bytes that an entry takes of a page.
@@ -94,7 +95,7 @@ impl Page {
     }
 
     /// The child links in slot order; none in a page of a leaf.
-    pub(super) fn children(&self) -> &[Arc<Link>] {
+    pub(super) fn children(&self) -> &Children {
         &self.children
     }
 
@@ -258,7 +259,7 @@ impl Page {
         if self.count == 0 {
             (self.heap, self.dead) = (PAGE_BYTES as u16, 0);
         }
-        (slot < self.children.len()).then(|| self.children.remove(slot))
+        self.children.remove(slot)
     }
 
     /// Appends entries `from..to` of another page; all of them, or those up to the first that does not fit. How many.
@@ -280,7 +281,7 @@ impl Page {
 
     /// The slot that divides the bytes most evenly, 1..count; the page has two entries or more.
     pub(super) fn middle(&self) -> usize {
-        let inner = !self.children.is_empty();
+        let inner = self.children.len() > 0;
         let (half, mut left) = (self.used() / 2, 0);
         for slot in 0..self.count() {
             let cost = Self::cost(self.key(slot), self.value(slot), inner);

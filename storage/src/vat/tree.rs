@@ -76,6 +76,21 @@ impl Tree {
         Ok(found.and_then(|at| Row::new(node.page(at.page)?, at.slot)))
     }
 
+    /// Where a key is: the position in the node of each level on the way, by level.
+    fn find<S: NodeSource + ?Sized>(&self, source: &S, key: &[u8]) -> Result<Option<Path>, NodeError> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let mut path = [Position { page: 0, slot: 0 }; TREE_MAX_LEVELS as usize];
+        let mut node = root.load(source, None)?;
+        while let Some(below) = node.level().checked_sub(1) {
+            let at = node.covering(key);
+            *path.get_mut(usize::from(node.level())).ok_or(NodeError::TooDeep)? = at;
+            node = node.child(at).ok_or(NO_CHILD)?.load(source, Some(below))?;
+        }
+        let Ok(at) = node.search(key) else { return Ok(None) };
+        *path.first_mut().ok_or(NodeError::TooDeep)? = at;
+        Ok(Some(path))
+    }
+
     /// The stored nodes from the root to the leaf of a key, to hold them in a [`super::Pinned`] before trying again.
     ///
     /// # Errors
@@ -143,12 +158,11 @@ impl Tree {
         key: &[u8],
         released: &mut Released,
     ) -> Result<Option<Vec<u8>>, NodeError> {
-        if self.get(source, key)?.is_none() {
-            return Ok(None);
-        }
+        // Looked for first: a key that is not there must not make nodes dirty.
+        let Some(path) = self.find(source, key)? else { return Ok(None) };
         let gauge = Arc::clone(&self.gauge);
         let Some(root) = &mut self.root else { return Ok(None) };
-        let old = Change { source, birth, gauge: &gauge, released }.remove(root, None, key)?;
+        let old = Change { source, birth, gauge: &gauge, released }.remove(root, None, &path)?;
         self.collapse(birth);
         Ok(old)
     }
@@ -188,6 +202,9 @@ impl Tree {
 
 const NO_CHILD: NodeError = NodeError::Inconsistent("an inner node without children");
 const NOT_OURS: NodeError = NodeError::Inconsistent("a new version is shared");
+
+/// The position in the node of each level on the way to a row.
+type Path = [Position; TREE_MAX_LEVELS as usize];
 
 /// A row's old value, and the upper part of a node that split, with its separator.
 type Put = (Option<Vec<u8>>, Option<(Vec<u8>, Arc<Link>)>);
@@ -229,14 +246,14 @@ impl<S: NodeSource + ?Sized> Change<'_, S> {
         Ok((old, split))
     }
 
-    fn remove(&mut self, link: &mut Arc<Link>, level: Option<u8>, key: &[u8]) -> Result<Option<Vec<u8>>, NodeError> {
+    fn remove(&mut self, link: &mut Arc<Link>, level: Option<u8>, path: &Path) -> Result<Option<Vec<u8>>, NodeError> {
         let node = self.writable(link, level)?;
+        let at = *path.get(usize::from(node.level())).ok_or(NodeError::TooDeep)?;
         let old = match node.level().checked_sub(1) {
-            None => remove_row(node, key),
+            None => remove_row(node, at),
             below => {
-                let at = node.covering(key);
                 let child = node.child_mut(at).ok_or(NO_CHILD)?;
-                let old = self.remove(child, below, key)?;
+                let old = self.remove(child, below, path)?;
                 self.tend(node, at);
                 old
             }
@@ -293,8 +310,7 @@ fn put_row(node: &mut Node, key: &[u8], value: &[u8]) -> (Option<Vec<u8>>, Optio
     (Some(old), node.insert(at, entry))
 }
 
-fn remove_row(node: &mut Node, key: &[u8]) -> Option<Vec<u8>> {
-    let at = node.search(key).ok()?;
+fn remove_row(node: &mut Node, at: Position) -> Option<Vec<u8>> {
     let old = node.page(at.page)?.value(at.slot).to_vec();
     node.remove(at);
     Some(old)
