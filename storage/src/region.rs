@@ -1,7 +1,7 @@
 //! The region image: one PNG of 1024 x 1024 pixels whose pixels are the stored bytes.
 //!
 //! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading it
-//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one). Must be true: REG-1 to REG-8, named where they are
+//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one). Must be true: PIC-1 to PIC-8, REG-6 and REG-7, named where they are
 //! kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
 
 mod anatomy;

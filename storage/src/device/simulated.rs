@@ -1,7 +1,7 @@
 //! A disk that loses power: files in memory, with a page cache, a host filesystem, and everything that POSIX allows to go wrong.
 //!
 //! Owns: `SimulatedDisk`, a [`Device`] whose every outcome follows from seeds and the order of calls. Must be true: SIM-1..2
-//! (`simulated/content.rs`), NAM-1..4 (`simulated/names.rs`), FATE-1 (`simulated/fate.rs`), STA-1..2 (`simulated/state.rs`);
+//! (`simulated/content.rs`), DSN-1..4 (`simulated/names.rs`), FATE-1 (`simulated/fate.rs`), STA-1..2 (`simulated/state.rs`);
 //! SIM-3 what was synced survives every crash, what was not may be lost, kept, or torn at sectors of 512 bytes; SIM-4 after a cut,
 //! and after `crash` or `kill`, every operation on the old disk and its handles fails with an error that [`is_power_off`] knows;
 //! SIM-5 the same calls give the same [`SimulatedDisk::history_hash`] and the same crash. Fails: on command, and with the kinds of

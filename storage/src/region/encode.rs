@@ -1,7 +1,7 @@
 //! Building an image: clusters are gathered into the buffer that is written, and finished in place.
 //!
 //! Owns: `RegionBuilder` (open, grows) and `SealedRegion` (finished, ready for one write). Must be true: the gather is the only
-//! copy, and every pixel byte is hashed once, while it is hot; what the buffer held before never reaches the file; REG-8 the
+//! copy, and every pixel byte is hashed once, while it is hot; what the buffer held before never reaches the file; PIC-6 the
 //! finished length is a multiple of 4096. Fails: `PlaceError` when a run has no room or an impossible size.
 #![expect(clippy::indexing_slicing, reason = "offsets come from the layout, and `new` refuses buffers shorter than the longest image")]
 

@@ -1,6 +1,6 @@
 //! What an image is: of which volume, at which place, of which generation and kind.
 //!
-//! Owns: `Identity` and its 64 bytes. Must be true: REG-5 the identity is that of the file name; an image whose identity is
+//! Owns: `Identity` and its 64 bytes. Must be true: PIC-5 the identity is that of the file name; an image whose identity is
 //! not the expected one is not damaged but another image. Fails: with the version, or with what is wrong.
 //!
 //! ```text

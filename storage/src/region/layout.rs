@@ -1,8 +1,8 @@
 //! Where every byte of a region image stands, as pure functions of cluster and band numbers.
 //!
-//! Owns: the geometry of the file up to the last IDAT, and the order of clusters in the picture. Must be true: REG-1 only
-//! chunks of fixed size stand before the first IDAT, so a cluster lies at the same offsets in every image; REG-2 cluster
-//! numbers and tiles are a bijection; REG-3 neighbours in number are neighbours in the picture, from square to square too.
+//! Owns: the geometry of the file up to the last IDAT, and the order of clusters in the picture. Must be true: PIC-1 only
+//! chunks of fixed size stand before the first IDAT, so a cluster lies at the same offsets in every image; PIC-2 cluster
+//! numbers and tiles are a bijection; PIC-3 neighbours in number are neighbours in the picture, from square to square too.
 //! Fails: never; a `Cluster` is in range by its type.
 //!
 //! ```text

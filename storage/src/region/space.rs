@@ -1,6 +1,6 @@
 //! Which clusters of an open region are taken, and where the next run goes.
 //!
-//! Owns: the placement policy. Must be true: SPC-1 a run is free before it is given and taken after; SPC-2 a run is never
+//! Owns: the placement policy. Must be true: PIC-7 a run is free before it is given and taken after; PIC-8 a run is never
 //! refused while so many consecutive clusters are free. Fails: `None` when there is no such run.
 //!
 //! Whole raw units fill squares, so that reading one is reading four bands. A compressed run stays inside a square if that

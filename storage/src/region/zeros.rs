@@ -1,6 +1,6 @@
 //! The deflate block that closes an image: all unused bands as zeros, in a few kilobytes.
 //!
-//! Owns: `write_tail`, `tail_bytes`. Must be true: REG-4 the block inflates to exactly the rows of the unused bands, and
+//! Owns: `write_tail`, `tail_bytes`. Must be true: PIC-4 the block inflates to exactly the rows of the unused bands, and
 //! needs nothing of what stands before it. Fails: never; the caller gives a slice of `tail_bytes`.
 //!
 //! A block with its own Huffman codes (RFC 1951, 3.2.7): one literal zero, then copies of 258 bytes from distance 1, each

@@ -1,7 +1,7 @@
 //! Places on the map: giving them out and taking them back.
 //!
-//! Must be true: PLC-1 a place is given out with the current generation, and never while an image at it may still be read (O8);
-//! PLC-2 nodes prefer the places nearest to the origin, data keeps away from the first `NODE_PLACES`.
+//! Must be true: GRT-1 a place is given out with the current generation, and never while an image at it may still be read (O8);
+//! GRT-2 nodes prefer the places nearest to the origin, data keeps away from the first `NODE_PLACES`.
 
 use super::change::Change;
 use super::{State, StateError};

@@ -1,8 +1,8 @@
 //! The names of the simulated disk: directories as seen, directories as they are on the medium, and the changes between them.
 //!
-//! Owns: `Names`. Must be true: NAM-1 a name is durable only after a sync of the directory that holds it; NAM-2 a rename within one
-//! directory is atomic; NAM-3 a rename between two leaves the old name, the new, or both, never neither: the old one goes only
-//! where the new one has come; both are settled when both directories are synced; NAM-4 changes of
+//! Owns: `Names`. Must be true: DSN-1 a name is durable only after a sync of the directory that holds it; DSN-2 a rename within one
+//! directory is atomic; DSN-3 a rename between two leaves the old name, the new, or both, never neither: the old one goes only
+//! where the new one has come; both are settled when both directories are synced; DSN-4 changes of
 //! one name survive in their order. Fails: with `NotFound` and its like, as the host does.
 
 use super::fate::{Choice, Fate};
