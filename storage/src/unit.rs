@@ -135,7 +135,8 @@ mod tests {
             assert!(!looks_like_noise(&blocks(&records)), "records of {length} bytes");
         }
         // A third of it zeros: zstd saves that third.
-        let holes: Vec<u8> = noise.iter().enumerate().map(|(n, byte)| if n / CLUSTER_BYTES % 3 == 0 { 0 } else { *byte }).collect();
+        let holes: Vec<u8> =
+            noise.iter().enumerate().map(|(n, byte)| if (n / CLUSTER_BYTES).is_multiple_of(3) { 0 } else { *byte }).collect();
         assert!(!looks_like_noise(&blocks(&holes)));
         assert!(Compressor::default().compress_blocks(&blocks(&holes)).is_some());
     }
