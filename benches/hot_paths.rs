@@ -1,7 +1,7 @@
 //! What the hot paths cost inside the program, without kernel and disk: `cargo bench --bench hot_paths [part of a name]`.
 //!
-//! Every measurement checks the bytes that it made. A figure is the median of rounds; the ratio is to a plain copy of as many bytes
-//! in the same round, because machines are noisy. `cargo test` runs one small round of each, so that none can rot.
+//! Every measurement checks the bytes that it made. A figure is the median of rounds; the ratio is to its base in the same round,
+//! because machines are noisy: a plain copy of as many bytes, or the first files of the directory. `cargo test` runs one small round of each, so that none can rot.
 
 use infmap_actors::Volume;
 use infmap_actors::api::{NewNode, Rename, RenameMode, WriteHow};
@@ -64,7 +64,7 @@ fn line(name: &str, unit: &str, rounds: &[Round]) -> String {
     let rate = if unit == "B" { format!("{:8.0} MiB/s", 1.0 / each / MIB as f64) } else { format!("{:8.2} us each", each * 1e6) };
     let copies = rounds.iter().filter(|round| !round.copy.is_zero());
     let ratio = median(copies.map(|round| round.work.as_secs_f64() / round.copy.as_secs_f64()));
-    let compared = if ratio.is_nan() { String::new() } else { format!("{ratio:6.1} times a copy") };
+    let compared = if ratio.is_nan() { String::new() } else { format!("{ratio:6.1} times its base") };
     format!("{name:50} {rate} {compared}")
 }
 
