@@ -1,7 +1,8 @@
 //! What the hot paths cost inside the program, without kernel and disk: `cargo bench --bench hot_paths [part of a name]`.
 //!
 //! Every measurement checks the bytes that it made. A figure is the median of rounds; the ratio is to its base in the same round,
-//! because machines are noisy: a plain copy of as many bytes, or the first files of the directory. `cargo test` runs one small round of each, so that none can rot.
+//! because machines are noisy: a plain copy of as many bytes, or the first files of the directory. `cargo test` runs one small round of
+//! each, so that none can rot.
 
 use infmap_actors::Volume;
 use infmap_actors::api::{NewNode, Rename, RenameMode, WriteHow};
