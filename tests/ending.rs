@@ -124,3 +124,40 @@ fn info_says_whether_the_last_mount_ended_in_order() {
     volume.mount().unmount();
     assert_eq!(state(), "clean");
 }
+
+/// Its messages stand in a file on the disk that may be full or broken: what they say is lost then, and nothing else.
+#[test]
+fn a_daemon_that_cannot_write_its_messages_serves_all_the_same() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    std::os::unix::fs::symlink("/dev/full", volume.path().join("run/daemon.log")).expect("a link");
+    let mountpoint = volume.mountpoint();
+    let mounted =
+        infmap().args(["mount", "-d"]).arg(volume.path()).arg(&mountpoint).stderr(File::create("/dev/full").expect("it is there")).status();
+    let written = fs::write(mountpoint.join("file"), part(1)).and_then(|()| File::open(mountpoint.join("file"))?.sync_all());
+    let unmounted = infmap().arg("umount").arg(&mountpoint).status();
+    assert!(mounted.expect("it starts").success() && unmounted.expect("it starts").success());
+    written.expect("written and synced");
+    volume.check();
+}
+
+/// The log is part of the promise as long as nobody has unmounted.
+#[test]
+fn a_log_that_is_missing_after_a_crash_is_told() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    fs::write(mount.path("older"), part(1)).expect("written");
+    mount.unmount();
+    let mount = volume.mount();
+    fs::write(mount.path("kept"), part(2)).and_then(|()| File::open(mount.path("kept"))?.sync_all()).expect("synced");
+    mount.kill();
+    for segment in fs::read_dir(volume.path().join("wal")).expect("a directory") {
+        fs::remove_file(segment.expect("an entry").path()).expect("removed");
+    }
+    let checked = infmap().arg("check").arg(volume.path()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(!checked.status.success() && said.contains("[REC-6]") && said.contains("its log is gone"), "{said}");
+    let mount = volume.mount();
+    assert!(mount.said().contains("its log is gone"), "{}", mount.said());
+    mount.unmount();
+    volume.check();
+}

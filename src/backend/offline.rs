@@ -114,6 +114,15 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
     })
 }
 
+/// Whether there is no segment of a log.
+pub fn has_no_log(path: &Path) -> Result<bool, BackendError> {
+    match std::fs::read_dir(path.join("wal")) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(BackendError::Io { what: path.join("wal").display().to_string(), source }),
+    }
+}
+
 /// Verifies everything that is stored and changes nothing.
 pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackendError> {
     let file = read_volume_file(path)?;

@@ -4,7 +4,7 @@ use super::error::{CliError, Code};
 use super::output::human;
 use super::progress::Shown;
 use super::{Context, info, output};
-use crate::backend::{self, CheckReport};
+use crate::backend::{self, CheckReport, Finding};
 use crate::mount::lock::VolumeLock;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,16 @@ impl Check {
         let mut shown = Shown::new(context);
         let report = backend::check(&volume, &mut |progress| shown.step(progress));
         drop(shown);
-        let report = report?;
+        let mut report = report?;
+        if lock.was_left() && backend::has_no_log(&volume)? {
+            report.findings.push(Finding {
+                invariant: "REC-6".into(),
+                r#where: "wal".into(),
+                what: "the last mount ended without finishing, and its log is gone: what it promised after its last checkpoint is lost"
+                    .into(),
+                help: "Put the files of wal/ back if there is a copy of them; else what the images hold is all there is.".into(),
+            });
+        }
         if context.json {
             output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
         } else {
@@ -55,7 +64,6 @@ fn text(report: &CheckReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Finding;
 
     #[test]
     fn a_finding_names_its_invariant_its_place_and_what_to_do() {

@@ -3,6 +3,7 @@
 //! Owns: the list of codes. Must be true: a number is never given to another failure; every failure of the rooms below has
 //! exactly one code, by an exhaustive match. Fails: never.
 
+use super::output;
 use crate::backend::BackendError;
 use crate::config::Mistake;
 use crate::mount::MountError;
@@ -155,9 +156,9 @@ impl CliError {
                     "message_type": "error", "code": format!("IM{number}"), "message": self.message, "help": self.help_text(),
                     "exit": self.exit_code(),
                 });
-                eprintln!("{line}");
+                output::say(&line.to_string());
             }
-            (false, false) => eprintln!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text()),
+            (false, false) => output::say(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text())),
         }
     }
 }

@@ -69,12 +69,19 @@ impl Mount {
         } else {
             memory::use_huge_pages();
         }
+        // Before the mountpoint is touched: its daemon may be stuck.
+        lock::refuse_if_mounted(&volume)?;
         let point = point::prepare(&self.dir, &volume)?;
         if point.cleared {
             tracing::warn!(mountpoint = %point.path.display(), "a dead mount of ours was cleared away");
         }
         if point.hides_files {
             tracing::warn!(mountpoint = %point.path.display(), "the mountpoint holds files; the mount hides them");
+        }
+        if lock::was_left(&volume)? && backend::has_no_log(&volume)? {
+            tracing::warn!(
+                "the last mount ended without finishing, and its log is gone: what it promised after its last checkpoint is lost"
+            );
         }
         let _lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
         let stop = Stop::default();
@@ -140,7 +147,7 @@ fn ready(daemon_child: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce
 /// Sends the messages of this process to stderr, which a daemon turns into a file.
 fn log_to_stderr(settings: &Settings) {
     let level = settings.log.level.name().parse().unwrap_or(tracing::Level::INFO);
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(|| output::Messages).with_ansi(false);
     // A second subscriber is refused; the first one stays.
     let _ = match settings.log.format {
         LogFormat::Text => builder.try_init(),

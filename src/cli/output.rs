@@ -22,9 +22,28 @@ pub fn text_line(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Prints a line on stderr. Nobody is harmed when that cannot be written: a log on a full disk, a terminal that is gone.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Stderr for messages, which never fails: who has something to say may hold what others wait for.
+pub struct Messages;
+
+impl Write for Messages {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().lock().write_all(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Says something on stderr that is worth knowing and no error.
 pub fn note(text: &str, json: bool) {
-    if json { eprintln!("{}", serde_json::json!({ "message_type": "note", "message": text })) } else { eprintln!("note: {text}") }
+    if json { say(&serde_json::json!({ "message_type": "note", "message": text }).to_string()) } else { say(&format!("note: {text}")) }
 }
 
 /// Prints lines of name and value, the values below each other.

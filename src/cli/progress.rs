@@ -3,7 +3,7 @@
 //! Owns: the three forms. Must be true: nothing of it goes to stdout; on a terminal nothing is left of it at the end.
 //! Fails: never; a stderr that cannot be written is not missed.
 
-use super::Context;
+use super::{Context, output};
 use crate::backend::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -48,9 +48,9 @@ impl Shown {
             Form::Lines { json, last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 if *json {
-                    eprintln!("{}", serde_json::json!({ "message_type": "progress", "progress": progress }));
+                    output::say(&serde_json::json!({ "message_type": "progress", "progress": progress }).to_string());
                 } else {
-                    eprintln!("{}: {} of {}", progress.phase, progress.done, progress.total);
+                    output::say(&format!("{}: {} of {}", progress.phase, progress.done, progress.total));
                 }
             }
             Form::Lines { .. } | Form::Off => {}

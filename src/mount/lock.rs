@@ -81,6 +81,12 @@ impl VolumeLock {
         }
     }
 
+    /// Whether a mount that is gone ended without finishing: for whoever took the lock to read.
+    #[must_use]
+    pub fn was_left(&self) -> bool {
+        self.left.is_some()
+    }
+
     /// What is to be said of it, unless it is held as it should be.
     #[must_use]
     pub fn note(&self) -> Option<&'static str> {
@@ -179,6 +185,17 @@ pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
         Ok(_) => Ok(Some(owner(volume))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
+    }
+}
+
+/// Refuses a volume that is mounted, without waiting and without touching the place.
+///
+/// # Errors
+/// `Locked`, with who has it.
+pub fn refuse_if_mounted(volume: &Path) -> Result<(), MountError> {
+    match held(volume)? {
+        Some(owner) if owner.is_mounted()? => Err(MountError::Locked { volume: volume.into(), owner }),
+        _ => Ok(()),
     }
 }
 
