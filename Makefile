@@ -19,6 +19,9 @@ TARGET   := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 INFMAP   := $(TARGET)/release/infmap
 
+# Recipes read these from the environment, where a path may hold anything.
+export VOLUME MNT INFMAP
+
 .PHONY: build mount umount test crash small million fuzz install
 
 build:
@@ -27,10 +30,10 @@ build:
 
 mount: build
 	@scripts/setup mount
-	@scripts/mount '$(INFMAP)' '$(VOLUME)' '$(MNT)'
+	@scripts/mount "$$INFMAP" "$$VOLUME" "$$MNT"
 
 umount:
-	'$(INFMAP)' umount '$(MNT)'
+	"$$INFMAP" umount "$$MNT"
 
 test:
 	@scripts/setup build mount test

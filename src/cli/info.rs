@@ -68,7 +68,7 @@ fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'
 
 /// The volume that is meant by its own directory or by its mountpoint.
 pub fn volume_of(path: &Path) -> Result<PathBuf, CliError> {
-    let absolute = point::absolute(path)?;
+    let absolute = point::absolute(path);
     if let Some(mounted) = mountinfo::at(&absolute)?.filter(mountinfo::Mounted::is_ours) {
         let lost = || CliError::new(Code::VolumeMissing, format!("cannot find the volume that is mounted at {}", path.display()));
         return lock::volume_behind(&mounted).ok_or_else(|| lost().help("name the volume's directory instead"));

@@ -70,7 +70,7 @@ impl Mount {
             memory::use_huge_pages();
         }
         // Before the mountpoint is touched: its daemon may be stuck.
-        lock::refuse_if_mounted(&volume)?;
+        lock::refuse_if_mounted(&volume, &self.dir)?;
         let point = point::prepare(&self.dir, &volume)?;
         if point.cleared {
             tracing::warn!(mountpoint = %point.path.display(), "a dead mount of ours was cleared away");

@@ -21,7 +21,7 @@ pub struct Umount {
 
 impl Umount {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
-        let path = point::absolute(&self.dir)?;
+        let path = point::absolute(&self.dir);
         // Who serves it is asked before: afterwards nothing says so any more.
         let volume = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).and_then(|mounted| lock::volume_behind(&mounted));
         // Called from inside of the mount, this process would be one that holds it.

@@ -5,7 +5,7 @@
 //! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
-use super::{IDENTITY_FILE, MountError, mountinfo};
+use super::{IDENTITY_FILE, MountError, mountinfo, point};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -188,13 +188,18 @@ pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
     }
 }
 
-/// Refuses a volume that is mounted, without waiting and without touching the place.
+/// Refuses a volume that is mounted, without waiting and without touching the place: `dir` is where it is wanted.
 ///
 /// # Errors
-/// `Locked`, with who has it.
-pub fn refuse_if_mounted(volume: &Path) -> Result<(), MountError> {
+/// `Occupied` if it is mounted there already, else `Locked`; both with who has it.
+pub fn refuse_if_mounted(volume: &Path, dir: &Path) -> Result<(), MountError> {
     match held(volume)? {
-        Some(owner) if owner.is_mounted()? => Err(MountError::Locked { volume: volume.into(), owner }),
+        Some(owner) if owner.is_mounted()? => Err(match &owner.mountpoint {
+            Some(path) if *path == point::untouched(dir) => {
+                MountError::Occupied { path: path.clone(), what: format!("{}, {owner}", volume.display()) }
+            }
+            _ => MountError::Locked { volume: volume.into(), owner },
+        }),
         _ => Ok(()),
     }
 }

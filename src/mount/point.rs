@@ -55,19 +55,22 @@ pub fn is_dead(dir: &Path) -> bool {
 }
 
 /// An absolute path of a place that itself may be dead: only its parent is asked for.
-pub fn absolute(dir: &Path) -> Result<PathBuf, MountError> {
-    if let Ok(path) = fs::canonicalize(dir) {
-        return Ok(path);
-    }
-    let dir = std::path::absolute(dir).map_err(MountError::io(format!("cannot use {}", dir.display())))?;
+pub fn absolute(dir: &Path) -> PathBuf {
+    fs::canonicalize(dir).unwrap_or_else(|_| untouched(dir))
+}
+
+/// The same without asking the place itself for anything: whoever serves it may be stuck.
+#[must_use]
+pub fn untouched(dir: &Path) -> PathBuf {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
     match (dir.parent().map(fs::canonicalize), dir.file_name()) {
-        (Some(Ok(parent)), Some(name)) => Ok(parent.join(name)),
-        _ => Ok(dir),
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => dir,
     }
 }
 
 fn clear(dir: &Path) -> Result<(), MountError> {
-    let path = absolute(dir)?;
+    let path = absolute(dir);
     match mountinfo::at(&path)? {
         Some(mounted) if mounted.is_ours() => unmount::detach(&mounted, true),
         Some(mounted) => Err(MountError::Foreign { path, fs_type: mounted.fs_type }),
