@@ -47,16 +47,16 @@ pub enum RegionError {
     #[error("both copies of the tables are damaged or missing: take the image from a backup")]
     TablesLost,
     /// Bytes differ from their checksums.
-    #[error("{rows} rows are damaged, the first is row {first}: parity restores up to 32, run repair")]
+    #[error("{rows} rows are damaged, the first is row {first}: parity restores up to 32 when they are read: write the files anew")]
     RowsDamaged { first: usize, rows: usize },
     /// A cluster differs from the checksum that the caller knows.
-    #[error("cluster {} differs from its checksum: check the identity of the file, then repair it", .0.number())]
+    #[error("cluster {} differs from its checksum: check the identity of the file", .0.number())]
     ClusterDamaged(Cluster),
     /// The caller read other bands than those that hold the cluster.
     #[error("cluster {} is not in the bytes that were read: the file is short, or this is a defect", .0.number())]
     NotCovered(Cluster),
     /// The image should carry a root and does not.
-    #[error("the root in the image is damaged: use an older root")]
+    #[error("the root in the image is damaged; the log has its own")]
     RootDamaged,
 }
 

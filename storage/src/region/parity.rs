@@ -14,7 +14,7 @@ use reed_solomon_simd::rate::{HighRateDecoder, RateDecoder};
 
 /// More rows are lost than the code can restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{lost} of 1056 rows are lost and parity restores 32: take these clusters from a backup or a snapshot")]
+#[error("{lost} of 1056 rows are lost and parity restores 32: take these clusters from a backup")]
 pub struct TooManyLost {
     pub lost: usize,
 }

@@ -74,8 +74,8 @@ pub enum NodeError {
     /// Not in memory: fetch it through a [`super::LoadingSource`] and do the operation again.
     #[error("{0} is not resident; fetch it and try again")]
     Miss(NodePtr),
-    /// The stored bytes are not that node: repair the region or fall back to an older root.
-    #[error("{ptr} is damaged: {what}; repair its region, or fall back to an older root")]
+    /// The stored bytes are not that node.
+    #[error("{ptr} is damaged: {what}; what it led to is in a backup only")]
     Damaged { ptr: NodePtr, what: &'static str },
     /// The device refused.
     #[error("{ptr} could not be read: {error}")]
