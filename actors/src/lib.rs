@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows FUSE: a reply is a value of ours that must be spent. Must be true: O1 to O10 (`docs/ordering.md`). Fails: a room
 //! that panics is dead alone, and answers whoever waits for it.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 pub mod api;
 mod cache;

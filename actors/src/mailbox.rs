@@ -1,10 +1,10 @@
 //! The only way to send: lanes in which messages wait for a slot, counted and measured.
 //!
-//! Owns: `Lane`, `Envelope`, the sending side `Mailbox` and the taking side `Inbox`. Must be true: MBX-1 a lane is FIFO, the data lane among
-//! messages of one key; MBX-2 (O7) a
-//! higher lane goes first, but a lane that was passed over too often or too long gives one message that is older than what would go
-//! first; MBX-3 a foreground message lifts those of its key in the data lane that were posted before it; MBX-4 what is posted is
-//! accepted: capacity is the admission limit of whoever asks `has_room` first, so depth may pass it by the credits of the others.
+//! Owns: `Lane`, `Envelope`, the sending side `Mailbox` and the taking side `Inbox`. Must be true: MBX-1 a lane is FIFO, the data lane
+//! among messages of one key; MBX-2 (O7) a higher lane goes first, but a lane that was passed over too often or too long gives one message
+//! that is older than what would go first; MBX-3 a foreground message lifts those of its key in the data lane that were posted before
+//! it; MBX-4 what is posted is accepted: capacity is the admission limit of whoever asks `has_room` first, so depth may pass it by the
+//! credits of the others.
 //! Fails: never.
 
 mod meter;

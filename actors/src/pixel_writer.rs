@@ -1,8 +1,9 @@
 //! The pixel writers: gather blocks into open regions, seal them, make them durable, and report where everything is.
 //!
-//! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Expect`, `Place`, `Flush`, `Granted`. Sends: `Placed`
-//! or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog, bounded by the dirty budget. Fails: an
-//! image that cannot be written is abandoned and its blocks go to another; after three in a row the volume is read-only.
+//! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Expect`, `Place`, `Flush`, `Granted`, `ActorDied`. Sends:
+//! `Placed` or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog; the door holds large writes
+//! back while it is long. Fails: an image that cannot be written is abandoned and its blocks go to another; after three in a row the
+//! volume is read-only.
 //!
 //! Must be true: O3 a shard hears of a place only when the image is durable under its name; an image gets its name only after its
 //! grant was synced, which the Vat sees to.

@@ -114,6 +114,10 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
     })
 }
 
+/// What is to be said of a volume that was left by its mount and has no log ([`has_no_log`]).
+pub const LOG_GONE: &str =
+    "the last mount ended without finishing, and its log is gone: what it promised after its last checkpoint is lost";
+
 /// Whether there is no segment of a log.
 pub fn has_no_log(path: &Path) -> Result<bool, BackendError> {
     match std::fs::read_dir(path.join("wal")) {

@@ -68,14 +68,13 @@ fn take_down(unmounter: &crate::fuse::Unmounter) {
 }
 
 fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<(), BackendError> {
-    let reason = volume.shared().health.reason();
     match volume.close() {
         Ok(()) => {
             tracing::info!("everything is durable");
             Ok(())
         }
         // Read-only from the start: there was nothing to make durable.
-        Err(_) if reason.as_deref() == Some("it was mounted read-only") => Ok(()),
+        Err(_) if volume.shared().health.is_asked_read_only() => Ok(()),
         Err(error) => {
             let what = volume.shared().health.reason().unwrap_or_else(|| error.to_string());
             Err(BackendError::Damaged { path: path.to_path_buf(), what, help })

@@ -29,8 +29,7 @@ impl Check {
             report.findings.push(Finding {
                 invariant: "REC-6".into(),
                 r#where: "wal".into(),
-                what: "the last mount ended without finishing, and its log is gone: what it promised after its last checkpoint is lost"
-                    .into(),
+                what: backend::LOG_GONE.into(),
                 help: "Put the files of wal/ back if there is a copy of them; else what the images hold is all there is.".into(),
             });
         }

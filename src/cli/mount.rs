@@ -79,9 +79,7 @@ impl Mount {
             tracing::warn!(mountpoint = %point.path.display(), "the mountpoint holds files; the mount hides them");
         }
         if lock::was_left(&volume)? && backend::has_no_log(&volume)? {
-            tracing::warn!(
-                "the last mount ended without finishing, and its log is gone: what it promised after its last checkpoint is lost"
-            );
+            tracing::warn!("{}", backend::LOG_GONE);
         }
         let _lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
         let stop = Stop::default();

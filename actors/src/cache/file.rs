@@ -94,6 +94,13 @@ impl File {
         }
     }
 
+    /// Refuses what waits until the file is safe.
+    pub(super) fn refuse_after(&mut self, cx: &mut Context<'_>) {
+        for (_, after) in std::mem::take(&mut self.after) {
+            after.refuse(Refusal::Damaged, cx);
+        }
+    }
+
     /// Whether the next operation has to wait.
     pub(super) fn is_busy(&self) -> bool {
         self.filling || self.parked || self.cutting.is_some()

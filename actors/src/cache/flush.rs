@@ -177,9 +177,7 @@ impl Cache {
     pub(super) fn not_placed(&mut self, inode: Inode, ticket: Ticket, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
         file.buffer.unplaced(ticket);
-        for (_, after) in std::mem::take(&mut file.after) {
-            after.refuse(Refusal::Damaged, cx);
-        }
+        file.refuse_after(cx);
         let waited = file.buffer.end_drain();
         self.one_drained(waited, cx);
     }
@@ -201,9 +199,7 @@ impl Cache {
                 shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
             }
             // What was refused is nowhere, and nothing brings it on its way again by itself.
-            for (_, after) in std::mem::take(&mut file.after) {
-                after.refuse(Refusal::Damaged, cx);
-            }
+            file.refuse_after(cx);
         }
         self.follow_up(inode, cx);
         self.look_if_drained(inode, !done, cx);
@@ -273,9 +269,7 @@ impl Cache {
             let Some(file) = self.file(inode) else { continue };
             file.buffer.end_drain();
             file.cutting = None;
-            for (_, after) in std::mem::take(&mut file.after) {
-                after.refuse(Refusal::Damaged, cx);
-            }
+            file.refuse_after(cx);
             self.run_queue(inode, cx);
             self.close_if_settled(inode);
         }

@@ -2,7 +2,6 @@
 
 use super::PlaceJob;
 use crate::cache::CacheMessage;
-use crate::keeper::look_at_space;
 use crate::shared::Shared;
 use crate::slot::Address;
 use crate::vat::Grant;
@@ -185,10 +184,7 @@ impl OpenRegion {
     pub(super) fn install(self, shared: &Shared) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
         let sealed = shared.encoders.lend(|encoder| self.builder.finish(encoder));
         match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes()) {
-            Ok(()) => {
-                look_at_space(shared);
-                Ok(self.reports)
-            }
+            Ok(()) => Ok(self.reports),
             Err(error) => Err((self.jobs, error)),
         }
     }

@@ -1,9 +1,9 @@
 //! Spare region files: recycled ones first, since their blocks are allocated already.
 //!
 //! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
-//! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a
-//! file that a crash left under the name of its image too is an image, one that it left under two names here is one spare, and one whose
-//! old name could come back has lost it for good; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
+//! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a file that a crash left under the name of
+//! its image too is an image, one that it left under two names here is one spare, and one whose old name could come back has lost it for
+//! good; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
 //! opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
