@@ -1,6 +1,6 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `Tick`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the last commit unfinished sends
+//! Owns: the timers. Accepts: `GetReady`, `Tick`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the last commit unfinished sends
 //! none. Fails: without it nothing is committed by the clock: the volume is read-only.
 
 use crate::api::Answer;
@@ -22,6 +22,8 @@ const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
 
 /// What the Keeper is told.
 pub enum KeeperMessage {
+    /// Touch the memory that a first stream of writes needs.
+    GetReady,
     Tick,
     /// A commit ended.
     Committed,
@@ -30,6 +32,7 @@ pub enum KeeperMessage {
 impl Envelope for KeeperMessage {
     fn kind(&self) -> &'static str {
         match self {
+            Self::GetReady => "get_ready",
             Self::Tick => "tick",
             Self::Committed => "committed",
         }
@@ -93,6 +96,7 @@ impl Role for Keeper {
 
     fn handle(&mut self, message: KeeperMessage, cx: &mut Context<'_>) {
         match message {
+            KeeperMessage::GetReady => self.shared.get_ready(),
             KeeperMessage::Tick => self.tick(cx),
             KeeperMessage::Committed => self.committing = false,
         }

@@ -26,7 +26,7 @@ use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
 use infmap_storage::device::Device;
 use infmap_storage::images::Images;
-use infmap_storage::limits::REGION_BYTES;
+use infmap_storage::limits::{CLUSTER_BYTES, REGION_BYTES};
 use infmap_storage::nodes::NodeStore;
 use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 use infmap_storage::state::{StateError, View};
@@ -126,6 +126,14 @@ impl Shared {
         // One that lost its last name meanwhile is shown as it was.
         let row = newest.map_or_else(|| view.inode(inode), Ok)?;
         Ok(LiveRows::overlay(Attributes::of(inode, &row), row.version, live.as_ref()))
+    }
+
+    /// Touches the memory that a stream of writes will use: its first blocks, the image buffers, the tables of the parity code. The first
+    /// touch of a page takes longer than what a write does with it.
+    pub fn get_ready(&self) {
+        self.blocks.fill((self.budget.limit() / 2) as usize / CLUSTER_BYTES);
+        self.image_buffers.fill();
+        self.encoders.lend(|_| ());
     }
 
     /// Refuses changes of a volume that is read-only.

@@ -17,6 +17,7 @@ pub use open::{OpenError, OpenOptions, create};
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SpaceUse, WriteHow};
 use crate::cache::{CacheMessage, Piece, PieceContent, Write, shard_of};
 use crate::keeper::KeeperMessage;
+use crate::mailbox::Lane;
 use crate::pixel_reader::{ReadMessage, Reading};
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::actix_pool::ActixPools;
@@ -42,7 +43,7 @@ impl Unanswered for Refusal {
 /// An open volume.
 pub struct Volume {
     front: Arc<Front>,
-    _keeper: Address<KeeperMessage>,
+    keeper: Address<KeeperMessage>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -123,6 +124,12 @@ impl Volume {
         let (replier, reply) = Replier::future();
         question(replier);
         reply
+    }
+
+    /// Lets the volume touch the memory that it will write from, in the background: for one that is to be fast from the first byte, and
+    /// whose memory need not stay small.
+    pub fn get_ready(&self) {
+        self.keeper.post(Lane::Background, KeeperMessage::GetReady);
     }
 
     /// What is shared by the actors: for whoever shows figures.

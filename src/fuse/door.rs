@@ -48,6 +48,8 @@ pub(super) struct Door {
     lookout: Option<Lookout>,
     /// A request was answered since the last look that followed a FORGET.
     has_answered: AtomicBool,
+    /// The client is one that writes and syncs: nothing but writes and times came since its last sync.
+    is_syncing: AtomicBool,
 }
 
 impl Door {
@@ -59,6 +61,7 @@ impl Door {
             agreed,
             lookout,
             has_answered: AtomicBool::new(false),
+            is_syncing: AtomicBool::new(false),
         }
     }
 
@@ -76,29 +79,37 @@ impl Door {
         send: impl FnOnce(&Shared, R, T) + Send + 'static,
     ) {
         let replier = Ticket::new(&self.shared, op, reply).replier(send);
-        self.watched(|| self.shared.guarded(op, |volume| ask(volume, replier)));
+        self.watched(op, || self.shared.guarded(op, |volume| ask(volume, replier)));
     }
 
     /// Answers without asking.
     fn say<R: Refuse>(&self, op: Op, reply: R, send: impl FnOnce(R)) {
-        self.watched(|| Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply)));
+        self.watched(op, || Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply)));
     }
 
     fn refuse<R: Refuse>(&self, op: Op, reply: R, errno: Errno) {
-        self.watched(|| Ticket::new(&self.shared, op, reply).refuse(errno));
+        self.watched(op, || Ticket::new(&self.shared, op, reply).refuse(errno));
     }
 
     fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
-        self.watched(|| Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on());
+        self.watched(op, || Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on());
     }
 
-    /// Takes a request; if that answered it, the next one may be on its way already. What somebody else answers takes its time.
-    fn watched(&self, take: impl FnOnce()) {
+    /// Takes a request; if that answered it, the next one may be on its way already. What somebody else answers takes its time. A
+    /// client that syncs each write waits mostly for the disk: looking for it would only drive it to another processor.
+    fn watched(&self, op: Op, take: impl FnOnce()) {
         let before = answered_here();
         take();
+        match op {
+            Op::Fsync => self.is_syncing.store(true, Ordering::Relaxed),
+            Op::Write | Op::Setattr => {}
+            _ => self.is_syncing.store(false, Ordering::Relaxed),
+        }
         if answered_here() != before {
             self.has_answered.store(true, Ordering::Relaxed);
-            self.look_out();
+            if !self.is_syncing.load(Ordering::Relaxed) {
+                self.look_out();
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Lookout {
             if start.elapsed() >= self.limit {
                 break false;
             }
-            std::hint::spin_loop();
+            std::thread::yield_now();
         };
         self.credit.note(found);
     }

@@ -1,12 +1,12 @@
 //! Taking a mount away, and what else is done to one from outside of its session.
 //!
-//! Owns: unmounting, a mount's read-ahead, what may be its source. Must be true: only the mount that was meant is
+//! Owns: unmounting, what the kernel holds for a mount, what may be its source. Must be true: only the mount that was meant is
 //! unmounted: its device is looked at before. Fails: with the kernel's error; EBUSY stays EBUSY.
 
 use super::helper::HELPERS;
 use rustix::mount::{UnmountFlags, unmount};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Detaches what is mounted there: at once, or (lazily) as soon as nobody uses it.
@@ -37,9 +37,21 @@ fn take_away_by_helper(mountpoint: &Path, lazy: bool) -> io::Result<()> {
     Err(last)
 }
 
+/// One of the kernel's settings for writing back to a device, and reading ahead on it.
+fn device_setting(device: (u32, u32), name: &str) -> PathBuf {
+    PathBuf::from(format!("/sys/class/bdi/{}:{}/{name}", device.0, device.1))
+}
+
 /// Sets how far the kernel reads ahead on this device, in bytes. Takes root.
 pub(super) fn set_read_ahead(device: (u32, u32), bytes: u32) -> io::Result<()> {
-    std::fs::write(format!("/sys/class/bdi/{}:{}/read_ahead_kb", device.0, device.1), format!("{}\n", bytes / 1024))
+    std::fs::write(device_setting(device, "read_ahead_kb"), format!("{}\n", bytes / 1024))
+}
+
+/// Lets the kernel hold at least so many written bytes of this device before writers wait. Takes root, and Linux 6.2.
+pub(super) fn let_written_wait(device: (u32, u32), bytes: u64) -> io::Result<()> {
+    let setting = device_setting(device, "max_bytes");
+    let now = std::fs::read_to_string(&setting)?.trim().parse().unwrap_or(u64::MAX);
+    if now < bytes { std::fs::write(&setting, format!("{bytes}\n")) } else { Ok(()) }
 }
 
 /// Ends the connection of a mount whose threads are gone: its callers get ENOTCONN instead of waiting for ever. The mount stays.

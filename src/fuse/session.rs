@@ -11,7 +11,7 @@ use super::direct::mount_directly;
 use super::door::Door;
 use super::helper::mount_by_helper;
 use super::lookout::Lookout;
-use super::mounts::{abort_connection, is_plain, set_read_ahead, take_away};
+use super::mounts::{abort_connection, is_plain, let_written_wait, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use crate::mount::mountinfo;
 use fuser::{BackgroundSession, Config, Session, SessionACL};
@@ -112,6 +112,9 @@ impl Mounted {
         let mount = found.inspect_err(|_| drop(take_away(&path, true))).map_err(failed)?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
             tracing::debug!(%error, "the kernel reads ahead as far as it does by default");
+        }
+        if let Err(error) = settings.written_bytes.map_or(Ok(()), |bytes| let_written_wait(mount.device, bytes)) {
+            tracing::debug!(%error, "the kernel holds as many written bytes as it does by default");
         }
         Ok(Self { session: Some(session), unmounter: Unmounter { mount } })
     }

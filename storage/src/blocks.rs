@@ -23,6 +23,14 @@ impl BlockPool {
         Self { stock: Arc::default(), keep }
     }
 
+    /// Makes blocks until `blocks` are unused, or as many as the pool may keep.
+    pub fn fill(&self, blocks: usize) {
+        while self.stock.lock().len() < blocks.min(self.keep) {
+            let made = fresh();
+            self.stock.lock().push(made);
+        }
+    }
+
     /// A block of zeros.
     #[must_use]
     pub fn zeroed(&self) -> Block {

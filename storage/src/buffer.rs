@@ -10,16 +10,13 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Bytes from which on a buffer is large.
-const LARGE_BYTES: usize = 512 * 1024;
-/// Where a large buffer begins: at a multiple of more than a page, so that an allocator of many sizes puts it among others in huge pages.
-/// The kernel takes bytes out of such a buffer in one piece; out of single pages it looks up each (11 % of a sequential read).
-const LARGE_ALIGN: usize = 64 * 1024;
+/// Bytes of a huge page. A buffer that begins at a multiple of it may be put into huge pages by an allocator that knows this sign.
+pub const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Zeroed bytes at an address and of a length that O_DIRECT accepts.
 pub struct AlignedBuf {
     start: NonNull<u8>,
-    len: usize,
+    layout: Layout,
 }
 
 // SAFETY: the buffer is owned by this value alone, like a `Box<[u8]>`.
@@ -31,41 +28,48 @@ impl AlignedBuf {
     /// A zeroed buffer of at least `len` bytes, rounded up to a multiple of [`DIRECT_ALIGN`], and at least one.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        let len = len.max(1).next_multiple_of(DIRECT_ALIGN);
-        let layout = Self::layout(len);
-        // SAFETY: the layout has a size above zero.
-        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        Self { start, len }
+        Self::aligned(len, DIRECT_ALIGN)
     }
 
-    fn layout(len: usize) -> Layout {
-        let align = if len >= LARGE_BYTES { LARGE_ALIGN } else { DIRECT_ALIGN };
-        match Layout::from_size_align(len, align) {
+    /// As [`Self::zeroed`], and if it takes most of a huge page it begins at a multiple of [`HUGE_PAGE_BYTES`]: for what the kernel fills
+    /// or empties again and again. It takes a huge page in one piece, and looks up each of the others (11 % of a sequential read). The
+    /// first touch can be dear, though: 4 ms for each, in a virtual machine whose host has taken unused memory back.
+    #[must_use]
+    pub fn huge(len: usize) -> Self {
+        Self::aligned(len, if len > HUGE_PAGE_BYTES / 2 { HUGE_PAGE_BYTES } else { DIRECT_ALIGN })
+    }
+
+    fn aligned(len: usize, align: usize) -> Self {
+        let len = len.max(1).next_multiple_of(DIRECT_ALIGN);
+        let layout = match Layout::from_size_align(len, align) {
             Ok(layout) => layout,
             Err(_) => handle_alloc_error(Layout::new::<u8>()),
-        }
+        };
+        // SAFETY: the layout has a size above zero.
+        let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        Self { start, layout }
     }
 }
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this very layout.
-        unsafe { dealloc(self.start.as_ptr(), Self::layout(self.len)) }
+        // SAFETY: allocated in `aligned` with this very layout.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }
 
 impl Deref for AlignedBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` is valid for `len` initialised bytes for as long as self lives.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        // SAFETY: `start` is valid for so many initialised bytes for as long as self lives.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
     }
 }
 
@@ -73,6 +77,7 @@ impl DerefMut for AlignedBuf {
 #[derive(Clone)]
 pub struct BufferPool {
     stock: Arc<Mutex<Vec<AlignedBuf>>>,
+    make: fn(usize) -> AlignedBuf,
     size_bytes: usize,
     keep: usize,
 }
@@ -81,14 +86,28 @@ impl BufferPool {
     /// A pool of buffers of `size_bytes` that keeps at most `keep` unused ones. Nothing is allocated yet.
     #[must_use]
     pub fn new(size_bytes: usize, keep: usize) -> Self {
-        Self { stock: Arc::default(), size_bytes, keep }
+        Self { stock: Arc::default(), make: AlignedBuf::zeroed, size_bytes, keep }
+    }
+
+    /// As [`Self::new`], of buffers made by [`AlignedBuf::huge`].
+    #[must_use]
+    pub fn huge(size_bytes: usize, keep: usize) -> Self {
+        Self { make: AlignedBuf::huge, ..Self::new(size_bytes, keep) }
+    }
+
+    /// Makes all buffers that the pool may keep, and touches their pages.
+    pub fn fill(&self) {
+        let mut made: Vec<_> = (0..self.keep).map(|_| self.take()).collect();
+        for buffer in &mut made {
+            buffer.chunks_mut(DIRECT_ALIGN).for_each(|page| page[..1].fill(0));
+        }
     }
 
     /// A buffer; its bytes are whatever its last user left (zero when fresh). It returns to the pool when dropped.
     #[must_use]
     pub fn take(&self) -> PooledBuf {
         let reused = self.stock.lock().pop();
-        PooledBuf { buf: Some(reused.unwrap_or_else(|| AlignedBuf::zeroed(self.size_bytes))), pool: self.clone() }
+        PooledBuf { buf: Some(reused.unwrap_or_else(|| (self.make)(self.size_bytes))), pool: self.clone() }
     }
 }
 

@@ -49,7 +49,7 @@ impl Images {
     /// `parallel`: reads that are under way at once, each with a buffer.
     #[must_use]
     pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
-        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::new(READ_BYTES, parallel), restorer: Restorer::default() }
+        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::huge(READ_BYTES, parallel), restorer: Restorer::default() }
     }
 
     /// Reads and verifies consecutive clusters, one for each of `crcs` (at most `RUN_CLUSTERS`), into `out` of 4096 bytes for each.

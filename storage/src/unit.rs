@@ -56,26 +56,34 @@ const SAMPLE_EVERY_BYTES: usize = 512;
 /// twentieth of zstd's try.
 #[must_use]
 pub fn looks_like_noise(blocks: &[Block]) -> bool {
-    const FEW_SAMPLES: usize = 512;
-    // Four tables, so that one count does not wait for the one before.
-    let mut counts = [[0u32; 256]; 4];
-    let mut samples = 0;
+    const FEW_SAMPLES: usize = 64;
     let parts = blocks.iter().flat_map(|block| block.bytes().chunks_exact(SAMPLE_EVERY_BYTES));
     // Each sample from another place of its part: records of an even length would show the same field again and again.
     let places = (0..).map(|n| 37 * n * SAMPLE_BYTES % SAMPLE_EVERY_BYTES);
-    for sample in parts.zip(places).filter_map(|(part, at)| part.get(at..at + SAMPLE_BYTES)) {
+    // All are fetched before the first is counted: none of them is in the processor's cache, and so they come at the same time.
+    let mut samples = [[0; SAMPLE_BYTES]; UNIT_BYTES / SAMPLE_EVERY_BYTES];
+    let mut fetched = 0;
+    for (sample, (part, at)) in samples.iter_mut().zip(parts.zip(places)) {
+        if let Some(bytes) = part.get(at..).and_then(<[u8]>::first_chunk) {
+            *sample = *bytes;
+        }
+        fetched += 1;
+    }
+    // Four tables, so that one count does not wait for the one before.
+    let mut counts = [[0u32; 256]; 4];
+    for sample in samples.iter().take(fetched) {
         for (n, byte) in sample.iter().enumerate() {
             if let Some(count) = counts.get_mut(n % 4).and_then(|table| table.get_mut(usize::from(*byte))) {
                 *count += 1;
             }
         }
-        samples += sample.len();
     }
     let [a, b, c, d] = &counts;
     let pairs: u64 = a.iter().zip(b).zip(c).zip(d).map(|(((a, b), c), d)| u64::from(a + b + c + d)).map(|count| count * count).sum();
     // Of evenly spread bytes, one pair in 256 is equal; at 7.5 bits, one in 181.
-    let expected = (samples * samples / 181 + samples) as u64;
-    samples >= FEW_SAMPLES && pairs < expected
+    let bytes = fetched * SAMPLE_BYTES;
+    let expected = (bytes * bytes / 181 + bytes) as u64;
+    fetched >= FEW_SAMPLES && pairs < expected
 }
 
 /// The bytes of a compressed unit; `None` unless they are exactly `decoded_bytes`.

@@ -152,7 +152,7 @@ impl Volume {
             tiers: Tiers::new(plan.l1, plan.l2),
             streams: Streams::new(read_ahead_window(settings)),
             blocks: volatile,
-            reads: BufferPool::new(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
+            reads: BufferPool::huge(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
             encoders: Encoders::new(plan.encoders),
             budget: Budget::new(plan.dirty),
@@ -273,7 +273,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, _keeper: keeper, pools: None })
+    Ok(Volume { front, keeper, pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.
