@@ -151,9 +151,7 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         for (line, crc) in crcs.iter_mut().enumerate() {
             let row = band * CLUSTER_HEIGHT_PX + line;
             let at = filter_offset(row) + 1 + column * PIECE_BYTES;
-            let piece = &mut self.image[at..at + PIECE_BYTES];
-            source.fill(piece);
-            *crc = crc32fast::hash(piece);
+            *crc = source.fill(&mut self.image[at..at + PIECE_BYTES]);
             self.piece_crcs[row * BAND_CLUSTERS + column] = *crc;
         }
         self.cluster_crcs[number] = crc::of_pieces(crcs);
@@ -293,8 +291,25 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Fills `out` with the next bytes, and with zeros when there are none left.
-    fn fill(&mut self, mut out: &mut [u8]) {
+    /// Fills `out` with the next bytes, and with zeros when there are none left. Returns its CRC32: taken where the bytes come from if
+    /// they lie there in one piece, because where they go the processor would wait for its own writing.
+    fn fill(&mut self, out: &mut [u8]) -> u32 {
+        if self.current.is_empty()
+            && let Some((next, parts)) = self.parts.split_first()
+        {
+            (self.current, self.parts) = (next, parts);
+        }
+        if let Some((bytes, left)) = self.current.split_at_checked(out.len()) {
+            let crc = crc32fast::hash(bytes);
+            out.copy_from_slice(bytes);
+            self.current = left;
+            return crc;
+        }
+        self.fill_from_parts(out);
+        crc32fast::hash(out)
+    }
+
+    fn fill_from_parts(&mut self, mut out: &mut [u8]) {
         while !out.is_empty() {
             if self.current.is_empty() {
                 let Some((next, parts)) = self.parts.split_first() else { return out.fill(0) };
