@@ -125,6 +125,19 @@ fn info_says_whether_the_last_mount_ended_in_order() {
     assert_eq!(state(), "clean");
 }
 
+/// What was not synced is lost then, so a script that copies the volume next must not go on.
+#[test]
+fn umount_of_a_mount_whose_daemon_died_says_so() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    mount.kill();
+    let output = infmap().arg("umount").arg(volume.mountpoint()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("error[IM1044]") && said.contains("ended without finishing"), "{said}");
+    volume.mount().unmount();
+    volume.check();
+}
+
 /// Its messages stand in a file on the disk that may be full or broken: what they say is lost then, and nothing else.
 #[test]
 fn a_daemon_that_cannot_write_its_messages_serves_all_the_same() {

@@ -86,6 +86,8 @@ codes! {
     DaemonEnded = 1042, 1, "the message above says why";
     /// The kernel's side is missing.
     Fuse = 1043, 1, "install the package fuse3; /dev/fuse must exist and may be opened; allow_other needs user_allow_other in /etc/fuse.conf";
+    /// The daemon died, or could not make everything durable.
+    Unfinished = 1044, 1, "its messages say why, in the volume's run/daemon.log or where it was started; the next mount brings back what was synced";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }

@@ -6,7 +6,7 @@
 use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
-use crate::backend::{self, Serve, Stop};
+use crate::backend::{self, BackendError, Serve, Stop};
 use crate::config::value;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
@@ -81,12 +81,15 @@ impl Mount {
         if lock::was_left(&volume)? && backend::has_no_log(&volume)? {
             tracing::warn!("{}", backend::LOG_GONE);
         }
-        let _lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
+        let lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
         let stop = Stop::default();
         signals::listen(stop.clone(), point.path.clone(), self.daemon_child)?;
         let ready = ready(self.daemon_child, &volume, &point.path);
-        backend::serve(Serve { volume, mountpoint: point.path, settings, flags, ready, stop })?;
-        Ok(())
+        let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop });
+        if matches!(served, Err(BackendError::Damaged { .. })) {
+            lock.leave(&point.path);
+        }
+        Ok(served?)
     }
 
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {

@@ -34,6 +34,12 @@ impl Umount {
             let pid = owner.pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
             return Err(CliError::new(Code::UnmountLate, format!("{pid} still writes to {}", volume.display())));
         }
+        if let Some(volume) = volume.as_ref().filter(|_| !self.lazy)
+            && lock::was_left(volume)?
+        {
+            let message = format!("{} is unmounted, but the daemon of {} ended without finishing", path.display(), volume.display());
+            return Err(CliError::new(Code::Unfinished, message));
+        }
         if context.json {
             let durable = !self.lazy && volume.is_some();
             let volume = volume.map(|volume| volume.display().to_string());

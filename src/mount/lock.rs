@@ -87,6 +87,11 @@ impl VolumeLock {
         self.left.is_some()
     }
 
+    /// Lets go and leaves the text of a mount that is gone: nobody finished it.
+    pub fn leave(mut self, mountpoint: &Path) {
+        self.left = Some(Owner { pid: Some(std::process::id()), mountpoint: Some(mountpoint.into()) });
+    }
+
     /// What is to be said of it, unless it is held as it should be.
     #[must_use]
     pub fn note(&self) -> Option<&'static str> {
