@@ -23,7 +23,9 @@ const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
 /// What the Keeper is told.
 pub enum KeeperMessage {
     /// Touch the memory that a first stream of writes needs.
-    GetReady,
+    GetReady {
+        replier: Replier<Answer<()>>,
+    },
     Tick,
     /// A commit ended.
     Committed,
@@ -32,7 +34,7 @@ pub enum KeeperMessage {
 impl Envelope for KeeperMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::GetReady => "get_ready",
+            Self::GetReady { .. } => "get_ready",
             Self::Tick => "tick",
             Self::Committed => "committed",
         }
@@ -96,7 +98,10 @@ impl Role for Keeper {
 
     fn handle(&mut self, message: KeeperMessage, cx: &mut Context<'_>) {
         match message {
-            KeeperMessage::GetReady => self.shared.get_ready(),
+            KeeperMessage::GetReady { replier } => {
+                self.shared.get_ready();
+                cx.reply(replier, Ok(()));
+            }
             KeeperMessage::Tick => self.tick(cx),
             KeeperMessage::Committed => self.committing = false,
         }

@@ -126,10 +126,10 @@ impl Volume {
         reply
     }
 
-    /// Lets the volume touch the memory that it will write from, in the background: for one that is to be fast from the first byte, and
-    /// whose memory need not stay small.
-    pub fn get_ready(&self) {
-        self.keeper.post(Lane::Background, KeeperMessage::GetReady);
+    /// Touches the memory that the volume will write from: for one that is to be fast from the first byte, and whose memory need not
+    /// stay small. Answers in some tens of milliseconds.
+    pub fn get_ready(&self, replier: Replier<Answer<()>>) {
+        self.keeper.post(Lane::Background, KeeperMessage::GetReady { replier });
     }
 
     /// What is shared by the actors: for whoever shows figures.

@@ -34,7 +34,8 @@ pub fn serve(mount: Serve) -> Result<(), BackendError> {
     }
     let is_large = !volume.shared().settings.memory_plan().is_small();
     if is_large && !volume.shared().health.is_read_only() {
-        volume.get_ready();
+        // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
+        let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
     let volume = Arc::new(volume);
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {

@@ -99,7 +99,7 @@ impl BufferPool {
     pub fn fill(&self) {
         let mut made: Vec<_> = (0..self.keep).map(|_| self.take()).collect();
         for buffer in &mut made {
-            buffer.chunks_mut(DIRECT_ALIGN).for_each(|page| page[..1].fill(0));
+            buffer.iter_mut().step_by(DIRECT_ALIGN).for_each(|byte| *byte = 0);
         }
     }
 
