@@ -148,6 +148,8 @@ pub struct Settings {
 pub struct Memory {
     /// Bytes, [`BUDGET_RANGE`], default 512 MiB. [`Settings::memory_plan`] divides it.
     pub budget: u64,
+    /// Whether the memory that writes need is touched when a volume is mounted; never below a budget of 64 MiB. Default true.
+    pub ready: bool,
 }
 
 /// `actors`: threads and mailboxes.
@@ -223,7 +225,7 @@ pub struct Log {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { budget: 512 * MIB }
+        Self { budget: 512 * MIB, ready: true }
     }
 }
 
@@ -231,7 +233,7 @@ impl Default for Actors {
     fn default() -> Self {
         Self {
             cache: Pool { threads: 2, mailbox: 1024 },
-            pixel_writer: Pool { threads: 6, mailbox: 512 },
+            pixel_writer: Pool { threads: 8, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,

@@ -32,8 +32,8 @@ pub fn serve(mount: Serve) -> Result<(), BackendError> {
     if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
         tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
     }
-    let is_large = !volume.shared().settings.memory_plan().is_small();
-    if is_large && !volume.shared().health.is_read_only() {
+    let settings = &volume.shared().settings;
+    if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
         // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }

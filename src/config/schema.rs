@@ -120,6 +120,7 @@ pub static KEYS: &[Key] = &[
         "Memory for everything: buffers, caches, tables, messages.",
         memory.budget as u64
     ),
+    switch!("memory.ready", "Whether a mount touches the memory that writes will need.", memory.ready),
     number!("actors.cache.threads", POOL, "Threads that take writes over and keep the caches.", actors.cache.threads as usize),
     number!("actors.cache.mailbox", MAILBOX, "Requests that wait for one part of the cache.", actors.cache.mailbox as usize),
     number!("actors.pixel_writer.threads", WRITERS, "Threads that draw, protect and write images.", actors.pixel_writer.threads as usize),

@@ -8,18 +8,18 @@
 //!
 //! | part | 32 MiB | 512 MiB | what decides |
 //! |---|---|---|---|
-//! | image buffers, 4.6 MiB each | 2 = 9.2 | 7 = 32.2 | one a pixel writer thread, one for the checkpoint |
-//! | parity encoders, 160 KiB each | 1 = 0.2 | 6 = 0.9 | one a pixel writer thread; the checkpoint takes turns |
+//! | image buffers, 4.6 MiB each | 2 = 9.2 | 9 = 41.4 | one a pixel writer thread, one for the checkpoint |
+//! | parity encoders, 160 KiB each | 1 = 0.2 | 8 = 1.3 | one a pixel writer thread; the checkpoint takes turns |
 //! | parity tables | 8.5 | 8.5 | the code's; made once, with the first image |
 //! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
 //! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
-//! | **fixed** | **26.9** | **53.6** | |
-//! | L1 | 1.5 | 137.5 | `cache.l1` 30% of the rest |
-//! | L2 | 1.0 | 91.7 | `cache.l2` 20% of the rest |
-//! | dirty blocks | 1.0 | 91.7 | 40% of what the caches leave |
-//! | nodes | 0.8 | 68.8 | 30% |
-//! | messages | 0.5 | 45.8 | 20% |
-//! | prefetch | 0.3 | 22.9 | 10% |
+//! | **fixed** | **26.9** | **63.1** | |
+//! | L1 | 1.5 | 134.7 | `cache.l1` 30% of the rest |
+//! | L2 | 1.0 | 89.8 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 1.0 | 89.8 | 40% of what the caches leave |
+//! | nodes | 0.8 | 67.3 | 30% |
+//! | messages | 0.5 | 44.9 | 20% |
+//! | prefetch | 0.3 | 22.4 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
 //! nodes are held nowhere else.
@@ -200,7 +200,7 @@ mod tests {
     fn the_table_of_this_module_is_what_is_computed() {
         let table = include_str!("derived.rs");
         for (column, budget) in [(2, 32 * MIB), (3, 512 * MIB)] {
-            let settings = with(budget, 6, 30, 20);
+            let settings = with(budget, Settings::default().actors.pixel_writer.threads, 30, 20);
             let plan = settings.memory_plan();
             let mut rows = vec![("**fixed**", plan.fixed()), ("log buffers", plan.log_buffers)];
             let names = ["L1", "L2", "dirty blocks", "nodes", "messages", "prefetch"];
