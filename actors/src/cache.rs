@@ -60,12 +60,15 @@ pub struct Cache {
     /// Files that a commit or checkpoint waits for.
     draining: usize,
     gathering: bool,
+    /// Settlements of this shard that the Vat has refused, as far as was heard.
+    refusals_heard: u64,
 }
 
 impl Cache {
     #[must_use]
     pub fn new(shared: Arc<Shared>, own: WeakAddress<CacheMessage>, peers: ShardPeers) -> Self {
-        Self { shared, own, peers, files: HashMap::new(), waiting: VecDeque::new(), asked_for_room: false, draining: 0, gathering: false }
+        let (files, waiting) = (HashMap::new(), VecDeque::new());
+        Self { shared, own, peers, files, waiting, asked_for_room: false, draining: 0, gathering: false, refusals_heard: 0 }
     }
 
     /// Takes what recovery found in the log for a file.

@@ -83,6 +83,7 @@ pub struct Vat {
     /// Inodes to be dropped before the next message of any kind, so that both share a publication. None is lost: a commit comes with
     /// each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
     unused: Vec<Inode>,
+    refusals: settle::Refusals,
 }
 
 impl Vat {
@@ -111,6 +112,7 @@ impl Vat {
             checkpoint: start,
             parked: HashMap::new(),
             unused: Vec::new(),
+            refusals: settle::Refusals::default(),
         }
     }
 

@@ -24,6 +24,9 @@ impl Cache {
         let now = self.shared.now();
         let shared = self.shared.clone();
         let Some(file) = self.file(inode) else { return };
+        if file.uncut && change.size.is_some() {
+            return cx.reply(replier, Err(Refusal::Damaged));
+        }
         let held = file.buffer.held_bytes();
         let mut cut = None;
         if let Some(size) = change.size {
@@ -79,12 +82,13 @@ impl Cache {
 
     /// Posts what may be said of a file now, with whatever `fill` adds. Its ticket comes back in `Settled`.
     pub(super) fn post_settlement(&mut self, inode: Inode, lane: Lane, cx: &mut Context<'_>, fill: impl FnOnce(&mut Settle)) {
-        let vat = self.peers.vat.clone();
+        let (vat, refusals_heard) = (self.peers.vat.clone(), self.refusals_heard);
         let Some(file) = self.file(inode) else { return };
         let ticket = file.buffer.ticket();
         let mut settle = Settle {
             inode,
             ticket,
+            refusals_heard,
             cut: None,
             rows: Vec::new(),
             grants: Vec::new(),

@@ -68,6 +68,8 @@ pub(super) struct File {
     pub(super) parked: bool,
     /// Bytes are being cut: the settlement that does it.
     pub(super) cutting: Option<Ticket>,
+    /// A cut was refused, so that bytes which are gone still stand in the tree: were the file to grow, they would come back.
+    pub(super) uncut: bool,
     /// What follows when everything up to a sequence is safe.
     pub(super) after: Vec<(u64, After)>,
     /// Settlements that were posted and not published yet.
@@ -86,6 +88,7 @@ impl File {
             filling: false,
             parked: false,
             cutting: None,
+            uncut: false,
             after: Vec::new(),
             outstanding: 0,
             privileged: is_privileged(row.mode),
@@ -108,7 +111,12 @@ impl File {
 
     /// Whether nothing is left to be done.
     pub(super) fn is_idle(&self) -> bool {
-        self.outstanding == 0 && self.after.is_empty() && self.queue.is_empty() && !self.is_busy() && self.buffer.is_settled()
+        self.outstanding == 0
+            && !self.uncut
+            && self.after.is_empty()
+            && self.queue.is_empty()
+            && !self.is_busy()
+            && self.buffer.is_settled()
     }
 }
 

@@ -185,10 +185,12 @@ impl Cache {
     /// The Vat has published a settlement, or refused it.
     pub(super) fn settled(&mut self, inode: Inode, ticket: Ticket, done: bool, cx: &mut Context<'_>) {
         let shared = self.shared.clone();
+        self.refusals_heard += u64::from(!done);
         let Some(file) = self.file(inode) else { return };
         file.outstanding = file.outstanding.saturating_sub(1);
         if file.cutting == Some(ticket) {
             file.cutting = None;
+            file.uncut = !done;
         }
         if done {
             shared.budget.give(bytes_of(file.buffer.settled(ticket)));

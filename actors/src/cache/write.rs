@@ -32,6 +32,9 @@ impl Cache {
         }
         let shared = self.shared.clone();
         let Some(file) = self.file(inode) else { return };
+        if file.uncut {
+            return cx.reply(write.replier, Err(Refusal::Damaged));
+        }
         let missing = file.buffer.missing_for(write.offset, u64::from(write.length));
         if !missing.is_empty() {
             file.filling = true;

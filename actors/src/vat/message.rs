@@ -58,6 +58,8 @@ pub struct Settle {
     pub inode: Inode,
     /// The shard is told when it is published.
     pub ticket: Ticket,
+    /// Refusals of settlements that the shard had heard of when it said this.
+    pub refusals_heard: u64,
     /// Bytes to be cut first: from, to, sequence. More than a step can do goes on in further groups.
     pub cut: Option<(u64, u64, u64)>,
     /// Rows of placed extents, each with whether it is the first that claims its placement.

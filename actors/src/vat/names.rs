@@ -83,6 +83,7 @@ impl Vat {
         if self.shared.health.is_read_only() {
             return;
         }
+        self.refusals.forget(inode);
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| names::drop_orphan(txn, inode)));
         match done {
             Ok(outcome) => {

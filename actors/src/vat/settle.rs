@@ -9,11 +9,43 @@ use crate::mailbox::Lane;
 use crate::slot::Context;
 use infmap_storage::limits::RECORD_DATA_MAX_BYTES;
 use infmap_storage::names::{change_attributes, settle};
-use infmap_storage::row::{InodeRow, Key, Time};
+use infmap_storage::row::{Inode, InodeRow, Key, Time};
 use infmap_storage::state::change::Change;
 use infmap_storage::state::{StateError, Txn};
 use infmap_storage::wal::RecordKind;
 use infmap_storage::wire::Put;
+use std::collections::HashMap;
+
+/// Refused settlements. Until its shard has heard of one, it speaks of the file as if that had been done: of a size, for one, that covers
+/// the bytes which were in it. So all that is said of the inode meanwhile is refused too (BUF-4).
+#[derive(Default)]
+pub(super) struct Refusals {
+    /// How many each shard was told of.
+    told: HashMap<usize, u64>,
+    /// The newest of an inode, as a number among those that its shard was told of.
+    newest: HashMap<Inode, u64>,
+}
+
+impl Refusals {
+    fn note(&mut self, inode: Inode, shard: usize) {
+        let told = self.told.entry(shard).or_default();
+        *told += 1;
+        self.newest.insert(inode, *told);
+    }
+
+    /// Whether the shard, which had heard of so many, did not know of the newest.
+    fn is_unheard(&mut self, inode: Inode, heard: u64) -> bool {
+        let unheard = self.newest.get(&inode).is_some_and(|number| heard < *number);
+        if !unheard {
+            self.forget(inode);
+        }
+        unheard
+    }
+
+    pub(super) fn forget(&mut self, inode: Inode) {
+        self.newest.remove(&inode);
+    }
+}
 
 /// The row as it is now, and from where a cut goes on.
 type Settled = (InodeRow, Option<u64>);
@@ -57,6 +89,9 @@ impl Vat {
     pub(super) fn settle(&mut self, what: Box<Settle>, pins: Pins, cx: &mut Context<'_>) {
         if let Err(refusal) = self.shared.writable() {
             return self.settle_failed(*what, refusal, cx);
+        }
+        if !what.resumed && self.refusals.is_unheard(what.inode, what.refusals_heard) {
+            return self.settle_failed(*what, Refusal::Damaged, cx);
         }
         let now = self.shared.now();
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| apply(txn, &what, now)));
@@ -134,10 +169,32 @@ impl Vat {
         }
     }
 
-    fn tell_shard(&self, what: &Settle, done: bool, cx: &mut Context<'_>) {
+    fn tell_shard(&mut self, what: &Settle, done: bool, cx: &mut Context<'_>) {
         if let Some(peers) = &self.peers {
-            let shard = &peers.shards[shard_of(what.inode, peers.shards.len())];
-            cx.post(shard, Lane::Data, CacheMessage::Settled { inode: what.inode, ticket: what.ticket, done });
+            let shard = shard_of(what.inode, peers.shards.len());
+            if !done {
+                self.refusals.note(what.inode, shard);
+            }
+            cx.post(&peers.shards[shard], Lane::Data, CacheMessage::Settled { inode: what.inode, ticket: what.ticket, done });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shard_said_before_it_heard_of_a_refusal_is_refused_too() {
+        let (file, neighbour, elsewhere) = (Inode(5), Inode(69), Inode(6));
+        let mut refusals = Refusals::default();
+        assert!(!refusals.is_unheard(file, 0));
+        refusals.note(file, 5);
+        assert!(refusals.is_unheard(file, 0) && !refusals.is_unheard(neighbour, 0) && !refusals.is_unheard(elsewhere, 0));
+        // It was built on the first, and what is built on this one is refused as well.
+        refusals.note(file, 5);
+        assert!(refusals.is_unheard(file, 1) && !refusals.is_unheard(file, 2));
+        refusals.note(elsewhere, 6);
+        assert!(refusals.is_unheard(elsewhere, 0) && !refusals.is_unheard(elsewhere, 1), "each shard hears its own");
     }
 }
