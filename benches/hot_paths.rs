@@ -163,7 +163,7 @@ fn volume() -> Volume {
 
 fn create(volume: &Volume, name: &str) -> Inode {
     let mode = FileKind::Regular.mode_bits() | 0o644;
-    let node = NewNode { parent: ROOT_INODE, name: name.into(), mode, uid: 0, gid: 0, rdev: 0 };
+    let node = NewNode { parent: ROOT_INODE, name: name.into(), mode, uid: 0, gid: 0, rdev: 0, umask: 0 };
     volume.ask(|replier| volume.create(node, replier)).wait_blocking().unwrap().inode
 }
 

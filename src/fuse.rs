@@ -11,13 +11,16 @@ mod direct;
 mod door;
 pub mod errno;
 mod helper;
+mod herald;
 mod listing;
 mod lookout;
 mod meters;
 mod mounts;
 mod negotiate;
+mod range;
 mod session;
 mod settings;
+mod xattr;
 
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};

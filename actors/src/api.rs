@@ -6,7 +6,7 @@
 use infmap_storage::limits::INLINE_FILE_BYTES;
 use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 
-pub use infmap_storage::names::{AttributeChange, NewNode, Rename, RenameMode, SetTime};
+pub use infmap_storage::names::{AttributeChange, NewNode, Rename, RenameMode, SetHow, SetTime, SetXattr};
 pub use infmap_storage::refusal::Refusal;
 
 pub use crate::vat::{Done, NameOp};
@@ -78,6 +78,51 @@ pub struct WriteHow {
     pub from_cache: bool,
     /// Clear suid, and sgid of a group-executable file.
     pub clear_privileges: bool,
+}
+
+/// Bytes of a file that are made zero, as `fallocate` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClearRange {
+    pub offset: u64,
+    /// Above zero.
+    pub length: u64,
+    pub how: ClearHow,
+    /// Clear suid, and sgid of a group-executable file.
+    pub clear_privileges: bool,
+}
+
+/// What is done with the bytes of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearHow {
+    /// `FALLOC_FL_PUNCH_HOLE`: they become a hole; the size stays.
+    Punch,
+    /// `FALLOC_FL_ZERO_RANGE`: they become zeros, which take no room here either.
+    Zero { keep_size: bool },
+    /// Nothing: they stay as they are. Room is promised to nobody: what is written goes elsewhere than what was there.
+    Reserve { keep_size: bool },
+}
+
+impl ClearRange {
+    /// Whether bytes that are there go.
+    #[must_use]
+    pub fn cuts(&self) -> bool {
+        !matches!(self.how, ClearHow::Reserve { .. })
+    }
+
+    /// Whether the file grows to the end of the range.
+    #[must_use]
+    pub fn extends(&self) -> bool {
+        matches!(self.how, ClearHow::Zero { keep_size: false } | ClearHow::Reserve { keep_size: false })
+    }
+}
+
+/// What is looked for in a sparse file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekWhat {
+    /// `SEEK_DATA`
+    Data,
+    /// `SEEK_HOLE`; the end of the file is one.
+    Hole,
 }
 
 /// Space of the volume, in bytes, and inodes.

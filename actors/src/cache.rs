@@ -12,6 +12,7 @@ mod change;
 mod file;
 mod flush;
 mod message;
+mod range;
 mod write;
 
 pub use message::{CacheMessage, Piece, PieceContent, Write};
@@ -32,6 +33,8 @@ use infmap_storage::row::{Inode, InodeRow};
 use infmap_storage::state::StateError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+const BLOCK: u64 = CLUSTER_BYTES as u64;
 
 /// The shard that an inode maps to, for ever.
 #[must_use]
@@ -150,6 +153,8 @@ impl Cache {
             Op::Write(write) => self.write(inode, write, cx),
             Op::Read(reading) => self.read(inode, reading),
             Op::Change { change, replier } => self.change(inode, change, replier, cx),
+            Op::Clear { range, replier } => self.clear_range(inode, range, replier, cx),
+            Op::Seek { offset, what, replier } => self.seek(inode, offset, what, replier, cx),
             Op::Sync(replier) => self.sync(inode, file::After::Answer(replier), cx),
             Op::Then(message) => self.sync(inode, file::After::Post(message), cx),
         }
@@ -236,6 +241,8 @@ impl Role for Cache {
                 _ => self.read(reading.inode, reading),
             },
             CacheMessage::Change { inode, change, replier } => self.submit(inode, Op::Change { change, replier }, cx),
+            CacheMessage::Clear { inode, range, replier } => self.submit(inode, Op::Clear { range, replier }, cx),
+            CacheMessage::Seek { inode, offset, what, replier } => self.submit(inode, Op::Seek { offset, what, replier }, cx),
             CacheMessage::Sync { inode, replier } => self.sync_message(inode, replier, cx),
             CacheMessage::Closed { inode } => self.closed(inode, cx),
             CacheMessage::FlushThen { inode, message } => self.submit(inode, Op::Then(message), cx),

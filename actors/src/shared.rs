@@ -32,8 +32,8 @@ use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 use infmap_storage::state::{StateError, View};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, Tree, TreeId};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A version of the tree that everybody may read. To hold it is a lease.
 pub struct Published {
@@ -67,6 +67,8 @@ pub struct Shared {
     pub handed_out: AtomicU64,
     /// The pixel writers were told that something will come.
     pub expecting: AtomicBool,
+    /// Who hears of inodes that lost suid, sgid or capabilities because somebody wrote: before that write is answered.
+    pub on_privileges_cleared: OnceLock<Box<dyn Fn(Inode) + Send + Sync>>,
 }
 
 impl Shared {

@@ -6,19 +6,22 @@
 //! Fails: refusals; after [`Volume::close`] everything is refused as `Gone`.
 
 mod batch;
+mod bytes;
+mod copy;
 mod gate;
 mod holds;
 mod open;
 #[cfg(test)]
 mod tests;
 
+pub use copy::CopyRange;
 pub use open::{OpenError, OpenOptions, create};
 
-use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SpaceUse, WriteHow};
-use crate::cache::{CacheMessage, Piece, PieceContent, Write, shard_of};
+use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
+use crate::cache::{CacheMessage, shard_of};
 use crate::keeper::KeeperMessage;
 use crate::mailbox::Lane;
-use crate::pixel_reader::{ReadMessage, Reading};
+use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::actix_pool::ActixPools;
 use crate::shared::Shared;
@@ -26,7 +29,6 @@ use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use gate::Gate;
 use holds::Holds;
-use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::Removed;
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
@@ -132,6 +134,11 @@ impl Volume {
         self.keeper.post(Lane::Background, KeeperMessage::GetReady { replier });
     }
 
+    /// Has somebody told of each inode that loses suid, sgid or capabilities by a write, before that write is answered. Once for a volume.
+    pub fn on_privileges_cleared(&self, tell: impl Fn(Inode) + Send + Sync + 'static) {
+        let _ = self.front.shared.on_privileges_cleared.set(Box::new(tell));
+    }
+
     /// What is shared by the actors: for whoever shows figures.
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
@@ -174,6 +181,30 @@ impl Volume {
     /// The target of a symbolic link.
     pub fn read_link(&self, inode: Inode, replier: Replier<Answer<Vec<u8>>>) {
         self.front.query(inode, move |_, view| view.target(inode), replier);
+    }
+
+    /// The value of an extended attribute.
+    pub fn xattr(&self, inode: Inode, name: Vec<u8>, replier: Replier<Answer<Vec<u8>>>) {
+        let question = move |_: &Shared, view: View<'_>| match view.xattr(inode, &name)? {
+            Some(value) => Ok(value),
+            None => Err(Refusal::NoAttribute.into()),
+        };
+        self.front.query(inode, question, replier);
+    }
+
+    /// The names of all extended attributes.
+    pub fn xattr_names(&self, inode: Inode, replier: Replier<Answer<Vec<Vec<u8>>>>) {
+        self.front.query(inode, move |_, view| view.xattr_names(inode), replier);
+    }
+
+    /// Sets an extended attribute; an access list sets the permission bits too.
+    pub fn set_xattr(&self, what: SetXattr, replier: Replier<Answer<Attributes>>) {
+        self.front.change_names(NameOp::SetXattr(what), replier.map(attributes_of));
+    }
+
+    /// Removes an extended attribute.
+    pub fn remove_xattr(&self, inode: Inode, name: Vec<u8>, replier: Replier<Answer<Attributes>>) {
+        self.front.change_names(NameOp::RemoveXattr { inode, name }, replier.map(attributes_of));
     }
 
     /// Makes a file, a directory or a special file, as the type bits of the mode say.
@@ -242,56 +273,6 @@ impl Volume {
             }
         });
         self.front.query(parent, question, replaced);
-    }
-
-    /// Bytes of a file; fewer than asked for only at its end.
-    #[expect(clippy::indexing_slicing, reason = "`reader` is below the number of readers")]
-    pub fn read(&self, inode: Inode, offset: u64, length: u32, replier: Replier<Answer<ReadData>>) {
-        let reading = Reading::new(inode, offset, length, replier);
-        // Without a live row nothing is dirty: its shard has nothing to add.
-        if self.front.shared.live.get(inode).is_some() {
-            self.front.shard(inode).post(CacheMessage::Read(reading));
-        } else {
-            let gate = &self.front.readers[reading.reader(self.front.readers.len())];
-            if gate.is_open() {
-                reading.begin(&self.front.shared, &self.front.reader_slots);
-            } else {
-                gate.hold(ReadMessage::Read(reading));
-            }
-        }
-    }
-
-    /// Writes bytes; they are copied before this returns.
-    pub fn write(&self, inode: Inode, offset: u64, data: &[u8], how: WriteHow, replier: Replier<Answer<u32>>) {
-        if data.is_empty() {
-            // It would move the end of the file.
-            return replier.reply(Ok(0));
-        }
-        if offset.checked_add(data.len() as u64).is_none() {
-            return replier.reply(Err(Refusal::FileTooBig));
-        }
-        let pieces = self.pieces(offset, data);
-        let write = Write { inode, offset, length: data.len() as u32, pieces, how, replier };
-        self.front.shard(inode).post(CacheMessage::Write(write));
-    }
-
-    fn pieces(&self, offset: u64, data: &[u8]) -> Vec<Piece> {
-        let block = CLUSTER_BYTES as u64;
-        let mut pieces = Vec::with_capacity(data.len() / CLUSTER_BYTES + 2);
-        let (mut rest, mut at) = (data, offset);
-        while !rest.is_empty() {
-            let within = (at % block) as usize;
-            let (piece, others) = rest.split_at(rest.len().min(CLUSTER_BYTES - within));
-            let content = if piece.len() == CLUSTER_BYTES {
-                PieceContent::Whole(self.front.shared.blocks.holding(0, piece))
-            } else {
-                PieceContent::Part(within, piece.to_vec())
-            };
-            pieces.push(Piece { number: at / block, content });
-            at += piece.len() as u64;
-            rest = others;
-        }
-        pieces
     }
 
     /// Answers when the bytes, attributes and names of an inode are durable.

@@ -47,7 +47,7 @@ fn asked<T: Send + 'static>(what: String, question: impl FnOnce(Replier<Answer<T
 }
 
 fn node(name: String) -> NewNode {
-    NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 }
+    NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 }
 }
 
 /// Kinds of requests; those below the second number are changes or promises, which a dead volume must refuse.

@@ -3,27 +3,27 @@
 //! Owns: `Door`. Must be true: DOOR-1 to DOOR-4 of `fuse`; names pass as bytes; every callback is one call of the volume. Fails: through
 //! `Ticket`, the one error path.
 //!
-//! The kernel has applied the umask already, since DONT_MASK is not asked.
-//!
-//! Extended attributes are answered ENOSYS, not "there is none": until they can be stored that is the truth (programs then see
-//! EOPNOTSUPP and skip them, as on any filesystem without), and the kernel remembers it for this mount, so that `ls -l`, `cp` and exec
-//! stop asking. A later mount asks anew. The same goes for the other requests that answer ENOSYS: the kernel does them itself.
+//! The umask is ours to apply where no default list says what is given: DONT_MASK. What answers ENOSYS the kernel does itself, and does
+//! not ask again until the next mount.
 
 use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, file_attr, from_request, set_time};
+use super::herald::Herald;
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
 use super::negotiate::{Agreed, negotiate};
 use super::settings::{MountSettings, OpenMode};
+use super::{range, xattr};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags,
     KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, Rename, RenameMode, SpaceUse, WriteHow};
+use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, SpaceUse, WriteHow};
 use infmap_actors::replier::Replier;
+use infmap_actors::volume::CopyRange;
 use infmap_storage::limits::NAME_MAX_BYTES;
 use infmap_storage::row::{FileKind, Inode};
 use std::ffi::OsStr;
@@ -46,6 +46,7 @@ pub(super) struct Door {
     settings: MountSettings,
     agreed: Agreed,
     lookout: Option<Lookout>,
+    herald: Arc<Herald>,
     /// A request was answered since the last look that followed a FORGET.
     has_answered: AtomicBool,
     /// The client is one that writes and syncs: nothing but writes and times came since its last sync.
@@ -53,13 +54,14 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>) -> Self {
+    pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>, herald: Arc<Herald>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
         Self {
             shared: Arc::new(Self::share(volume, settings, agreed)),
             settings: settings.clone(),
             agreed,
             lookout,
+            herald,
             has_answered: AtomicBool::new(false),
             is_syncing: AtomicBool::new(false),
         }
@@ -79,7 +81,18 @@ impl Door {
         send: impl FnOnce(&Shared, R, T) + Send + 'static,
     ) {
         let replier = Ticket::new(&self.shared, op, reply).replier(send);
-        self.watched(op, || self.shared.guarded(op, |volume| ask(volume, replier)));
+        self.ask(op, |volume| ask(volume, replier));
+    }
+
+    /// Asks the volume, which answers by a replier that it was given.
+    fn ask(&self, op: Op, ask: impl FnOnce(&Volume)) {
+        self.watched(op, || self.shared.guarded(op, ask));
+    }
+
+    /// A replier that answers when the kernel knows of privileges which the request cleared.
+    fn after_clearing<T: Send + 'static>(&self, replier: Replier<Answer<T>>) -> Replier<Answer<T>> {
+        let herald = self.herald.clone();
+        Replier::from_fn(move |answer| herald.when_forgotten(move || replier.reply(answer)))
     }
 
     /// Answers without asking.
@@ -120,8 +133,8 @@ impl Door {
     }
 }
 
-fn new_node(req: &Request, parent: INodeNo, name: &OsStr, mode: u32, rdev: u32) -> NewNode {
-    NewNode { parent: Inode(parent.0), name: name.as_bytes().to_vec(), mode, uid: req.uid(), gid: req.gid(), rdev }
+fn new_node(req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32) -> NewNode {
+    NewNode { parent: Inode(parent.0), name: name.as_bytes().to_vec(), mode, umask, uid: req.uid(), gid: req.gid(), rdev: 0 }
 }
 
 fn mode_of(kind: FileKind, mode: u32) -> u32 {
@@ -228,13 +241,13 @@ impl Filesystem for Door {
         self.answer(Op::Readlink, reply, |volume, r| volume.read_link(Inode(ino.0), r), |_, reply, target| reply.data(&target));
     }
 
-    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
-        let node = new_node(req, parent, name, mode_of(FileKind::of_mode(mode), mode), rdev);
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let node = NewNode { rdev, ..new_node(req, parent, name, mode_of(FileKind::of_mode(mode), mode), umask) };
         self.answer(Op::Mknod, reply, |volume, r| volume.create(node, r), send_entry);
     }
 
-    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let node = new_node(req, parent, name, mode_of(FileKind::Directory, mode), 0);
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let node = new_node(req, parent, name, mode_of(FileKind::Directory, mode), umask);
         self.answer(Op::Mkdir, reply, |volume, r| volume.create(node, r), send_entry);
     }
 
@@ -273,16 +286,26 @@ impl Filesystem for Door {
         self.answer(Op::Link, reply, |volume, r| volume.link(inode, parent, name, r), send_entry);
     }
 
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.herald.opened(ino, flags.acc_mode());
         match self.agreed.open {
             OpenMode::Daemon => self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE)),
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
         }
     }
 
-    fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, _flags: i32, reply: ReplyCreate) {
-        let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), 0);
-        self.answer(Op::Create, reply, |volume, r| volume.create(node, r), send_created);
+    fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32, reply: ReplyCreate) {
+        let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
+        let (herald, mode) = (self.herald.clone(), OpenFlags(flags).acc_mode());
+        self.answer(
+            Op::Create,
+            reply,
+            |volume, r| volume.create(node, r),
+            move |shared, reply, attributes: Attributes| {
+                herald.opened(INodeNo(attributes.inode.0), mode);
+                send_created(shared, reply, attributes);
+            },
+        );
     }
 
     fn read(
@@ -318,11 +341,12 @@ impl Filesystem for Door {
         // Pages of a mapping come flagged as cached in any case; the kernel owns the times only if we agreed on the writeback cache.
         let from_cache = self.agreed.writeback_cache && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let how = WriteHow { from_cache, clear_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
-        let ask = |volume: &Volume, r| volume.write(Inode(ino.0), offset, data, how, r);
-        self.answer(Op::Write, reply, ask, |shared, reply, written| {
+        let replier = Ticket::new(&self.shared, Op::Write, reply).replier(|shared, reply: ReplyWrite, written: u32| {
             shared.meters.written_bytes.increment(u64::from(written));
             reply.written(written);
         });
+        let replier = if how.clear_privileges { self.after_clearing(replier) } else { replier };
+        self.ask(Op::Write, |volume| volume.write(Inode(ino.0), offset, data, how, replier));
     }
 
     fn flush(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
@@ -338,11 +362,12 @@ impl Filesystem for Door {
         _req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.herald.closed(ino, flags.acc_mode());
         self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
         self.say(Op::Release, reply, ReplyEmpty::ok);
     }
@@ -376,20 +401,26 @@ impl Filesystem for Door {
         self.answer(Op::Statfs, reply, |volume, r| volume.space(r), send_space);
     }
 
-    fn setxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _value: &[u8], _flags: i32, _position: u32, reply: ReplyEmpty) {
-        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    fn setxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32, reply: ReplyEmpty) {
+        let Some(how) = xattr::set_how(flags) else { return self.refuse(Op::Setxattr, reply, Errno::EINVAL) };
+        let what = SetXattr { inode: Inode(ino.0), name: name.as_bytes().to_vec(), value: value.to_vec(), how };
+        self.answer(Op::Setxattr, reply, |volume, r| volume.set_xattr(what, r), |_, reply, _| reply.ok());
     }
 
-    fn getxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let replier = xattr::sized(Ticket::new(&self.shared, Op::Getxattr, reply), size);
+        self.ask(Op::Getxattr, |volume| volume.xattr(Inode(ino.0), name.as_bytes().to_vec(), replier));
     }
 
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let (replier, uid) = (xattr::sized(Ticket::new(&self.shared, Op::Listxattr, reply), size), req.uid());
+        let replier = replier.map(move |names: Answer<Vec<Vec<u8>>>| names.map(|names| xattr::list(&names, uid)));
+        self.ask(Op::Listxattr, |volume| volume.xattr_names(Inode(ino.0), replier));
     }
 
-    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        self.refuse(Op::Xattr, reply, Errno::ENOSYS);
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.as_bytes().to_vec();
+        self.answer(Op::Removexattr, reply, |volume, r| volume.remove_xattr(Inode(ino.0), name, r), |_, reply, _| reply.ok());
     }
 
     fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
@@ -411,28 +442,48 @@ impl Filesystem for Door {
         self.refuse(Op::Other, reply, Errno::ENOSYS);
     }
 
-    fn fallocate(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _offset: u64, _length: u64, _mode: i32, reply: ReplyEmpty) {
-        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    fn fallocate(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
+        let Some(how) = range::clear_how(mode) else { return self.refuse(Op::Fallocate, reply, Errno::EOPNOTSUPP) };
+        let range = ClearRange { offset, length, how, clear_privileges: req.uid() != 0 };
+        let replier = self.after_clearing(Ticket::new(&self.shared, Op::Fallocate, reply).replier(send_done));
+        self.ask(Op::Fallocate, |volume| volume.clear(Inode(ino.0), range, replier));
     }
 
-    fn lseek(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
-        self.refuse(Op::Other, reply, Errno::ENOSYS);
+    fn lseek(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let (Some(what), Ok(offset)) = (range::seek_what(whence), u64::try_from(offset)) else {
+            return self.refuse(Op::Lseek, reply, Errno::EINVAL);
+        };
+        let ticket = Ticket::new(&self.shared, Op::Lseek, reply);
+        let (shared, inode) = (self.shared.clone(), Inode(ino.0));
+        let found = ticket.replier(|_, reply, at: u64| reply.offset(i64::try_from(at).unwrap_or(i64::MAX)));
+        let look = move |known| {
+            shared.guarded(Op::Lseek, |volume| match known {
+                true => volume.seek(inode, offset, what, found),
+                // Somebody writes while we look: all of it is data then.
+                false => volume.attributes(inode, found.map(move |seen: Answer<Attributes>| range::all_data(seen?.size, offset, what))),
+            });
+        };
+        self.watched(Op::Lseek, || self.herald.when_known(ino, look));
     }
 
     fn copy_file_range(
         &self,
-        _req: &Request,
-        _ino_in: INodeNo,
+        req: &Request,
+        ino_in: INodeNo,
         _fh_in: FileHandle,
-        _offset_in: u64,
-        _ino_out: INodeNo,
+        offset_in: u64,
+        ino_out: INodeNo,
         _fh_out: FileHandle,
-        _offset_out: u64,
-        _len: u64,
+        offset_out: u64,
+        len: u64,
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        self.refuse(Op::Other, reply, Errno::ENOSYS);
+        let (from, to, clear_privileges) = (Inode(ino_in.0), Inode(ino_out.0), req.uid() != 0);
+        let range = CopyRange { from, from_offset: offset_in, to, to_offset: offset_out, length: len, clear_privileges };
+        let ticket = Ticket::new(&self.shared, Op::CopyFileRange, reply);
+        let replier = self.after_clearing(ticket.replier(|_, reply: ReplyWrite, copied: u64| reply.written(copied as u32)));
+        self.ask(Op::CopyFileRange, |volume| volume.copy(range, replier));
     }
 }
 

@@ -26,13 +26,14 @@ pub fn errno(refusal: Refusal) -> Errno {
         Refusal::Busy => Errno::EBUSY,
         Refusal::NotPermitted => Errno::EPERM,
         Refusal::NoAttribute => Errno::NO_XATTR,
+        Refusal::NoData => Errno::ENXIO,
         Refusal::NotSupported => Errno::EOPNOTSUPP,
         Refusal::Damaged | Refusal::Gone => Errno::EIO,
     }
 }
 
 /// Every errno that leaves this door, with the label that metrics give it. The last one stands for any other.
-pub(super) const LABELS: [(Errno, &str); 20] = [
+pub(super) const LABELS: [(Errno, &str); 22] = [
     (Errno::ENOENT, "ENOENT"),
     (Errno::EEXIST, "EEXIST"),
     (Errno::ENOTDIR, "ENOTDIR"),
@@ -49,6 +50,8 @@ pub(super) const LABELS: [(Errno, &str); 20] = [
     (Errno::EBUSY, "EBUSY"),
     (Errno::EPERM, "EPERM"),
     (Errno::NO_XATTR, "ENODATA"),
+    (Errno::ENXIO, "ENXIO"),
+    (Errno::ERANGE, "ERANGE"),
     (Errno::EOPNOTSUPP, "EOPNOTSUPP"),
     (Errno::ENOSYS, "ENOSYS"),
     (Errno::EIO, "EIO"),
@@ -64,7 +67,7 @@ pub(super) fn position(errno: Errno) -> usize {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 19] = [
+    const ALL: [Refusal; 20] = [
         Refusal::NotFound,
         Refusal::Exists,
         Refusal::NotDirectory,
@@ -81,6 +84,7 @@ mod tests {
         Refusal::Busy,
         Refusal::NotPermitted,
         Refusal::NoAttribute,
+        Refusal::NoData,
         Refusal::NotSupported,
         Refusal::Damaged,
         Refusal::Gone,

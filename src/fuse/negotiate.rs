@@ -2,14 +2,16 @@
 //!
 //! Owns: the choice of flags. Must be true: `HANDLE_KILLPRIV_V2` is there. Without it every write asks for `security.capability` first
 //! (532,000 buffered writes a second become 19,000). Never asked: `AUTO_INVAL_DATA`, `ATOMIC_O_TRUNC`, the lock flags, `EXPORT_SUPPORT`,
-//! `SETXATTR_EXT`, `SECURITY_CTX`, `ALLOW_IDMAP`, `HAS_RESEND`; and `POSIX_ACL` with `DONT_MASK` not before there are xattrs to keep ACLs in.
-//! Fails: an old kernel is refused with a sentence.
+//! `SETXATTR_EXT`, `SECURITY_CTX`, `ALLOW_IDMAP`, `HAS_RESEND`. `POSIX_ACL` and `DONT_MASK` go together: with the one the kernel checks lists,
+//! with the other what is made gets them. Fails: an old kernel is refused with a sentence.
 
 use super::settings::{MountSettings, OpenMode};
 use fuser::{InitFlags, KernelConfig};
 
 /// Taken where the kernel has them; `ASYNC_READ`, `BIG_WRITES` and `MAX_PAGES` fuser asks by itself.
-const WANTED: [InitFlags; 6] = [
+const WANTED: [InitFlags; 8] = [
+    InitFlags::FUSE_POSIX_ACL,
+    InitFlags::FUSE_DONT_MASK,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,

@@ -10,11 +10,12 @@
 use super::direct::mount_directly;
 use super::door::Door;
 use super::helper::mount_by_helper;
+use super::herald::Herald;
 use super::lookout::Lookout;
 use super::mounts::{abort_connection, is_plain, let_written_wait, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use crate::mount::mountinfo;
-use fuser::{BackgroundSession, Config, Session, SessionACL};
+use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
 use infmap_actors::Volume;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -180,8 +181,17 @@ fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::
     let config = config(settings);
     // Several threads would look all at once for the same request.
     let lookout = if config.n_threads == Some(1) { Lookout::new(device.try_clone()?, settings.look_out) } else { None };
+    let herald = Arc::new(Herald::default());
+    let teller = Arc::downgrade(&herald);
+    volume.on_privileges_cleared(move |inode| {
+        if let Some(herald) = teller.upgrade() {
+            herald.forget_attributes(INodeNo(inode.0));
+        }
+    });
     // The kernel alone decides who enters.
-    Session::from_fd(Door::new(volume, settings, lookout), device, SessionACL::All, config).and_then(Session::spawn)
+    let session = Session::from_fd(Door::new(volume, settings, lookout, herald.clone()), device, SessionACL::All, config)?;
+    herald.begin(session.notifier())?;
+    session.spawn()
 }
 
 /// How fuser takes requests.

@@ -112,8 +112,13 @@ impl Block {
 
     /// Zeroes the bytes from `at` on.
     pub fn clear_from(&mut self, at: usize) {
+        self.clear(at..CLUSTER_BYTES);
+    }
+
+    /// Zeroes the bytes of a range, as far as it lies in the block.
+    pub fn clear(&mut self, range: std::ops::Range<usize>) {
         static ZEROS: [u8; CLUSTER_BYTES] = [0; CLUSTER_BYTES];
-        self.overwrite(at, &ZEROS);
+        self.overwrite(range.start, ZEROS.get(..range.len()).unwrap_or(&ZEROS));
     }
 }
 

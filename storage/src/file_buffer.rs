@@ -191,11 +191,7 @@ impl FileBuffer {
         self.live.version += 1;
         let sequence = self.live.version;
         if size < self.live.size {
-            self.blocks.cut(size.div_ceil(BLOCK));
-            self.blocks.edit(size / BLOCK, |last| {
-                last.block.clear_from((size % BLOCK) as usize);
-                *last = DirtyBlock::fresh(last.block.clone(), sequence, last.since);
-            });
+            self.cut_blocks(size, u64::MAX, sequence);
         }
         self.live.size = size;
         self.settled_size = self.settled_size.min(size);
@@ -205,6 +201,39 @@ impl FileBuffer {
         self.live.modified = now;
         self.live.changed = now;
         sequence
+    }
+
+    /// Makes zeros of the bytes `from..to`, and extends to `to` if that is wanted. Returns the sequence of the change; the extents there are
+    /// to be cut with it.
+    pub fn clear(&mut self, from: u64, to: u64, extend: bool, now: Time) -> u64 {
+        self.live.version += 1;
+        self.cut_blocks(from, to, self.live.version);
+        if extend {
+            self.live.size = self.live.size.max(to);
+        }
+        self.live.modified = now;
+        self.live.changed = now;
+        self.live.version
+    }
+
+    /// Takes bytes out of the blocks: those that lie there as a whole go, the others are changed.
+    fn cut_blocks(&mut self, from: u64, to: u64, sequence: u64) {
+        let (first, end) = (from.div_ceil(BLOCK), to / BLOCK);
+        if first < end {
+            self.blocks.cut(first, end);
+        }
+        let mut edges = vec![from / BLOCK, end];
+        edges.dedup();
+        for number in edges.into_iter().filter(|number| !(first..end).contains(number)) {
+            let start = number * BLOCK;
+            let (left, right) = (from.saturating_sub(start).min(BLOCK) as usize, to.saturating_sub(start).min(BLOCK) as usize);
+            if left < right {
+                self.blocks.edit(number, |edge| {
+                    edge.block.clear(left..right);
+                    *edge = DirtyBlock::fresh(edge.block.clone(), sequence, edge.since);
+                });
+            }
+        }
     }
 
     /// Sets times; `None` stays. Takes a sequence, so that no late report moves them back (O10).

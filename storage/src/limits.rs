@@ -67,6 +67,11 @@ pub const INLINE_FILE_BYTES: usize = 2048;
 pub const NAME_MAX_BYTES: usize = 255;
 /// Bytes of a symbolic link's target.
 pub const SYMLINK_MAX_BYTES: usize = 4095;
+/// Bytes of an extended attribute's name, and of its value (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX` of Linux).
+pub const XATTR_NAME_MAX_BYTES: usize = 255;
+pub const XATTR_MAX_BYTES: usize = 64 * 1024;
+/// Bytes of the names of all extended attributes of an inode, each with a zero byte (`XATTR_LIST_MAX`).
+pub const XATTR_LIST_MAX_BYTES: usize = 64 * 1024;
 /// Names that one inode can have.
 pub const LINK_MAX: u32 = 65_000;
 /// Bytes of a file: the kernel's own limit (`MAX_LFS_FILESIZE`, a page short of 2^63).

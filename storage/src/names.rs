@@ -5,6 +5,7 @@
 //! names has an orphan row until it is dropped; NAM-4 `entries` of a directory is the number of its entries.
 //! Fails: `Refusal`s as POSIX has them; nothing is changed then.
 
+pub mod acl;
 mod attributes;
 mod directory;
 mod drop;
@@ -12,12 +13,14 @@ mod remove;
 mod rename;
 #[cfg(test)]
 mod tests;
+mod xattr;
 
 pub use attributes::{AttributeChange, SetTime, Settlement, change_attributes, clear_privileges, settle};
 pub use directory::{NewNode, create, link, symlink};
 pub use drop::{Dropped, drop_orphan, trim, trim_logged};
 pub use remove::{Removed, rmdir, unlink};
 pub use rename::{Rename, RenameMode, rename};
+pub use xattr::{CAPABILITY, SetHow, SetXattr, TRUSTED, remove_xattr, set_xattr};
 
 use crate::limits::NAME_MAX_BYTES;
 use crate::refusal::Refusal;

@@ -38,6 +38,8 @@ pub enum Refusal {
     NotPermitted,
     #[error("no such attribute")]
     NoAttribute,
+    #[error("neither data nor a hole begins behind that offset")]
+    NoData,
     #[error("not supported")]
     NotSupported,
     #[error("the bytes are damaged or could not be read")]

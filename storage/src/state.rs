@@ -9,6 +9,7 @@ pub mod change;
 mod content;
 mod extents;
 mod fold;
+mod holes;
 mod places;
 mod txn;
 mod view;

@@ -1,7 +1,7 @@
 //! A file that a shard holds, and the operations that wait for it.
 
 use super::message::Write;
-use crate::api::{Answer, AttributeChange, Attributes, Refusal};
+use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat};
 use crate::pixel_reader::Reading;
 use crate::replier::Replier;
 use crate::slot::Context;
@@ -22,6 +22,8 @@ pub(super) enum Op {
     Write(Write),
     Read(Reading),
     Change { change: AttributeChange, replier: Replier<Answer<Attributes>> },
+    Clear { range: ClearRange, replier: Replier<Answer<()>> },
+    Seek { offset: u64, what: SeekWhat, replier: Replier<Answer<u64>> },
     Sync(Replier<Answer<()>>),
     Then(Box<VatMessage>),
 }
@@ -32,7 +34,8 @@ impl Op {
             Self::Write(write) => cx.reply(write.replier, Err(refusal)),
             Self::Read(reading) => cx.reply(reading.replier, Err(refusal)),
             Self::Change { replier, .. } => cx.reply(replier, Err(refusal)),
-            Self::Sync(replier) => cx.reply(replier, Err(refusal)),
+            Self::Clear { replier, .. } | Self::Sync(replier) => cx.reply(replier, Err(refusal)),
+            Self::Seek { replier, .. } => cx.reply(replier, Err(refusal)),
             Self::Then(message) => After::Post(message).refuse(refusal, cx),
         }
     }

@@ -1,6 +1,6 @@
 //! What a shard is told.
 
-use crate::api::{Answer, AttributeChange, Attributes, WriteHow};
+use crate::api::{Answer, AttributeChange, Attributes, ClearRange, SeekWhat, WriteHow};
 use crate::mailbox::Envelope;
 use crate::pixel_reader::Reading;
 use crate::replier::Replier;
@@ -41,6 +41,19 @@ pub enum CacheMessage {
         inode: Inode,
         change: AttributeChange,
         replier: Replier<Answer<Attributes>>,
+    },
+    /// Make bytes zero, or the file longer.
+    Clear {
+        inode: Inode,
+        range: ClearRange,
+        replier: Replier<Answer<()>>,
+    },
+    /// Where data begins, or a hole.
+    Seek {
+        inode: Inode,
+        offset: u64,
+        what: SeekWhat,
+        replier: Replier<Answer<u64>>,
     },
     /// Answer when the file is durable.
     Sync {
@@ -102,6 +115,8 @@ impl Envelope for CacheMessage {
             Self::Write(_) => "write",
             Self::Read(_) => "read",
             Self::Change { .. } => "change",
+            Self::Clear { .. } => "clear",
+            Self::Seek { .. } => "seek",
             Self::Sync { .. } => "sync",
             Self::Closed { .. } => "closed",
             Self::FlushThen { .. } => "flush_then",

@@ -21,7 +21,30 @@ use std::sync::atomic::Ordering;
 /// a region is full.
 const EXPECT_BYTES: u64 = REGION_BYTES as u64 / 4;
 
+/// Takes suid, sgid and capabilities away.
+pub(super) const CLEAR: AttributeChange = AttributeChange {
+    permissions: None,
+    uid: None,
+    gid: None,
+    size: None,
+    accessed: None,
+    modified: None,
+    changed: None,
+    clear_privileges: true,
+};
+
 impl Cache {
+    /// A replier that tells of privileges which were cleared before it answers.
+    pub(super) fn clearing<T: Send + 'static>(&self, inode: Inode, replier: Replier<Answer<T>>) -> Replier<Answer<T>> {
+        let shared = self.shared.clone();
+        replier.map(move |answer: Answer<T>| {
+            if let (Ok(_), Some(tell)) = (&answer, shared.on_privileges_cleared.get()) {
+                tell(inode);
+            }
+            answer
+        })
+    }
+
     pub(super) fn write(&mut self, inode: Inode, write: Write, cx: &mut Context<'_>) {
         if let Err(refusal) = self.shared.writable() {
             return cx.reply(write.replier, Err(refusal));
@@ -73,9 +96,8 @@ impl Cache {
         let (length, replier) = (write.length, write.replier);
         if clear {
             // The answer comes when the bits are seen to be gone (O6).
-            let change = AttributeChange { clear_privileges: true, ..AttributeChange::default() };
-            let replier = replier.map(move |done: Answer<Attributes>| done.map(|_| length));
-            self.settle_change(inode, Some(change), Some(replier), cx);
+            let answer = self.clearing(inode, replier).map(move |done: Answer<Attributes>| done.map(|_| length));
+            self.settle_change(inode, Some(CLEAR), Some(answer), cx);
         } else {
             cx.reply(replier, Ok(length));
         }

@@ -9,7 +9,7 @@ use crate::slot::Address;
 use infmap_storage::address::RegionId;
 use infmap_storage::buffer::AlignedBuf;
 use infmap_storage::file_buffer::{Run, Ticket};
-use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, Settlement};
+use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, SetXattr, Settlement};
 use infmap_storage::row::{ExtentRow, Inode, RegionKind};
 use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::Lsn;
@@ -42,6 +42,11 @@ pub enum NameOp {
     Change {
         inode: Inode,
         change: AttributeChange,
+    },
+    SetXattr(SetXattr),
+    RemoveXattr {
+        inode: Inode,
+        name: Vec<u8>,
     },
 }
 

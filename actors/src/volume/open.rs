@@ -158,6 +158,7 @@ impl Volume {
             budget: Budget::new(plan.dirty),
             handed_out: std::sync::atomic::AtomicU64::new(0),
             expecting: std::sync::atomic::AtomicBool::new(false),
+            on_privileges_cleared: std::sync::OnceLock::new(),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,
             device,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::NewNode;
+use crate::api::WriteHow;
 use crate::runtime::Runtime;
 use crate::runtime::step::{Order, StepRuntime};
 use crate::settings::Settings;
@@ -46,7 +47,7 @@ impl Bed {
     }
 
     fn create(&self, name: &str) -> Inode {
-        let node = NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+        let node = NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 };
         self.ask(|volume, replier| volume.create(node, replier)).unwrap().inode
     }
 
@@ -260,7 +261,7 @@ fn a_lost_segment_of_the_log_never_makes_files_vanish_silently() {
 #[test]
 fn a_batch_is_done_whole_or_not_at_all() {
     let bed = Bed::open(new_device());
-    let node = |name: &str| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+    let node = |name: &str| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 };
     let make = |names: &[&str]| names.iter().map(|name| NameOp::Create(node(name))).collect::<Vec<_>>();
     assert_eq!(bed.ask(|volume, replier| volume.change_many(make(&["a", "b", "c"]), replier)).unwrap().len(), 3);
     let refused = bed.ask(|volume, replier| volume.change_many(make(&["d", "e", "a"]), replier));
@@ -283,7 +284,7 @@ fn requests_beyond_the_capacity_of_a_mailbox_wait_in_order_and_are_all_answered(
         (actors.vat_mailbox, actors.wal_mailbox, actors.cache.mailbox) = (capacity, capacity, capacity);
         (actors.pixel_reader.mailbox, actors.pixel_writer.mailbox) = (capacity, capacity);
         let volume = Volume::in_memory(settings).unwrap();
-        let node = |name: String| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 };
+        let node = |name: String| NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 };
         let all = std::sync::Barrier::new(THREADS);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {

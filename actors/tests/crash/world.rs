@@ -216,7 +216,7 @@ impl World {
         let (Some(dir), None) = (self.directory(path.0), self.find(path)) else { return };
         let name = name(path.1);
         self.model.change_names(|names| names.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind }));
-        let node = NewNode { parent: dir, name: name.clone().into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 2, rdev: 0 };
+        let node = NewNode { parent: dir, name: name.clone().into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 2, rdev: 0, umask: 0 };
         let target = format!("{}-{}", name, "target/".repeat(self.random.below(100) as usize)).into_bytes();
         let answer = match kind {
             FileKind::Symlink => self.ask(|volume, replier| volume.symlink(node, target.clone(), replier)),

@@ -171,7 +171,7 @@ impl Drop for Bed {
 }
 
 pub fn node(name: &str) -> NewNode {
-    NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0 }
+    NewNode { parent: ROOT_INODE, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 }
 }
 
 /// Bytes that do not compress, none of them zero.

@@ -263,14 +263,15 @@ impl HeldBlocks {
         outcome
     }
 
-    /// Lets go of all from `number` on. Returns how many.
-    pub fn cut(&mut self, number: u64) -> usize {
+    /// Lets go of all from `first` on and below `end`. Returns how many.
+    pub fn cut(&mut self, first: u64, end: u64) -> usize {
         let before = self.held;
-        let (first, bit) = place_of(number);
-        let touched: Vec<u64> = self.groups.range(first..).map(|(group, _)| *group).collect();
+        let ((first, from), (last, to)) = (place_of(first), place_of(end));
+        let touched: Vec<u64> = self.groups.range(first..).map(|(group, _)| *group).take_while(|group| *group <= last).collect();
         for group in touched {
-            let bits = if group == first { !(bit - 1) } else { u64::MAX };
-            self.change(group, |blocks| blocks.remove(bits, |_| true));
+            let above = if group == first { !(from - 1) } else { u64::MAX };
+            let below = if group == last { to - 1 } else { u64::MAX };
+            self.change(group, |blocks| blocks.remove(above & below, |_| true));
         }
         before - self.held
     }

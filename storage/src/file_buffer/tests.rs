@@ -27,7 +27,7 @@ enum Post {
         ticket: Ticket,
         settlement: Settlement,
         rows: Vec<(u64, Vec<u8>, u64)>,
-        cut: Option<(u64, u64)>,
+        cut: Option<(u64, u64, u64)>,
         data: Vec<(u64, Vec<u8>, u64)>,
     },
 }
@@ -65,9 +65,9 @@ impl Durable {
 
     fn apply(&mut self, post: &Post) -> Ticket {
         let Post::Settle { ticket, settlement, rows, cut, data } = post;
-        if let Some((from, sequence)) = cut {
-            self.placed[*from as usize..].fill(0);
-            self.cancel(*from, LIMIT, *sequence);
+        if let Some((from, to, sequence)) = cut {
+            self.placed[*from as usize..*to as usize].fill(0);
+            self.cancel(*from, *to, *sequence);
         }
         for (offset, bytes, sequence) in rows {
             let at = *offset as usize;
@@ -104,7 +104,7 @@ struct World {
     flights: Vec<Flight>,
     posts: std::collections::VecDeque<Post>,
     published: Durable,
-    cut: Option<(u64, u64)>,
+    cut: Option<(u64, u64, u64)>,
     cluster: usize,
     clock: u64,
 }
@@ -150,15 +150,12 @@ impl World {
         let mut shown = Durable { placed: bytes, ..self.published.clone() };
         for post in &self.posts {
             let Post::Settle { rows, cut, .. } = post;
-            if let Some((from, _)) = cut {
-                shown.placed[*from as usize..].fill(0);
+            if let Some((from, to, _)) = cut {
+                shown.placed[*from as usize..*to as usize].fill(0);
             }
             for (offset, bytes, _) in rows {
                 shown.placed[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(bytes);
             }
-        }
-        if let Some((from, _)) = self.cut {
-            shown.placed[from as usize..].fill(0);
         }
         for (number, block) in self.buffer.blocks_in(0, LIMIT) {
             let at = (number * BLOCK) as usize;
@@ -207,9 +204,21 @@ impl World {
         let sequence = self.buffer.truncate(size, time(self.clock));
         self.bytes.resize(size as usize, 0);
         self.note();
-        let from = self.cut.map_or(from, |(earlier, _)| earlier.min(from));
-        self.cut = Some((from, sequence));
+        self.cut = Some((from, LIMIT, sequence));
         // Its rows go first: a cut and what is written after it must not change places.
+        let ticket = self.buffer.ticket();
+        self.post(ticket, Vec::new(), Vec::new());
+    }
+
+    /// Punches a hole, or makes zeros as far as they reach.
+    fn clear(&mut self, from: u64, length: u64, extend: bool) {
+        let to = (from + length).min(LIMIT);
+        let sequence = self.buffer.clear(from, to, extend, time(self.clock));
+        let size = self.bytes.len().max(if extend { to as usize } else { 0 });
+        self.bytes.resize(size, 0);
+        self.bytes[(from as usize).min(size)..(to as usize).min(size)].fill(0);
+        self.note();
+        self.cut = Some((from, to, sequence));
         let ticket = self.buffer.ticket();
         self.post(ticket, Vec::new(), Vec::new());
     }
@@ -340,7 +349,7 @@ impl World {
         // Bytes behind the end are cut by the mount before the file can grow again.
         let size = self.bytes.len();
         self.published.placed[size..].fill(0);
-        self.buffer.blocks.cut((size as u64).div_ceil(BLOCK));
+        self.buffer.blocks.cut((size as u64).div_ceil(BLOCK), u64::MAX);
         self.published.logged.retain(|number, _| number * BLOCK < size as u64);
         self.note();
     }
@@ -388,6 +397,8 @@ fn step(world: &mut World, op: u8, r: u64) {
             let ticket = world.buffer.ticket();
             world.post(ticket, Vec::new(), Vec::new());
         }
+        17 => world.clear(offset, 1 + (r >> 20) % 20_000, r >> 62 == 0),
+        18 => world.clear(offset / BLOCK * BLOCK, (1 + (r >> 20) % 4) * BLOCK, false),
         _ => (0..9).for_each(|_| world.publish()),
     }
 }
@@ -396,7 +407,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_byte_is_lost_on_its_way_out(ops in proptest::collection::vec((0u8..18, any::<u64>()), 1..120), crash in any::<bool>()) {
+    fn no_byte_is_lost_on_its_way_out(ops in proptest::collection::vec((0u8..20, any::<u64>()), 1..120), crash in any::<bool>()) {
         let mut world = World::new();
         for (n, (op, r)) in ops.iter().enumerate() {
             step(&mut world, *op, *r);

@@ -3,6 +3,7 @@
 //! Must be true: O10: size, blocks and version come only through a `Settlement` of the shard that owns them; a late one never moves
 //! them back.
 
+use super::xattr::{CAPABILITY, follow_permissions};
 use crate::limits::CLUSTER_BYTES;
 use crate::refusal::Refusal;
 use crate::row::{FileKind, Inode, InodeRow, Key, Time};
@@ -39,7 +40,7 @@ pub struct AttributeChange {
     pub modified: Option<SetTime>,
     /// Set by the kernel when it owns the times (writeback cache); otherwise the time of the change.
     pub changed: Option<Time>,
-    /// Clear suid, and sgid of a group-executable file (a size change by somebody without privilege).
+    /// Clear suid, sgid of a group-executable file, and capabilities (a size change by somebody without privilege).
     pub clear_privileges: bool,
 }
 
@@ -83,6 +84,7 @@ pub fn change_attributes(txn: &mut Txn<'_>, inode: Inode, change: &AttributeChan
     let mut row = txn.view().inode(inode)?;
     if let Some(permissions) = change.permissions {
         row.mode = (row.mode & !0o7777) | (permissions & 0o7777);
+        follow_permissions(txn, inode, row.mode)?;
     }
     let owner_changes = change.uid.is_some() || change.gid.is_some();
     row.uid = change.uid.unwrap_or(row.uid);
@@ -90,6 +92,7 @@ pub fn change_attributes(txn: &mut Txn<'_>, inode: Inode, change: &AttributeChan
     let drop_for_owner = owner_changes && row.kind() != FileKind::Directory && change.permissions.is_none();
     if change.clear_privileges || drop_for_owner {
         row.mode = clear_privileges(row.mode);
+        txn.delete_xattr(inode, CAPABILITY)?;
     }
     if !change.has_possible_times() {
         return Err(Refusal::Invalid.into());

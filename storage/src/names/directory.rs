@@ -1,5 +1,7 @@
 //! Making names: new nodes, symbolic links, hard links.
 
+use super::acl::{ACCESS, DEFAULT};
+use super::xattr::acl;
 use super::{Directory, check_name};
 use crate::limits::{LINK_MAX, SYMLINK_MAX_BYTES};
 use crate::refusal::Refusal;
@@ -13,8 +15,10 @@ const SET_GID: u32 = 0o2000;
 pub struct NewNode {
     pub parent: Inode,
     pub name: Vec<u8>,
-    /// Type bits and permission bits as in `st_mode`, umask already applied.
+    /// Type bits and permission bits as in `st_mode`.
     pub mode: u32,
+    /// Permission bits that the caller wants taken away, where the directory has no default list to say what is given.
+    pub umask: u32,
     /// The caller's.
     pub uid: u32,
     /// The caller's; a directory with sgid gives its own instead.
@@ -38,7 +42,15 @@ pub fn create(txn: &mut Txn<'_>, node: &NewNode, now: Time) -> Result<(Inode, In
         return Err(Refusal::NotFound.into());
     }
     let inode = txn.new_inode();
-    let mut row = InodeRow::new(node.mode, node.uid, node.gid, now);
+    let default = if FileKind::of_mode(node.mode) == FileKind::Symlink { None } else { acl(txn, node.parent, DEFAULT)? };
+    let (mode, access) = match &default {
+        Some(list) => {
+            let (permissions, access) = list.inherited(node.mode);
+            ((node.mode & !0o777) | permissions, access)
+        }
+        None => (node.mode & !(node.umask & 0o777), None),
+    };
+    let mut row = InodeRow::new(mode, node.uid, node.gid, now);
     row.rdev = node.rdev;
     if parent.row.mode & SET_GID != 0 {
         row.gid = parent.row.gid;
@@ -51,6 +63,12 @@ pub fn create(txn: &mut Txn<'_>, node: &NewNode, now: Time) -> Result<(Inode, In
         parent.row.links += 1;
     }
     txn.put_inode(inode, &row)?;
+    if let Some(list) = access {
+        txn.put_xattr(inode, ACCESS, &list.encode())?;
+    }
+    if let Some(list) = default.filter(|_| row.kind() == FileKind::Directory) {
+        txn.put_xattr(inode, DEFAULT, &list.encode())?;
+    }
     parent.add(txn, &node.name, inode, row.kind(), now)?;
     parent.save(txn)?;
     Ok((inode, row))
@@ -66,7 +84,7 @@ pub fn symlink(txn: &mut Txn<'_>, node: &NewNode, target: &[u8], now: Time) -> R
         1..=SYMLINK_MAX_BYTES => {}
         _ => return Err(Refusal::NameTooLong.into()),
     }
-    let node = NewNode { mode: FileKind::Symlink.mode_bits() | 0o777, rdev: 0, ..node.clone() };
+    let node = NewNode { mode: FileKind::Symlink.mode_bits() | 0o777, umask: 0, rdev: 0, ..node.clone() };
     let (inode, mut row) = create(txn, &node, now)?;
     row.size = target.len() as u64;
     txn.put_inode(inode, &row)?;

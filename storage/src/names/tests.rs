@@ -325,7 +325,7 @@ fn step(world: &mut World, op: u8, r: u64) {
         0..=5 => {
             let kind = [FileKind::Regular, FileKind::Directory, FileKind::Fifo][(r >> 36) as usize % 3];
             let mode = kind.mode_bits() | 0o644 | if r >> 40 & 3 == 0 { 0o2000 } else { 0 };
-            let node = NewNode { parent: a, name: n, mode, uid: 1, gid: 3 + (r >> 44) as u32 % 3, rdev: 0 };
+            let node = NewNode { parent: a, name: n, mode, uid: 1, gid: 3 + (r >> 44) as u32 % 3, rdev: 0, umask: 0 };
             if op == 5 {
                 let target = vec![b't'; 1 + (r >> 46) as usize % SYMLINK_MAX_BYTES];
                 let real = world.run(|txn, now| symlink(txn, &node, &target, now)).map(|(inode, _)| inode);
@@ -387,7 +387,7 @@ fn refused<T: std::fmt::Debug>(world: &mut World, body: impl FnOnce(&mut Txn<'_>
 }
 
 fn regular(name: &[u8]) -> NewNode {
-    NewNode { parent: ROOT_INODE, name: name.to_vec(), mode: FileKind::Regular.mode_bits() | 0o6755, uid: 1, gid: 1, rdev: 0 }
+    NewNode { parent: ROOT_INODE, name: name.to_vec(), mode: FileKind::Regular.mode_bits() | 0o6755, uid: 1, gid: 1, rdev: 0, umask: 0 }
 }
 
 #[test]

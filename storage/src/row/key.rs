@@ -30,7 +30,7 @@ pub enum Key {
     Cookie(Inode, u64),
     /// Bytes of a file from this offset on -> where they are.
     Extent(Inode, u64),
-    /// One part of an extended attribute: hash-free, the name itself, then the part's number.
+    /// One part of an extended attribute: the name itself, then the part's number.
     Xattr(Inode, Vec<u8>, u16),
     /// One part of a symbolic link's target.
     Target(Inode, u16),
@@ -146,6 +146,12 @@ impl Key {
     #[must_use]
     pub fn extents_of(inode: Inode) -> (Vec<u8>, Vec<u8>) {
         (fixed(NAMES, inode.0, 4), fixed(NAMES, inode.0, 5))
+    }
+
+    /// The bounds of all parts of all extended attributes of an inode.
+    #[must_use]
+    pub fn xattrs_of(inode: Inode) -> (Vec<u8>, Vec<u8>) {
+        (fixed(NAMES, inode.0, 5), fixed(NAMES, inode.0, 6))
     }
 
     /// The bounds of everything that stands under an inode among the names.

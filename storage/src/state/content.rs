@@ -1,10 +1,10 @@
-//! Long values as numbered part rows: link targets and the contents of small files.
+//! Long values as numbered part rows: link targets, extended attributes, and the contents of small files.
 //!
 //! Owns: the form of part rows: the first begins with the length of the whole and its CRC32. Must be true: PART-1 a value is given
 //! whole and verified, or not at all. Fails: parts that are missing or do not sum up are a `RowError`.
 
 use super::{StateError, Txn, View};
-use crate::limits::{INLINE_FILE_BYTES, INLINE_ROW_BYTES, PART_BYTES, SYMLINK_MAX_BYTES};
+use crate::limits::{INLINE_FILE_BYTES, INLINE_ROW_BYTES, PART_BYTES, ROW_MAX_BYTES};
 use crate::refusal::Refusal;
 use crate::row::{Inode, Key, RowError};
 use crate::wire::{Put, Reader};
@@ -17,21 +17,23 @@ fn store(txn: &mut Txn<'_>, value: &[u8], silently: bool, key: impl Fn(u16) -> K
     whole.put_u32(value.len() as u32);
     whole.put_u32(crc32fast::hash(value));
     whole.put(value);
-    for (number, part) in whole.chunks(PART_BYTES).enumerate() {
+    // Keys that hold a name leave less room.
+    let part_bytes = PART_BYTES.min(ROW_MAX_BYTES - key(0).encode().len());
+    for (number, part) in whole.chunks(part_bytes).enumerate() {
         let key = key(number as u16);
         if silently { txn.put_silently(&key.encode(), part) } else { txn.put(&key, part) }?;
     }
     Ok(())
 }
 
-/// Reads a value from its part rows; `None` if there is no first one.
-pub(super) fn load(view: &View<'_>, key: impl Fn(u16) -> Key) -> Result<Option<Vec<u8>>, StateError> {
+/// Reads a value of at most `max_bytes` from its part rows; `None` if there is no first one.
+pub(super) fn load(view: &View<'_>, max_bytes: usize, key: impl Fn(u16) -> Key) -> Result<Option<Vec<u8>>, StateError> {
     let Some(first) = view.value(&key(0))? else { return Ok(None) };
     let damaged = |what| StateError::Row(RowError { row: "part", what });
     let mut head = Reader::new(&first);
     let (Some(length), Some(crc)) = (head.u32(), head.u32()) else { return Err(damaged("its head is missing")) };
     let length = length as usize;
-    if length > SYMLINK_MAX_BYTES {
+    if length > max_bytes {
         return Err(damaged("it claims to be longer than any such value"));
     }
     let mut value = head.rest().to_vec();
@@ -64,6 +66,23 @@ impl Txn<'_> {
     /// See [`StateError`].
     pub fn delete_target(&mut self, inode: Inode) -> Result<bool, StateError> {
         self.delete_parts(false, |part| Key::Target(inode, part))
+    }
+
+    /// Sets an extended attribute, in place of one of this name.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn put_xattr(&mut self, inode: Inode, name: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.delete_xattr(inode, name)?;
+        store(self, value, false, |part| Key::Xattr(inode, name.to_vec(), part))
+    }
+
+    /// Removes an extended attribute, if it is there.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn delete_xattr(&mut self, inode: Inode, name: &[u8]) -> Result<bool, StateError> {
+        self.delete_parts(false, |part| Key::Xattr(inode, name.to_vec(), part))
     }
 
     /// Sets the whole content of a small file, as it was at write sequence `sequence`, in place of everything older: extents, inline
@@ -111,7 +130,7 @@ impl Txn<'_> {
     /// Removes the content that stands in leaves of its own. The change that does it stands in the log, not this.
     pub(super) fn cut_large_content(&mut self, inode: Inode) -> Result<(), StateError> {
         // Verified as replay of the cut verifies it.
-        if load(&self.view(), |part| Key::LargeContent(inode, part))?.is_some() {
+        if load(&self.view(), INLINE_FILE_BYTES, |part| Key::LargeContent(inode, part))?.is_some() {
             self.delete_parts(true, |part| Key::LargeContent(inode, part))?;
         }
         Ok(())

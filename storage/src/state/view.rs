@@ -3,6 +3,7 @@
 //! Owns: `View`. Must be true: it changes nothing, and works on any held tree. Fails: `Miss` when a node is not resident.
 
 use super::{StateError, content};
+use crate::limits::{INLINE_FILE_BYTES, SYMLINK_MAX_BYTES, XATTR_MAX_BYTES};
 use crate::refusal::Refusal;
 use crate::row::{CookieRow, EntryRow, ExtentRow, FileKind, Inode, InodeRow, Key};
 use crate::vat::{NodeSource, Tree};
@@ -124,7 +125,8 @@ impl<'a> View<'a> {
         if self.inode(inode)?.kind() != FileKind::Symlink {
             return Err(Refusal::Invalid.into());
         }
-        content::load(self, |part| Key::Target(inode, part))?.ok_or(StateError::Contradiction("a symbolic link has no target"))
+        content::load(self, SYMLINK_MAX_BYTES, |part| Key::Target(inode, part))?
+            .ok_or(StateError::Contradiction("a symbolic link has no target"))
     }
 
     /// The content of a small file that stands in the tree, if it does.
@@ -132,10 +134,35 @@ impl<'a> View<'a> {
     /// # Errors
     /// See [`StateError`].
     pub fn inline_content(&self, inode: Inode) -> Result<Option<Vec<u8>>, StateError> {
-        match content::load(self, |part| Key::Content(inode, part))? {
-            None => content::load(self, |part| Key::LargeContent(inode, part)),
+        match content::load(self, INLINE_FILE_BYTES, |part| Key::Content(inode, part))? {
+            None => content::load(self, INLINE_FILE_BYTES, |part| Key::LargeContent(inode, part)),
             found => Ok(found),
         }
+    }
+
+    /// The value of an extended attribute, if there is one of this name.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn xattr(&self, inode: Inode, name: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        content::load(self, XATTR_MAX_BYTES, |part| Key::Xattr(inode, name.to_vec(), part))
+    }
+
+    /// The names of all extended attributes, in the order of their bytes.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn xattr_names(&self, inode: Inode) -> Result<Vec<Vec<u8>>, StateError> {
+        let (from, to) = Key::xattrs_of(inode);
+        let mut names = Vec::new();
+        for row in self.tree.range(self.source, &from, Some(&to)) {
+            match Key::decode(row?.key()) {
+                Some(Key::Xattr(_, name, 0)) => names.push(name),
+                Some(Key::Xattr(..)) => {}
+                _ => return Err(StateError::Contradiction("a row that is no attribute stands among the attributes of an inode")),
+            }
+        }
+        Ok(names)
     }
 
     /// Inodes without names that are still there.

@@ -82,7 +82,7 @@ impl Builder {
     }
 
     pub fn make(&mut self, parent: Inode, name: &str, kind: FileKind) -> Inode {
-        let node = NewNode { parent, name: name.into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 1, rdev: 0 };
+        let node = NewNode { parent, name: name.into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 1, rdev: 0, umask: 0 };
         self.change(|txn| create(txn, &node, NOW)).0
     }
 
@@ -310,7 +310,7 @@ pub(crate) fn sample() -> (Builder, Sample) {
     b.put_inline(small, b"a few words");
     b.put_inline(medium, &noise(1900, 4));
     b.change(|txn| crate::names::link(txn, raw, ROOT_INODE, b"also raw", NOW));
-    let node = NewNode { parent: ROOT_INODE, name: b"way".to_vec(), mode: 0o777, uid: 0, gid: 0, rdev: 0 };
+    let node = NewNode { parent: ROOT_INODE, name: b"way".to_vec(), mode: 0o777, uid: 0, gid: 0, rdev: 0, umask: 0 };
     let link = b.change(|txn| crate::names::symlink(txn, &node, b"letters/raw", NOW)).0;
     let orphan = b.make(ROOT_INODE, "gone", FileKind::Regular);
     b.write(orphan, 0, &noise(5000, 5), 1, false);

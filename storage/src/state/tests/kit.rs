@@ -85,7 +85,7 @@ pub fn new_state(store: &Store) -> (State, Vec<u8>) {
 }
 
 pub fn file(parent: Inode, name: &[u8]) -> NewNode {
-    NewNode { parent, name: name.to_vec(), mode: FileKind::Regular.mode_bits() | 0o644, uid: 1, gid: 1, rdev: 0 }
+    NewNode { parent, name: name.to_vec(), mode: FileKind::Regular.mode_bits() | 0o644, uid: 1, gid: 1, rdev: 0, umask: 0 }
 }
 
 pub fn rows(tree: &Tree, source: &dyn NodeSource) -> Vec<(Vec<u8>, Vec<u8>)> {

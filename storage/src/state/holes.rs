@@ -1,0 +1,69 @@
+//! Where a sparse file has data and where it has holes.
+//!
+//! Must be true: HOL-1 what can be read as anything but zero is data; content that stands in the tree is data as a whole. Fails: as
+//! [`View::extents`].
+
+use super::{StateError, View};
+use crate::row::Inode;
+use std::ops::Range;
+
+/// Extents that are looked at in one step.
+const STEP: usize = 256;
+
+impl View<'_> {
+    /// The first byte from `from` on that has data, below `size`; `None` if there is none. `dirty` gives the ranges that are data whatever
+    /// the tree says, ascending.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn next_data(&self, inode: Inode, from: u64, size: u64, dirty: &[Range<u64>]) -> Result<Option<u64>, StateError> {
+        if from >= size {
+            return Ok(None);
+        }
+        if self.inline_content(inode)?.is_some() {
+            return Ok(Some(from));
+        }
+        let placed = self.extents(inode, from, size, 1)?.first().map(|(offset, _)| *offset);
+        let held = dirty.iter().find(|range| range.end > from).map(|range| range.start);
+        let first = [placed, held].into_iter().flatten().min().map(|start| start.max(from));
+        Ok(first.filter(|at| *at < size))
+    }
+
+    /// The first byte from `from` on that is in a hole; the end of the file is one. `None` behind it.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn next_hole(&self, inode: Inode, from: u64, size: u64, dirty: &[Range<u64>]) -> Result<Option<u64>, StateError> {
+        if from >= size {
+            return Ok(None);
+        }
+        if self.inline_content(inode)?.is_some() {
+            return Ok(Some(size));
+        }
+        let mut at = from;
+        loop {
+            let before = at;
+            for (offset, row) in self.extents(inode, at, size, STEP)? {
+                at = past_held(at, dirty);
+                if offset > at {
+                    break;
+                }
+                at = at.max(offset.saturating_add(u64::from(row.length)));
+            }
+            at = past_held(at, dirty);
+            if at == before || at >= size {
+                return Ok(Some(at.min(size)));
+            }
+        }
+    }
+}
+
+/// Behind the ranges that `at` lies in.
+fn past_held(mut at: u64, dirty: &[Range<u64>]) -> u64 {
+    for range in dirty {
+        if range.contains(&at) {
+            at = range.end;
+        }
+    }
+    at
+}
