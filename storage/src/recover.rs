@@ -74,32 +74,39 @@ pub fn recover(device: &Arc<dyn Device>, uuid: [u8; 16], nodes: &NodeStore) -> R
         None => roots_in_images(device, uuid)?.pop().ok_or(RecoverError::NoRoot)?,
     };
     let epoch = log.newest_epoch().unwrap_or(0).max(root.generation.epoch()).checked_add(1).ok_or(RecoverError::Epochs)?;
-    let recovered = replay(&log, root, uuid, epoch, nodes)?;
-    match image_behind(device.as_ref(), uuid, recovered.granted)? {
-        Some(image) => recover_from_images(device, &log, uuid, recovered, image, nodes),
-        None => Ok(recovered),
-    }
+    let generation = root.generation;
+    let recovered = match replay(&log, root, uuid, epoch, nodes) {
+        Ok(recovered) => recovered,
+        // A root that is not the newest: what only it needs was taken away, and given out again, since.
+        Err(RecoverError::Replay(error)) => {
+            let newer = replay_from_images(device, &log, uuid, generation, nodes)?;
+            return newer.map(|found| unwritable(found, FaultReason::Outdated)).ok_or(RecoverError::Replay(error));
+        }
+        Err(error) => return Err(error),
+    };
+    // Every image is granted in the log before it is made, so a log that does not know of one has lost its end.
+    let Some(image) = image_behind(device.as_ref(), uuid, recovered.granted)? else { return Ok(recovered) };
+    let newer = replay_from_images(device, &log, uuid, generation, nodes)?;
+    Ok(unwritable(newer.unwrap_or(recovered), FaultReason::Behind(image)))
 }
 
-/// Every image is granted in the log before it is made, so the log has lost its end. The newest root of the images, if it is newer
-/// than that of the log; nothing is written then, for nobody knows what else is missing.
-fn recover_from_images(
+/// Replays from the newest root of the images, if it is newer than that of the log, which was made in `generation`.
+fn replay_from_images(
     device: &Arc<dyn Device>,
     log: &LogScan,
     uuid: [u8; 16],
-    mut recovered: Recovered,
-    image: RegionId,
+    generation: Generation,
     nodes: &NodeStore,
-) -> Result<Recovered, RecoverError> {
-    let newest = roots_in_images(device, uuid)?.pop().filter(|root| root.generation > recovered.root.generation);
-    if let Some(root) = newest {
-        let epoch = root.generation.epoch().checked_add(1).ok_or(RecoverError::Epochs)?;
-        recovered = replay(log, root, uuid, epoch, nodes)?;
-    }
+) -> Result<Option<Recovered>, RecoverError> {
+    let Some(root) = roots_in_images(device, uuid)?.pop().filter(|root| root.generation > generation) else { return Ok(None) };
+    let epoch = root.generation.epoch().checked_add(1).ok_or(RecoverError::Epochs)?;
+    replay(log, root, uuid, epoch, nodes).map(Some)
+}
+
+/// Nothing is written behind a log of which nobody knows what else is missing.
+fn unwritable(recovered: Recovered, reason: FaultReason) -> Recovered {
     let (lsn, path) = (recovered.replayed.next(), wal::segment::LOG_DIRECTORY.to_string());
-    recovered.corrupt = Some(Fault { lsn, path, offset: 0, reason: FaultReason::Behind(image) });
-    recovered.position = None;
-    Ok(recovered)
+    Recovered { corrupt: Some(Fault { lsn, path, offset: 0, reason }), position: None, ..recovered }
 }
 
 /// An image of this volume that is younger than everything that was granted, if there is one. Only names are looked at, unless one
@@ -120,6 +127,7 @@ fn replay(log: &LogScan, root: RootRecord, uuid: [u8; 16], epoch: u32, nodes: &N
         state: root.open(Generation::first_of(epoch)),
         data: LoggedData::default(),
         cut: root.cut,
+        epoch: root.generation.epoch(),
         last: root.cut,
         bytes: 0,
         granted: root.generation,
@@ -139,6 +147,9 @@ struct Replay<'a> {
     state: State,
     data: LoggedData,
     cut: Lsn,
+    /// The mount that made the root. Its trees hold nothing of a later one, whatever the numbers say: after a mount from images alone the
+    /// log begins again below `cut`.
+    epoch: u32,
     last: Lsn,
     bytes: u64,
     granted: Generation,
@@ -152,7 +163,7 @@ impl Replay<'_> {
         if !matches!(record.header.kind, RecordKind::Changes | RecordKind::Grant) {
             return Ok(());
         }
-        let applied = record.header.lsn <= self.cut;
+        let applied = record.header.lsn <= self.cut && record.header.epoch <= self.epoch;
         for change in changes(record.payload) {
             let change = change?;
             if let Change::Grant { region, .. } = &change {

@@ -67,10 +67,12 @@ impl Bed {
         if close {
             assert_eq!(self.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
         }
-        let device = self.device.clone();
+        Self::open(self.stopped())
+    }
+
+    fn stopped(self) -> Arc<dyn Device> {
         self.runtime.stop();
-        drop(self);
-        Self::open(device)
+        self.device
     }
 }
 
@@ -114,6 +116,63 @@ fn a_synced_file_survives_without_a_checkpoint() {
     assert!(bed.read(file, 0, 200_000) == content);
     let bed = bed.reopen(true);
     assert!(bed.read(file, 0, 200_000) == content);
+}
+
+// Seen to fail: replay skips what a root's `cut` is above by number, although the records are of a later mount than the root.
+#[test]
+fn what_is_synced_after_a_mount_from_the_images_alone_is_not_taken_for_part_of_their_root() {
+    let bed = Bed::open(new_device());
+    let old = bed.create("old");
+    bed.write(old, 0, &noise(1, 100_000));
+    assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+    let device = bed.stopped();
+    for segment in device.list("wal").unwrap() {
+        device.remove(&format!("wal/{}", segment.name)).unwrap();
+    }
+    let bed = Bed::open(device);
+    let files: Vec<Inode> = (0..8).map(|n| bed.create(&format!("new{n}"))).collect();
+    bed.write(files[0], 0, b"kept");
+    assert_eq!(bed.ask(|volume, replier| volume.sync(files[0], false, replier)), Ok(()));
+    let bed = bed.reopen(false);
+    for (n, file) in files.iter().enumerate() {
+        let found = bed.ask(|volume, replier| volume.lookup(ROOT_INODE, format!("new{n}").as_bytes(), replier));
+        assert_eq!(found.map(|found| found.inode), Ok(*file), "new{n}");
+    }
+    assert_eq!((bed.read(files[0], 0, 10), bed.read(old, 0, 200_000)), (b"kept".to_vec(), noise(1, 100_000)));
+}
+
+// Seen to fail: a root of the log whose nodes were taken away since is an error, although an image holds a newer one.
+#[test]
+fn an_old_log_that_was_brought_back_is_told_and_the_images_are_served() {
+    let bed = Bed::open(new_device());
+    let fill = |bed: &Bed, round: &str| (0..300).map(|n| bed.create(&format!("a file of {round}, number {n}"))).last().unwrap();
+    fill(&bed, "the old root");
+    assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+    let last = fill(&bed, "the old log");
+    assert_eq!(bed.ask(|volume, replier| volume.sync(last, false, replier)), Ok(()));
+    let read = |device: &dyn Device, name: &str| infmap_storage::device::read_all(device, &format!("wal/{name}"), 1 << 30).unwrap();
+    let list = |device: &dyn Device| device.list("wal").unwrap().into_iter().map(|entry| entry.name);
+    let old: Vec<_> = list(&*bed.device).map(|name| (name.clone(), read(&*bed.device, &name))).collect();
+    // Every node is written anew, so that those of the old root go.
+    for name in ["the old root", "the old log"].iter().flat_map(|what| (0..300).map(move |n| format!("a file of {what}, number {n}"))) {
+        assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, name.into(), replier)), Ok(()));
+    }
+    let file = bed.create("file");
+    for round in 0..6u64 {
+        bed.write(file, 0, &noise(round, 100_000));
+        fill(&bed, &format!("round {round}"));
+        assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
+        bed.runtime.run_idle();
+    }
+    let device = bed.stopped();
+    list(&*device).for_each(|name| device.remove(&format!("wal/{name}")).unwrap());
+    for (name, bytes) in &old {
+        device.open(&format!("wal/{name}"), infmap_storage::device::Open::CREATE).and_then(|file| file.write_at(bytes, 0)).unwrap();
+    }
+    let bed = Bed::open(device);
+    let reason = bed.volume.shared().health.reason().expect("it is read-only");
+    assert!(reason.contains("an image holds a newer root"), "{reason}");
+    assert!(bed.read(file, 0, 200_000) == noise(5, 100_000));
 }
 
 #[test]
