@@ -180,11 +180,12 @@ impl Role for Checkpointer {
                 regions.iter().for_each(|region| self.shared.images.forget(*region));
                 let recycled = self.shared.spares.recycle(self.shared.device.as_ref(), &regions);
                 look_at_space(&self.shared);
-                match recycled {
-                    Ok(()) => cx.post(&self.vat, Lane::Background, VatMessage::Recycled { regions }),
+                let regions = recycled.map(|()| regions).unwrap_or_else(|error| {
                     // They stay dead in the tree: the next mount tries again.
-                    Err(error) => tracing::warn!(%error, "images of dead regions could not be taken away"),
-                }
+                    tracing::warn!(%error, "images of dead regions could not be taken away");
+                    Vec::new()
+                });
+                cx.post(&self.vat, Lane::Background, VatMessage::Recycled { regions });
             }
         }
         self.pump(cx);

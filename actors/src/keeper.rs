@@ -20,6 +20,9 @@ const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
 /// Below this, checkpoints come with every tick.
 const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
 
+/// Spare files that are kept below that.
+const KEEP_SHORT: usize = 1;
+
 /// What the Keeper is told.
 pub enum KeeperMessage {
     /// Touch the memory that a first stream of writes needs.
@@ -66,8 +69,14 @@ impl Keeper {
             let replier = Replier::from_fn(move |_: Answer<()>| to.post(Lane::Background, KeeperMessage::Committed));
             cx.post(&self.vat, Lane::WriteBehind, VatMessage::Commit { replier });
         }
-        // Removed files give their room back with the second root after them: not in minutes, when it is short.
-        if is_room_short(&self.shared) || cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
+        // Removed files give their room back with the second root after them: not in minutes, when it is short, or when nobody is at work.
+        let is_short = is_room_short(&self.shared);
+        if is_short {
+            self.shared.spares.shrink(self.shared.device.as_ref(), KEEP_SHORT);
+            cx.post(&self.vat, Lane::Background, VatMessage::Shrink { replier: Replier::ignored() });
+        }
+        let is_worth_it = is_short || self.shared.budget.used() == 0 && self.shared.reclaim.is_worth_a_root();
+        if is_worth_it || cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
             self.last_checkpoint_us = cx.now_us();
             cx.post(&self.vat, Lane::Background, VatMessage::Checkpoint { replier: Replier::ignored() });
         }

@@ -8,6 +8,7 @@ mod budget;
 mod encoders;
 mod health;
 mod live;
+mod reclaim;
 mod spares;
 mod streams;
 
@@ -15,6 +16,7 @@ pub use budget::{Budget, NoRoom};
 pub use encoders::Encoders;
 pub use health::Health;
 pub use live::LiveRows;
+pub use reclaim::Reclaim;
 pub use spares::Spares;
 pub use streams::Streams;
 
@@ -61,6 +63,7 @@ pub struct Shared {
     pub image_buffers: BufferPool,
     pub encoders: Encoders,
     pub budget: Budget,
+    pub reclaim: Reclaim,
     pub health: Health,
     pub spares: Spares,
     /// Bytes that were ever handed to pixel writers.

@@ -273,6 +273,8 @@ impl Vat {
             VatMessage::Posted => self.posted(cx),
             VatMessage::Drained => self.drained(cx),
             VatMessage::Checkpoint { replier } => self.begin_checkpoint(Some(replier), cx),
+            VatMessage::MakeRoom { anyway, replier } => self.make_room(anyway, replier, cx),
+            VatMessage::Shrink { replier } => self.shrink(replier, cx),
             VatMessage::Fold => self.fold(pins, cx),
             VatMessage::RootWritten(written) => self.root_written(written, cx),
             VatMessage::ActorDied => self.actor_died(cx),
@@ -340,6 +342,7 @@ impl Role for Vat {
 
     fn turn_ended(&mut self, cx: &mut Context<'_>) {
         self.publish();
+        self.shared.reclaim.given_up(self.state.given_up);
         self.watch_dirty_nodes(cx);
         self.flush(cx);
     }

@@ -29,6 +29,7 @@ use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use gate::Gate;
 use holds::Holds;
+use infmap_storage::limits::SEGMENT_BYTES;
 use infmap_storage::names::Removed;
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
@@ -41,6 +42,9 @@ impl Unanswered for Refusal {
         Self::Gone
     }
 }
+
+/// Bytes of log that a volume keeps which nobody uses.
+const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
 
 /// An open volume.
 pub struct Volume {
@@ -355,11 +359,34 @@ impl Volume {
     /// The last checkpoint failed: what was synced is safe in the log.
     pub fn close(&self) -> Answer<()> {
         let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
+        if done.is_ok() {
+            self.tidy();
+        }
         if let Some(pools) = &self.pools {
             pools.stop();
         }
         self.front.end();
         done
+    }
+}
+
+impl Volume {
+    /// Gives back what only the root before the newest needs, if that is much: a volume that nobody uses is not to keep what was removed
+    /// from it, nor a log that it has no use for.
+    fn tidy(&self) {
+        let shared = &self.front.shared;
+        let shrink = || self.ask(|replier| self.front.vat.post(VatMessage::Shrink { replier })).wait_blocking();
+        let _ = shrink();
+        let log_bytes = || shared.device.list("wal").map_or(0, |files| files.iter().map(|file| file.size_bytes).sum::<u64>());
+        for _ in 0..2 {
+            if shared.health.is_read_only() || (log_bytes() <= IDLE_LOG_BYTES && !shared.reclaim.is_worth_a_root()) {
+                return;
+            }
+            let made = self.ask(|replier| self.front.vat.post(VatMessage::MakeRoom { anyway: true, replier })).wait_blocking();
+            if made.and_then(|()| shrink()).is_err() {
+                return;
+            }
+        }
     }
 }
 

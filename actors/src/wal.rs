@@ -1,11 +1,11 @@
 //! The Wal: writes batches of the log and makes them durable.
 //!
-//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full: the Vat
+//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Shrink`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full: the Vat
 //! keeps one batch under way, so at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is read-only
 //! from then on, and everybody who waits hears it.
 
 use crate::api::{Answer, Refusal};
-use crate::keeper::look_at_space;
+use crate::keeper::{is_room_short, look_at_space};
 use crate::mailbox::{Envelope, Lane};
 use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
@@ -16,6 +16,9 @@ use crate::vat::{VatMessage, Written};
 use infmap_storage::wal::{Batch, LogWriter, Lsn, Spare};
 use std::sync::Arc;
 
+/// Files that are kept ready for the log where room is short.
+const KEEP_SHORT: usize = 1;
+
 /// What the Wal is told.
 pub enum WalMessage {
     /// Write a batch, and sync if somebody waits for it: then answer them.
@@ -24,6 +27,8 @@ pub enum WalMessage {
     Sync { answers: Vec<Replier<Answer<()>>> },
     /// Records below `below` are not needed any more; all data up to `low` is placed.
     Recycle { below: Lsn, low: Lsn },
+    /// Keep no more files ready than are needed next.
+    Shrink { replier: Replier<Answer<()>> },
     /// A segment was made ready ahead, or could not be.
     Prepared(std::io::Result<Spare>),
 }
@@ -34,6 +39,7 @@ impl Envelope for WalMessage {
             Self::Write { .. } => "write",
             Self::Sync { .. } => "sync",
             Self::Recycle { .. } => "recycle",
+            Self::Shrink { .. } => "shrink",
             Self::Prepared(_) => "prepared",
         }
     }
@@ -124,6 +130,9 @@ impl Wal {
         if let Err(error) = writer.recycle(below) {
             tracing::warn!(%error, "log segments could not be recycled");
         }
+        if is_room_short(&self.shared) {
+            writer.shrink(KEEP_SHORT);
+        }
         metrics::gauge!("infmap_wal_bytes").set(writer.file_bytes() as f64);
     }
 
@@ -173,6 +182,13 @@ impl Role for Wal {
                     // It grew while the checkpoint ran, and who might write more waits for it.
                     cx.post(&self.vat, Lane::Foreground, VatMessage::LogFull);
                 }
+            }
+            WalMessage::Shrink { replier } => {
+                if let Some(writer) = &mut self.writer {
+                    writer.shrink(KEEP_SHORT);
+                }
+                look_at_space(&self.shared);
+                return cx.reply(replier, Ok(()));
             }
             // One that failed is tried again with the next batch, not at once.
             WalMessage::Prepared(made) => return self.prepared(made),

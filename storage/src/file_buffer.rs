@@ -43,6 +43,8 @@ pub struct FileBuffer {
     settled_size: u64,
     /// Version that the row says, as far as settlements were posted.
     settled_version: u64,
+    /// The newest change that a posted settlement was made after, whether it could say its size or not.
+    said: u64,
     blocks: HeldBlocks,
     next_ticket: Ticket,
     /// What a checkpoint waits for.
@@ -70,7 +72,8 @@ impl FileBuffer {
             changed: row.changed,
             dirty_blocks: 0,
         };
-        Self { live, settled_size: row.size, settled_version: row.version, blocks: HeldBlocks::default(), next_ticket: 1, drain: None }
+        let (settled_size, settled_version) = (row.size, row.version);
+        Self { live, settled_size, settled_version, said: row.version, blocks: HeldBlocks::default(), next_ticket: 1, drain: None }
     }
 
     /// Size and times now.
@@ -107,6 +110,12 @@ impl FileBuffer {
     #[must_use]
     pub fn has_more_to_say(&self) -> bool {
         self.live.version != self.settled_version || self.live.size != self.settled_size
+    }
+
+    /// Whether something changed since the last settlement that was posted: times that it could not have said.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.live.version != self.said
     }
 
     /// Whether a published row says everything: buffer and live row can go.
@@ -261,6 +270,7 @@ impl FileBuffer {
         let version = if size == self.live.size { self.live.version } else { self.settled_version };
         self.settled_size = size;
         self.settled_version = version;
+        self.said = self.live.version;
         Settlement { version, size, accessed: self.live.accessed, modified: self.live.modified, changed: self.live.changed }
     }
 }

@@ -140,6 +140,7 @@ impl RootRecord {
             inodes: self.inodes,
             live_clusters: self.live_clusters,
             deltas: crate::space::SpaceDeltas::default(),
+            given_up: 0,
             pending: Vec::new(),
         };
         for (region, nodes) in &self.images {

@@ -58,6 +58,12 @@ impl SpaceDeltas {
         self.references.entry(first).or_insert(ReferenceDelta { clusters, change: 0, born: false })
     }
 
+    /// Clusters of extents that lost more references than they gained.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.references.values().filter(|delta| delta.change < 0).map(|delta| u64::from(delta.clusters)).sum()
+    }
+
     /// Adds what a transaction gathered.
     pub fn absorb(&mut self, other: Self) {
         for (first, delta) in other.references {

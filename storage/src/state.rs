@@ -71,6 +71,8 @@ pub struct State {
     pub live_clusters: u64,
     /// Counts the dirty nodes of both trees.
     pub gauge: std::sync::Arc<crate::vat::DirtyGauge>,
+    /// Clusters that files gave up since the state was opened; those that something else refers to are counted too.
+    pub given_up: u64,
     /// What changed about space since the last fold.
     pub deltas: SpaceDeltas,
     /// Versions of nodes that were superseded while a checkpoint was writing them; their clusters become known when it ends.

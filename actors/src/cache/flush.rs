@@ -196,6 +196,8 @@ impl Cache {
             shared.budget.give(bytes_of(file.buffer.settled(ticket)));
         } else {
             file.buffer.refused(ticket);
+            // It may have been what clears them.
+            file.privileged = true;
             if file.buffer.is_draining() {
                 // The log that has these bytes must not go.
                 shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
@@ -219,8 +221,9 @@ impl Cache {
         for inode in open {
             let Some(file) = self.file(inode) else { continue };
             if !place {
-                // Blocks that stand in the log and wait to be placed are nothing new.
-                if file.buffer.volatile_bytes() > 0 || file.buffer.has_more_to_say() && file.outstanding == 0 {
+                // Blocks that stand in the log and wait to be placed are nothing new; times that were set since are.
+                let has_more = file.buffer.has_news() || file.buffer.has_more_to_say() && file.outstanding == 0;
+                if file.buffer.volatile_bytes() > 0 || has_more {
                     self.settle_to_log(inode, None, Lane::Data, cx);
                 }
                 continue;
@@ -244,7 +247,7 @@ impl Cache {
             self.post_settlement(inode, Lane::Data, cx, |settle| settle.inline = Some(content));
         } else if file.buffer.unplaced_bytes() > 0 {
             self.place(inode, u64::MAX, cx);
-        } else if file.buffer.held_bytes() == 0 && !file.buffer.is_settled() {
+        } else if file.buffer.has_news() || file.buffer.held_bytes() == 0 && !file.buffer.is_settled() {
             self.post_settlement(inode, Lane::Data, cx, |_| {});
         }
     }
@@ -285,8 +288,8 @@ impl Cache {
 
 /// The whole content of a small file, marked with the ticket that the next settlement gets.
 fn take_inline(file: &mut File) -> Option<Vec<u8>> {
-    if file.cutting.is_some() {
-        // Its extents are still being cut: not in one step.
+    if file.cutting.is_some() || file.uncut {
+        // Its extents are still being cut, not in one step; or cannot be.
         return None;
     }
     let live = file.buffer.live();

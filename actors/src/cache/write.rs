@@ -68,8 +68,8 @@ impl Cache {
         let seen = shared.budget.releases();
         match shared.budget.take_for_write(bytes_of(fresh), u64::from(write.length)) {
             Ok(()) => self.write_now(inode, write, end, cx),
-            Err(NoRoom::Space) => cx.reply(write.replier, Err(Refusal::NoSpace)),
-            Err(reason @ (NoRoom::Wait | NoRoom::Backlog)) => {
+            Err(NoRoom::Space) if !shared.reclaim.may_ask() => cx.reply(write.replier, Err(Refusal::NoSpace)),
+            Err(reason) => {
                 file.parked = true;
                 file.queue.push_front(Op::Write(write));
                 self.waiting.push_back(inode);
@@ -157,9 +157,13 @@ impl Cache {
             return;
         }
         self.asked_for_room = true;
-        if let Some(own) = self.own.upgrade() {
-            self.shared.budget.wait(reason, seen, move || own.post(Lane::Foreground, CacheMessage::Room));
+        let Some(own) = self.own.upgrade() else { return };
+        if reason == NoRoom::Space {
+            // Whatever comes of it: who is told looks again.
+            let replier = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, CacheMessage::Room));
+            return cx.post(&self.peers.vat, Lane::Foreground, VatMessage::MakeRoom { anyway: false, replier });
         }
+        self.shared.budget.wait(reason, seen, move || own.post(Lane::Foreground, CacheMessage::Room));
         if reason == NoRoom::Wait {
             cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Commit { replier: Replier::ignored() });
         }

@@ -125,6 +125,17 @@ impl Spares {
         Ok(())
     }
 
+    /// Takes spare files off the device, but so many: where room is short, it is worth more than the time that they save.
+    pub fn shrink(&self, device: &dyn Device, keep: usize) {
+        let surplus = {
+            let mut inner = self.inner.lock();
+            let keep = inner.unused.len().min(keep);
+            inner.unused.split_off(keep)
+        };
+        // What cannot be removed is found again by the next mount.
+        surplus.into_iter().for_each(|number| drop(device.remove(&path(number))));
+    }
+
     /// Takes the files of dead images away: into the stock, or off the device. Durable when this returns.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ pub struct Checkpoint {
     stage: Stage,
     waiting: Vec<Replier<Answer<()>>>,
     next: Vec<Replier<Answer<()>>>,
+    /// Who waits until dead images are gone.
+    for_room: Vec<Replier<Answer<()>>>,
+    /// The next one is made although nothing changed.
+    anyway: bool,
     /// Of the newest root: its low, the last record when it was logged, and what was dead in it.
     low: Lsn,
     root_lsn: Lsn,
@@ -89,6 +93,8 @@ impl Checkpoint {
             stage: Stage::Idle,
             waiting: Vec::new(),
             next: Vec::new(),
+            for_room: Vec::new(),
+            anyway: false,
             low: root.low,
             root_lsn: Lsn::NONE,
             dead: Dead { regions: dead, fence: 0 },
@@ -100,6 +106,7 @@ impl Checkpoint {
 impl Vat {
     pub(super) fn begin_checkpoint(&mut self, replier: Option<Replier<Answer<()>>>, cx: &mut Context<'_>) {
         if self.shared.health.is_read_only() {
+            self.room_made(cx);
             // Also those of a checkpoint that will never end because its actor is dead.
             let next = std::mem::take(&mut self.checkpoint.next);
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)).chain(next) {
@@ -114,7 +121,8 @@ impl Vat {
         // Times that wait for the next commit stand in live rows only.
         let nothing_held = self.shared.budget.used() == 0 && self.shared.live.is_empty() && !self.shared.budget.is_log_full();
         let nothing_new = self.appender.next_lsn().before() <= self.checkpoint.root_lsn && nothing_held;
-        if nothing_new && !self.would_free_room() {
+        if nothing_new && !self.would_free_room() && !std::mem::take(&mut self.checkpoint.anyway) {
+            self.room_made(cx);
             for replier in replier.into_iter().chain(std::mem::take(&mut self.checkpoint.waiting)) {
                 cx.reply(replier, Ok(()));
             }
@@ -125,15 +133,37 @@ impl Vat {
         self.gather_for_checkpoint(cx);
     }
 
+    /// Makes a root, and answers when the images that it lets go are gone.
+    pub(super) fn make_room(&mut self, anyway: bool, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        self.checkpoint.for_room.push(replier);
+        self.checkpoint.anyway = anyway;
+        if matches!(self.checkpoint.stage, Stage::Idle) {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// Whoever waits for room looks again.
+    fn room_made(&mut self, cx: &mut Context<'_>) {
+        self.checkpoint.for_room.drain(..).for_each(|replier| cx.reply(replier, Ok(())));
+    }
+
+    /// Has the log give back what it does not need next.
+    pub(super) fn shrink(&self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        match &self.peers {
+            Some(peers) => cx.post(&peers.wal, Lane::Background, WalMessage::Shrink { replier }),
+            None => cx.reply(replier, Ok(())),
+        }
+    }
+
     /// Whether a length of the log that was measured from `low` is measured from the newest one.
     pub(super) fn is_news_since_checkpoint(&self, low: Lsn) -> bool {
         low >= self.checkpoint.low
     }
 
-    /// Whether room is short and one more root would let dead images go. The few that each checkpoint leaves dead itself do not count, or
-    /// checkpoints would call for checkpoints.
+    /// Whether one more root would let dead images go, and that is worth it. The few that each checkpoint leaves dead itself do not count,
+    /// or checkpoints would call for checkpoints.
     fn would_free_room(&self) -> bool {
-        is_room_short(&self.shared) && self.checkpoint.dead.regions.len() > OWN_DEAD_IMAGES
+        (is_room_short(&self.shared) || self.shared.reclaim.is_worth_a_root()) && self.checkpoint.dead.regions.len() > OWN_DEAD_IMAGES
     }
 
     /// Starts a checkpoint when too many nodes are dirty.
@@ -204,6 +234,7 @@ impl Vat {
             open: self.grants.open(),
             images: self.images_needed(),
         };
+        self.shared.reclaim.frozen();
         self.state.generation = self.state.generation.next();
         self.checkpoint.granted = 0;
         self.changed = true;
@@ -258,7 +289,9 @@ impl Vat {
             let oldest = self.leases.iter().find(|(_, lease)| lease.strong_count() > 0).map_or(u64::MAX, |(number, _)| *number);
             if oldest < free.fence {
                 self.checkpoint.dead.regions.extend(free.regions);
-            } else if !free.regions.is_empty() {
+                self.room_made(cx);
+            } else {
+                // Also without any: who waits for room is told by what comes back.
                 cx.post(&peers.checkpointer, Lane::Background, CheckpointMessage::Recycle { regions: free.regions });
             }
         }
@@ -275,6 +308,7 @@ impl Vat {
     pub(super) fn checkpoint_failed(&mut self, why: &str, cx: &mut Context<'_>) {
         self.shared.health.fail(format!("a checkpoint failed: {why}"));
         self.checkpoint.stage = Stage::Idle;
+        self.room_made(cx);
         self.finish_checkpoint(Err(Refusal::Damaged), cx);
     }
 
@@ -291,6 +325,10 @@ impl Vat {
 
     /// Images of dead regions are gone: their places are free.
     pub(super) fn recycled(&mut self, regions: Vec<RegionId>, pins: Pins, cx: &mut Context<'_>) {
+        self.room_made(cx);
+        if regions.is_empty() {
+            return;
+        }
         match with_nodes!(self, pins, |state, source| state.free(source, &regions)) {
             Ok(payload) => {
                 if self.append(RecordKind::Changes, &payload).is_err() {

@@ -152,6 +152,15 @@ pub enum VatMessage {
     Checkpoint {
         replier: Replier<Answer<()>>,
     },
+    /// Make a root, and answer when what it lets go is gone from the device. `anyway`: although nothing changed since the newest.
+    MakeRoom {
+        anyway: bool,
+        replier: Replier<Answer<()>>,
+    },
+    /// Keep no more files ready for the log than it needs next.
+    Shrink {
+        replier: Replier<Answer<()>>,
+    },
     /// Go on folding.
     Fold,
     RootWritten(RootWritten),
@@ -192,6 +201,8 @@ impl Envelope for VatMessage {
             Self::Posted => "posted",
             Self::Drained => "drained",
             Self::Checkpoint { .. } => "checkpoint",
+            Self::MakeRoom { .. } => "make_room",
+            Self::Shrink { .. } => "shrink",
             Self::Fold => "fold",
             Self::RootWritten(_) => "root_written",
             Self::ActorDied => "actor_died",

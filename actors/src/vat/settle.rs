@@ -8,7 +8,7 @@ use crate::cache::{CacheMessage, shard_of};
 use crate::mailbox::Lane;
 use crate::slot::Context;
 use infmap_storage::limits::RECORD_DATA_MAX_BYTES;
-use infmap_storage::names::{change_attributes, settle};
+use infmap_storage::names::{Settlement, change_attributes, settle};
 use infmap_storage::row::{Inode, InodeRow, Key, Time};
 use infmap_storage::state::change::Change;
 use infmap_storage::state::{StateError, Txn};
@@ -71,7 +71,9 @@ fn apply(txn: &mut Txn<'_>, what: &Settle, now: Time) -> Result<Settled, StateEr
     if let Some(content) = &what.inline {
         gained -= txn.put_inline_content(what.inode, content, what.settlement.version)?;
     }
-    let mut row = settle(txn, what.inode, &what.settlement, gained)?;
+    // While a long cut went on, others may have spoken of the file: its further steps change the blocks alone.
+    let settlement = if what.resumed { Settlement::of(&txn.view().inode(what.inode)?) } else { what.settlement };
+    let mut row = settle(txn, what.inode, &settlement, gained)?;
     if let Some(change) = &what.change {
         row = change_attributes(txn, what.inode, change, now)?;
     }

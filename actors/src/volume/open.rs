@@ -13,7 +13,7 @@ use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::settings::{Prefetch, Settings};
-use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Shared, Spares, Streams};
+use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -56,6 +56,11 @@ pub enum OpenError {
     #[error("the volume directory: {0}")]
     Device(#[from] std::io::Error),
 }
+
+/// One part in so many of the medium may be log when a checkpoint begins; the log may be twice that, and two roots keep theirs.
+const LOG_SHARE: u64 = 16;
+/// Two segments of the least size.
+const LOG_LEAST_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How a volume is opened.
 pub struct OpenOptions {
@@ -122,7 +127,8 @@ impl Volume {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, options: OpenOptions) -> Result<Self, OpenError> {
+    pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, mut options: OpenOptions) -> Result<Self, OpenError> {
+        keep_log_small(&mut options.settings, device.as_ref());
         let settings = &options.settings;
         let plan = settings.memory_plan();
         let device = prepared(device, options.read_only)?;
@@ -156,6 +162,7 @@ impl Volume {
             image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
             encoders: Encoders::new(plan.encoders),
             budget: Budget::new(plan.dirty),
+            reclaim: Reclaim::default(),
             handed_out: std::sync::atomic::AtomicU64::new(0),
             expecting: std::sync::atomic::AtomicBool::new(false),
             on_privileges_cleared: std::sync::OnceLock::new(),
@@ -167,6 +174,13 @@ impl Volume {
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
     }
+}
+
+/// The log of a small medium, or of a volume that is to stay small, takes no more of it than a share.
+fn keep_log_small(settings: &mut Settings, device: &dyn Device) {
+    let total = device.space().map_or(u64::MAX, |space| space.total_bytes);
+    let share = (total.min(settings.limit.unwrap_or(u64::MAX)) / LOG_SHARE).max(LOG_LEAST_BYTES);
+    settings.durability.checkpoint_at = settings.durability.checkpoint_at.min(share);
 }
 
 /// A device that takes no changes, or one that has all directories of a volume.

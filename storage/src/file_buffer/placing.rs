@@ -216,7 +216,7 @@ impl FileBuffer {
         }
         // No row has a version below that of its file: the next settlement is wanted, and one that must hold the size back says nothing.
         // Which size the row has is not known, so that every block that a power cut would lose holds it back (BUF-4).
-        (self.settled_version, self.settled_size) = (0, 0);
+        (self.settled_version, self.settled_size, self.said) = (0, 0, 0);
     }
 
     /// Takes bytes that the log gave back after a crash, unless newer ones are held (O1).

@@ -528,3 +528,16 @@ fn what_was_refused_is_said_again() {
     buffer.take_for_log(2 * BLOCK);
     assert_eq!((buffer.settlement().size, buffer.settlement().version), (3 * BLOCK, 1));
 }
+
+#[test]
+fn times_that_were_set_after_a_settlement_are_news_although_it_held_the_size_back() {
+    let (pool, mut buffer) = (BlockPool::new(4), FileBuffer::new(&new_row()));
+    write(&mut buffer, &pool, 0, 1);
+    assert!(buffer.has_news());
+    buffer.take_for_placing(u64::MAX);
+    let held_back = buffer.settlement();
+    assert!(held_back.size == 0 && buffer.has_more_to_say() && !buffer.has_news());
+    buffer.set_times(None, Some(time(7)), time(8));
+    assert!(buffer.has_news());
+    assert!(buffer.settlement().modified == time(7) && !buffer.has_news());
+}

@@ -64,6 +64,14 @@ pub struct Settlement {
     pub changed: Time,
 }
 
+impl Settlement {
+    /// What a row says already.
+    #[must_use]
+    pub fn of(row: &InodeRow) -> Self {
+        Self { version: row.version, size: row.size, accessed: row.accessed, modified: row.modified, changed: row.changed }
+    }
+}
+
 /// The end of the block in which a file of this size ends.
 pub(super) fn blocks_end(size: u64) -> u64 {
     size.checked_next_multiple_of(CLUSTER_BYTES as u64).unwrap_or(u64::MAX)

@@ -49,6 +49,7 @@ impl<'a> Txn<'a> {
     }
 
     pub(super) fn finish<T>(self, value: T) -> Outcome<T> {
+        self.state.given_up += self.deltas.given_up();
         self.state.deltas.absorb(self.deltas);
         self.state.note_released(self.released);
         Outcome { value, payload: self.payload }

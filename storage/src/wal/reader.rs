@@ -267,6 +267,10 @@ impl LogScan {
         if let Some(lost) = self.lost_segment(epoch, fault.lsn)? {
             return Ok(EndKind::Corrupt(lost));
         }
+        // A segment has its full size before its header is written: what stood behind this end may have been synced.
+        if self.live.last().is_some_and(|segment| segment.file_bytes < segment.header.segment_bytes) {
+            return Ok(EndKind::Corrupt(Fault { reason: FaultReason::Shortened, ..fault }));
+        }
         if walk.in_group() && fault.reason == FaultReason::Nothing {
             fault.reason = FaultReason::UnfinishedGroup;
         }

@@ -44,6 +44,8 @@ pub enum FaultReason {
     MissingSegment,
     /// The log ends before the grant of an image that exists.
     Behind(RegionId),
+    /// The file is shorter than it was made.
+    Shortened,
     /// The newest root that can be found in the log is not the newest of the images.
     Outdated,
 }
@@ -57,6 +59,7 @@ impl fmt::Display for Fault {
             FaultReason::OutOfChain => write!(f, "it does not follow the record before it"),
             FaultReason::UnfinishedGroup => write!(f, "its group has no end"),
             FaultReason::MissingSegment => write!(f, "the segment that held it is missing or has lost its header"),
+            FaultReason::Shortened => write!(f, "it may be missing, for the file is shorter than it was made"),
             FaultReason::Outdated => write!(f, "it is missing, for an image holds a newer root than the log that can be read"),
             FaultReason::Behind(region) => write!(f, "it is missing, for the image {region} was made after the log that is there"),
         }

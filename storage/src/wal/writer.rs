@@ -249,6 +249,12 @@ impl LogWriter {
         Ok(freed)
     }
 
+    /// Gives back the files that are ready to be used, but so many. Their records are below every root already.
+    pub fn shrink(&mut self, keep: usize) {
+        let surplus = self.ready.split_off(self.ready.len().min(keep));
+        self.ready.extend(surplus.into_iter().filter(|number| self.device.remove(&segment_path(*number)).is_err()));
+    }
+
     /// The work of making a segment ready ahead, if none is and the current one is half full; to be run anywhere and given to
     /// [`spare_done`](Self::spare_done).
     #[must_use]

@@ -71,6 +71,7 @@ pub fn empty_state() -> State {
         frontier: Place(0),
         inodes: 0,
         live_clusters: 0,
+        given_up: 0,
         deltas: SpaceDeltas::default(),
         pending: Vec::new(),
     }

@@ -1,0 +1,77 @@
+//! What files gave up, and the next roots give back.
+//!
+//! Owns: `Reclaim`. Must be true: RCL-1 who finds no room asks for roots before he is refused, and not for ever: so many in a row find
+//! what there is to find, and then only what files give up makes another worth it. Fails: never; an estimate that is wrong costs a
+//! checkpoint, or a refusal that a later one would have spared.
+
+use infmap_storage::limits::{CLUSTER_BYTES, REGION_BYTES};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Roots after which nothing more comes free: one finds what is dead, the next gives it back, the third what they left dead themselves.
+const ROOTS: u32 = 3;
+/// Bytes given up at which a root is worth it although nobody needs the room.
+const WORTH_BYTES: u64 = 4 * REGION_BYTES as u64;
+
+/// What may come free.
+#[derive(Debug, Default)]
+pub struct Reclaim {
+    /// Bytes that files gave up since the volume was opened; of that, what the two newest roots knew.
+    given_up: AtomicU64,
+    in_newest: AtomicU64,
+    in_older: AtomicU64,
+    asked: AtomicU32,
+}
+
+impl Reclaim {
+    /// Files have given up so many clusters so far.
+    pub fn given_up(&self, clusters: u64) {
+        let bytes = clusters.saturating_mul(CLUSTER_BYTES as u64);
+        if self.given_up.swap(bytes, Ordering::Relaxed) != bytes {
+            self.asked.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The trees of a root that will be the newest were frozen now.
+    pub fn frozen(&self) {
+        self.in_older.store(self.in_newest.swap(self.given_up.load(Ordering::Relaxed), Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Whether so much was given up that is not given back that it is worth a root.
+    #[must_use]
+    pub fn is_worth_a_root(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed).saturating_sub(self.in_older.load(Ordering::Relaxed)) >= WORTH_BYTES
+    }
+
+    /// Whether somebody without room may ask for a root: it counts as asked for.
+    #[must_use]
+    pub fn may_ask(&self) -> bool {
+        self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| (asked < ROOTS).then_some(asked + 1)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_are_asked_for_until_nothing_more_can_come_free_and_again_when_files_give_something_up() {
+        let reclaim = Reclaim::default();
+        assert_eq!((0..6).filter(|_| reclaim.may_ask()).count(), ROOTS as usize);
+        reclaim.given_up(1);
+        assert!(reclaim.may_ask());
+        (0..9).for_each(|_| reclaim.given_up(1));
+        assert_eq!((0..6).filter(|_| reclaim.may_ask()).count(), ROOTS as usize - 1, "the same again is nothing new");
+    }
+
+    #[test]
+    fn what_was_given_up_is_worth_two_roots() {
+        let reclaim = Reclaim::default();
+        assert!(!reclaim.is_worth_a_root());
+        reclaim.given_up(WORTH_BYTES / CLUSTER_BYTES as u64);
+        for _ in 0..2 {
+            assert!(reclaim.is_worth_a_root());
+            reclaim.frozen();
+        }
+        assert!(!reclaim.is_worth_a_root());
+    }
+}
