@@ -144,7 +144,7 @@ impl Volume {
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
         if log.writer.is_some() {
-            finish_cuts(&nodes, &mut recovered, &mut log.appender)?;
+            readable(&health, "what a crash left to be cut", finish_cuts(&nodes, &mut recovered, &mut log.appender))?;
         }
         let volatile = BlockPool::new((plan.dirty / CLUSTER_BYTES as u64) as usize);
         let published = Published { names: recovered.state.names.clone(), number: 1, inodes: recovered.state.inodes };
@@ -234,8 +234,10 @@ fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Setting
 fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recovered, log: Log) -> Result<Volume, OpenError> {
     let Recovered { state, root, data, .. } = recovered;
     let (actors, low) = (shared.settings.actors.clone(), root.low);
-    let dead = state.dead(&shared.nodes.loading(TreeId::Volume), usize::MAX)?;
-    let orphans = state.view(&shared.names()).orphans(UNFINISHED)?;
+    let dead = state.dead(&shared.nodes.loading(TreeId::Volume), usize::MAX).map_err(OpenError::from);
+    let dead = readable(&shared.health, "which images are dead", dead)?;
+    let orphans = state.view(&shared.names()).orphans(UNFINISHED).map_err(OpenError::from);
+    let orphans = readable(&shared.health, "which files have no name", orphans)?;
     let checkpoint = Checkpoint::after(&root, dead);
     let home = |pool, index| Home { pool, index };
     let vat = {
@@ -303,6 +305,18 @@ fn tell_of_deaths(shared: &Shared, vat: &Address<VatMessage>, shards: &[Address<
     });
 }
 
+/// What opening found out; or nothing, and a volume that is served read-only, where its tables cannot be read: one damaged node must not
+/// keep anybody from all the others.
+fn readable<T: Default>(health: &Health, what: &str, found: Result<T, OpenError>) -> Result<T, OpenError> {
+    match found {
+        Err(OpenError::State(error @ (StateError::Node(_) | StateError::Row(_) | StateError::Contradiction(_)))) => {
+            health.fail(format!("the tables do not say {what}: {error}"));
+            Ok(T::default())
+        }
+        other => other,
+    }
+}
+
 /// Finishes the cuts that a crash interrupted, before anybody can write where they are still to be made.
 fn finish_cuts(nodes: &NodeStore, recovered: &mut Recovered, appender: &mut Appender) -> Result<(), OpenError> {
     let source = nodes.loading(TreeId::Name);
@@ -357,7 +371,8 @@ fn logged_files(shared: &Shared, data: infmap_storage::recover::LoggedData) -> R
     let mut files = BTreeMap::new();
     for (inode, number, sequence, bytes) in data.into_blocks() {
         if let std::collections::btree_map::Entry::Vacant(entry) = files.entry(inode) {
-            let Some(row) = view.find_inode(inode)? else { continue };
+            let row = readable(&shared.health, "whose bytes the log holds", view.find_inode(inode).map_err(OpenError::from))?;
+            let Some(row) = row else { continue };
             entry.insert((row, Vec::new()));
         }
         if let Some((_, blocks)) = files.get_mut(&inode) {
@@ -389,4 +404,20 @@ pub fn create(device: &Arc<dyn Device>, uuid: [u8; 16], uid: u32, gid: u32) -> R
     }
     writer.sync()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_cannot_be_read_make_a_volume_read_only_and_nothing_else_does() {
+        let health = Health::default();
+        let damaged = || Err::<Vec<u64>, _>(OpenError::State(StateError::Contradiction("two rows")));
+        let full = || Err::<Vec<u64>, _>(OpenError::State(StateError::Refused(Refusal::BatchTooBig)));
+        assert!(readable(&health, "this", full()).is_err() && readable(&health, "this", Ok(vec![7])).is_ok_and(|found| found == [7]));
+        assert!(!health.is_read_only());
+        assert!(readable(&health, "this", damaged()).is_ok_and(|found| found.is_empty()));
+        assert!(health.reason().is_some_and(|reason| reason.contains("do not say this")));
+    }
 }
