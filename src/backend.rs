@@ -10,6 +10,7 @@ mod serving;
 pub use offline::{LOG_GONE, check, create_volume, facts, has_no_log, render};
 pub use serving::serve;
 
+use crate::fuse::Shown;
 use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -82,11 +83,22 @@ pub struct MountFlags {
     pub default_permissions: bool,
     /// The source that `mount` and `df` show; `fuse::is_plain`.
     pub source_name: String,
+    /// What is shown in place of owner, group and permission bits that are stored.
+    pub shown: Shown,
 }
 
 impl Default for MountFlags {
     fn default() -> Self {
-        Self { read_only: false, suid: false, dev: false, exec: true, sync: false, default_permissions: true, source_name: "infmap".into() }
+        Self {
+            read_only: false,
+            suid: false,
+            dev: false,
+            exec: true,
+            sync: false,
+            default_permissions: true,
+            source_name: "infmap".into(),
+            shown: Shown::default(),
+        }
     }
 }
 

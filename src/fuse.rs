@@ -24,4 +24,4 @@ mod xattr;
 
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
-pub use settings::{MountSettings, OpenMode};
+pub use settings::{MountSettings, OpenMode, Shown};

@@ -103,6 +103,17 @@ choice!(
     }
 );
 choice!(
+    /// Which readings change the access time of what is read.
+    Atime {
+        /// Those that come after a change, or a day after the last one that did.
+        Relatime = "relatime",
+        /// None.
+        Noatime = "noatime",
+        /// All: nothing is answered from the kernel's cache of pages then.
+        Strictatime = "strictatime",
+    }
+);
+choice!(
     /// The least important message that the daemon's log carries.
     LogLevel {
         /// What failed.
@@ -208,6 +219,8 @@ pub struct Mount {
     pub fuse_spin_us: u64,
     /// Default `daemon`, and nothing else for now.
     pub fuse_open: FuseOpen,
+    /// Default `relatime`.
+    pub atime: Atime,
     /// Let the kernel gather small writes; default true.
     pub writeback: bool,
     /// Let other users in, with the kernel's permission checks; default false.
@@ -270,7 +283,8 @@ impl Default for Durability {
 
 impl Default for Mount {
     fn default() -> Self {
-        Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open: FuseOpen::Daemon, writeback: true, allow_other: false }
+        let (fuse_open, atime) = (FuseOpen::Daemon, Atime::Relatime);
+        Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open, atime, writeback: true, allow_other: false }
     }
 }
 

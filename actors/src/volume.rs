@@ -24,13 +24,13 @@ use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::actix_pool::ActixPools;
-use crate::shared::Shared;
+use crate::shared::{Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
-use infmap_storage::names::Removed;
+use infmap_storage::names::{Removed, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use std::sync::Arc;
@@ -185,6 +185,22 @@ impl Volume {
     /// The target of a symbolic link.
     pub fn read_link(&self, inode: Inode, replier: Replier<Answer<Vec<u8>>>) {
         self.front.query(inode, move |_, view| view.target(inode), replier);
+    }
+
+    /// Somebody read a file, a directory or a link. Noted if `always`, or if the last reading is not after the last change, or a day old.
+    pub fn accessed(&self, inode: Inode, always: bool) {
+        let shared = &self.front.shared;
+        // What is not resident is looked at when it is read again.
+        let Ok(seen) = shared.query(|view| shared.attributes_of(view, inode)) else { return };
+        let at = shared.now();
+        if shared.health.is_read_only() || !(always || is_access_due(seen.accessed, seen.modified, seen.changed, at)) {
+            return;
+        }
+        if has_content(seen.kind) {
+            self.front.shard(inode).post(CacheMessage::Accessed { inode, at });
+        } else {
+            self.front.change_names(NameOp::Accessed { inode, at }, Replier::ignored());
+        }
     }
 
     /// The value of an extended attribute.

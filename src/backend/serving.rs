@@ -108,6 +108,8 @@ fn door_settings(mount: &Serve) -> MountSettings {
             FuseOpen::Daemon => OpenMode::Daemon,
             FuseOpen::Kernel => OpenMode::Kernel,
         },
+        atime: settings.mount.atime,
+        shown: flags.shown,
         max_write_bytes: settings.max_write(),
         read_ahead_bytes: READ_AHEAD_WRITES * settings.max_write(),
         written_bytes: (!settings.memory_plan().is_small()).then_some(WRITTEN_BYTES),

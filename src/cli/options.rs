@@ -6,7 +6,7 @@
 use super::error::{CliError, Code};
 use crate::backend::MountFlags;
 use crate::config::{nearest, schema};
-use crate::fuse;
+use crate::fuse::{self, Shown};
 
 /// Words for mount(8), systemd and habit that change nothing here.
 const IGNORED: &[&str] = &[
@@ -30,17 +30,30 @@ const IGNORED: &[&str] = &[
     "default_permissions",
     "diratime",
     "nodiratime",
-    // Habits: reading changes no access time in any case.
-    "noatime",
-    "relatime",
 ];
 /// Words that set a flag or a key.
-const KNOWN: &[&str] = &["ro", "suid", "dev", "noexec", "sync", "allow_other", "writeback", "nowriteback", "fsname=", "config="];
+const KNOWN: &[&str] = &[
+    "ro",
+    "suid",
+    "dev",
+    "noexec",
+    "sync",
+    "allow_other",
+    "writeback",
+    "nowriteback",
+    "relatime",
+    "noatime",
+    "strictatime",
+    "fsname=",
+    "config=",
+    "uid=",
+    "gid=",
+    "umask=",
+];
 /// Words that are understood and not possible, and why.
 const REFUSED: &[(&str, &str)] = &[
     ("allow_root", "use allow_other"),
     ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
-    ("strictatime", "reading changes no access time here; leave it out, or use noatime"),
     ("dirsync", "use sync, or call fsync on the directory"),
     ("remount", "unmount and mount again"),
 ];
@@ -64,6 +77,7 @@ pub struct Flags {
     pub noexec: bool,
     pub sync: bool,
     pub source_name: Option<String>,
+    pub shown: Shown,
 }
 
 impl Flags {
@@ -78,6 +92,7 @@ impl Flags {
             sync: self.sync,
             default_permissions: true,
             source_name: self.source_name.unwrap_or_else(|| fuse::plain(source_name)),
+            shown: self.shown,
         }
     }
 }
@@ -113,6 +128,10 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         ("sync", None) => out.flags.sync = true,
         ("async", None) => out.flags.sync = false,
         ("allow_other", None) => assign("mount.allow_other=true".into(), out),
+        ("relatime" | "noatime" | "strictatime", None) => assign(format!("mount.atime={name}"), out),
+        ("uid", Some(text)) => out.flags.shown.uid = Some(number(option, text, 10, u32::MAX - 1)?),
+        ("gid", Some(text)) => out.flags.shown.gid = Some(number(option, text, 10, u32::MAX - 1)?),
+        ("umask", Some(text)) => out.flags.shown.umask = number(option, text, 8, 0o777)?,
         ("writeback", None) => assign("mount.writeback=true".into(), out),
         ("nowriteback", None) => assign("mount.writeback=false".into(), out),
         ("fsname", Some(source)) if fuse::is_plain(source) => out.flags.source_name = Some(source.into()),
@@ -126,6 +145,14 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         _ => return Err(unknown(option, &name)),
     }
     Ok(())
+}
+
+/// The number of an option, with so many digits to count with, and at most so large.
+fn number(option: &str, text: &str, radix: u32, most: u32) -> Result<u32, CliError> {
+    u32::from_str_radix(text, radix).ok().filter(|number| *number <= most).ok_or_else(|| {
+        let what = if radix == 8 { "permission bits, as 022".to_string() } else { format!("a number from 0 to {most}") };
+        CliError::new(Code::Option, format!("the mount option `{option}` says no number")).help(format!("write {what}"))
+    })
 }
 
 fn unknown(option: &str, name: &str) -> CliError {
@@ -152,7 +179,7 @@ mod tests {
             "rw,nofail,x-systemd.requires-mounts-for=/var/lib/infmap,noatime,allow-other,config=/etc/a.yaml,_netdev,memory.budget=1GiB";
         let options = parse([text]).expect("understood");
         assert_eq!(options.config.as_deref(), Some("/etc/a.yaml"));
-        assert_eq!(options.assignments, ["mount.allow_other=true", "memory.budget=1GiB"]);
+        assert_eq!(options.assignments, ["mount.atime=noatime", "mount.allow_other=true", "memory.budget=1GiB"]);
         assert_eq!(options.flags, Flags::default());
     }
 
@@ -165,6 +192,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_of_owners_and_bits_can_be_said() {
+        let shown = parse(["uid=7,gid=0,umask=027"]).expect("understood").flags.shown;
+        assert_eq!((shown.uid, shown.gid, shown.umask), (Some(7), Some(0), 0o027));
+        assert_eq!(parse(["rw"]).expect("understood").flags.shown, Shown::default());
+    }
+
+    #[test]
     fn an_unknown_option_names_the_nearest() {
         for (option, help) in [
             ("allow_othr", "did you mean `allow_other`?"),
@@ -174,7 +208,6 @@ mod tests {
             ("memory.budget", "write memory.budget=VALUE"),
             ("ro=1", "write `ro` without a value"),
             ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
-            ("strictatime", "reading changes no access time here; leave it out, or use noatime"),
             ("dirsync", "use sync, or call fsync on the directory"),
             ("fsname=a\\b", "leave backslashes and control characters out of fsname, and give it at least one character"),
             ("qqqqqqqqqqq", Code::Option.help()),

@@ -5,7 +5,7 @@
 //! Fails: never; a path that is not in the table is `None`.
 
 use super::value::{Kind, Value};
-use infmap_actors::settings::{self as s, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
+use infmap_actors::settings::{self as s, Atime, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
 use std::time::Duration;
 
 /// When a change of a key takes effect.
@@ -151,6 +151,7 @@ pub static KEYS: &[Key] = &[
     number!("mount.fuse_threads", FUSE_THREADS, "Threads that take requests from the kernel.", mount.fuse_threads as usize),
     number!("mount.fuse_spin_us", FUSE_SPIN, "How long the thread looks for the next request before it sleeps.", mount.fuse_spin_us as u64),
     word!("mount.fuse_open", FuseOpen, "Who tracks open files; only daemon in this version.", mount.fuse_open),
+    word!("mount.atime", Atime, "Which readings change the access time of what is read.", mount.atime),
     switch!("mount.writeback", "Whether the kernel gathers small writes before it sends them.", mount.writeback),
     switch!("mount.allow_other", "Whether other users may enter, under the usual permission checks.", mount.allow_other),
     Key {

@@ -6,6 +6,7 @@
 use super::convert::Lifetimes;
 use super::errno::errno;
 use super::meters::{Meters, Op};
+use super::settings::Shown;
 use fuser::Errno;
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Refusal};
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     pub volume: Arc<Volume>,
     pub meters: Meters,
     pub lifetimes: Lifetimes,
+    pub shown: Shown,
 }
 
 thread_local! {

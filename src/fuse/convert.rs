@@ -6,6 +6,7 @@
 //! Fuser (0.18) sends times right, but reads (-2 s, 800 ms) as 2.8 s before 1970 where the kernel means 1.2 s. `from_request` undoes that,
 //! which is exact because fuser never makes a time before 1970 in another way.
 
+use super::settings::Shown;
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use infmap_actors::api::{Attributes, SetTime};
 use infmap_storage::row::{FileKind, Inode, Time};
@@ -52,7 +53,7 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
     }
 }
 
-pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
+pub(super) fn file_attr(attributes: &Attributes, shown: &Shown) -> FileAttr {
     FileAttr {
         ino: INodeNo(attributes.inode.0),
         size: attributes.size,
@@ -62,10 +63,10 @@ pub(super) fn file_attr(attributes: &Attributes) -> FileAttr {
         ctime: to_reply(attributes.changed),
         crtime: to_reply(attributes.created),
         kind: file_type(attributes.kind),
-        perm: (attributes.permissions & 0o7777) as u16,
+        perm: (attributes.permissions & 0o7777 & !shown.umask) as u16,
         nlink: attributes.links,
-        uid: attributes.uid,
-        gid: attributes.gid,
+        uid: shown.uid.unwrap_or(attributes.uid),
+        gid: shown.gid.unwrap_or(attributes.gid),
         rdev: attributes.rdev,
         blksize: BLOCK_SIZE,
         flags: 0,

@@ -23,6 +23,7 @@ use fuser::{
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, SpaceUse, WriteHow};
 use infmap_actors::replier::Replier;
+use infmap_actors::settings::Atime;
 use infmap_actors::volume::CopyRange;
 use infmap_storage::limits::NAME_MAX_BYTES;
 use infmap_storage::row::{FileKind, Inode};
@@ -37,6 +38,8 @@ use std::time::SystemTime;
 const NO_HANDLE: FileHandle = FileHandle(0);
 /// Inode numbers are never used again, so one generation is enough.
 const GENERATION: Generation = Generation(0);
+/// The flag of an open file whose readings are not noted (`include/uapi/asm-generic/fcntl.h`).
+const O_NOATIME: i32 = 0o1_000_000;
 /// The unit of `statfs`, in bytes.
 const STATFS_BLOCK: u32 = 4096;
 
@@ -69,7 +72,7 @@ impl Door {
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
         let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), lifetimes }
+        Shared { volume, meters: Meters::new(), lifetimes, shown: settings.shown }
     }
 
     /// Asks the volume, and sends what it answers.
@@ -104,7 +107,17 @@ impl Door {
         self.watched(op, || Ticket::new(&self.shared, op, reply).refuse(errno));
     }
 
+    /// Somebody read an inode.
+    fn note_access(&self, ino: INodeNo) {
+        if self.settings.atime != Atime::Noatime {
+            self.shared.volume.accessed(Inode(ino.0), self.settings.atime == Atime::Strictatime);
+        }
+    }
+
     fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
+        if offset == 0 {
+            self.note_access(ino);
+        }
         self.watched(op, || Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on());
     }
 
@@ -153,18 +166,18 @@ fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
 fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attributes) {
     shared.volume.hold(attributes.inode);
     let lifetimes = &shared.lifetimes;
-    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes), GENERATION);
+    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes, &shared.shown), GENERATION);
 }
 
 fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes) {
     shared.volume.hold(attributes.inode);
     // fuser gives name and attributes one lifetime here; the shorter one is always right.
     let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
-    reply.created(&lifetime, &file_attr(&attributes), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
+    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
 }
 
 fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
-    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes));
+    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes, &shared.shown));
 }
 
 fn send_done(_: &Shared, reply: ReplyEmpty, (): ()) {
@@ -238,6 +251,7 @@ impl Filesystem for Door {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.note_access(ino);
         self.answer(Op::Readlink, reply, |volume, r| volume.read_link(Inode(ino.0), r), |_, reply, target| reply.data(&target));
     }
 
@@ -289,6 +303,10 @@ impl Filesystem for Door {
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.herald.opened(ino, flags.acc_mode());
         match self.agreed.open {
+            // A reading that the kernel answers by itself is none that we could note.
+            OpenMode::Daemon if self.settings.atime == Atime::Strictatime => {
+                self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_DIRECT_IO));
+            }
             OpenMode::Daemon => self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE)),
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
         }
@@ -315,10 +333,13 @@ impl Filesystem for Door {
         _fh: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if flags.0 & O_NOATIME == 0 {
+            self.note_access(ino);
+        }
         let ask = |volume: &Volume, r| volume.read(Inode(ino.0), offset, size, r);
         self.answer(Op::Read, reply, ask, |shared, reply, data| {
             shared.meters.read_bytes.increment(data.len() as u64);

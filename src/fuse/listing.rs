@@ -51,7 +51,7 @@ impl Page for ReplyDirectoryPlus {
     fn put(&mut self, shared: &Shared, entry: &DirEntry) -> bool {
         // fuser gives name and attributes one lifetime; the shorter one is always right.
         let (attr, lifetime) = match &entry.attributes {
-            Some(known) => (file_attr(known), shared.lifetimes.entry.min(shared.lifetimes.of(known.kind))),
+            Some(known) => (file_attr(known, &shared.shown), shared.lifetimes.entry.min(shared.lifetimes.of(known.kind))),
             None => (unknown_attr(entry.inode, entry.kind), Duration::ZERO),
         };
         !self.add(attr.ino, entry.cookie, OsStr::from_bytes(&entry.name), &lifetime, &attr, Generation(0))

@@ -3,6 +3,7 @@
 //! Owns: `MountSettings`, `OpenMode` and their defaults. Must be true: all of it is fixed while mounted. Fails: never; what cannot be
 //! is refused by `Mounted::start`.
 
+use infmap_actors::settings::Atime;
 use std::time::Duration;
 
 /// Who keeps track of open files.
@@ -13,6 +14,15 @@ pub enum OpenMode {
     Daemon,
     /// OPEN is answered ENOSYS: the kernel opens without asking (a warm grep 0.17 -> 0.04 s), and there is no commit at close.
     Kernel,
+}
+
+/// Owner, group and permission bits as a mount shows them, whatever is stored: for volumes that come from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Shown {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Permission bits that nothing has.
+    pub umask: u32,
 }
 
 /// How a volume is mounted. The default is that of `infmap mount` without options.
@@ -36,6 +46,10 @@ pub struct MountSettings {
     /// The kernel collects writes, and owns size and times meanwhile.
     pub writeback_cache: bool,
     pub open: OpenMode,
+    /// Which readings are noted.
+    pub atime: Atime,
+    /// What is shown in place of owner, group and permission bits that are stored.
+    pub shown: Shown,
     /// Bytes of one WRITE at most, 4 KiB..=16 MiB; the kernel's own limit is 1 MiB unless `fs.fuse.max_pages_limit` is raised.
     pub max_write_bytes: u32,
     /// Bytes that the kernel reads ahead. Above 128 KiB it takes root, who may set it in the bdi; for others it is a wish.
@@ -66,6 +80,8 @@ impl Default for MountSettings {
             look_out: Duration::from_micros(50),
             writeback_cache: true,
             open: OpenMode::Daemon,
+            atime: Atime::Relatime,
+            shown: Shown::default(),
             max_write_bytes: 1 << 20,
             read_ahead_bytes: 1 << 20,
             written_bytes: None,

@@ -15,7 +15,7 @@ mod rename;
 mod tests;
 mod xattr;
 
-pub use attributes::{AttributeChange, SetTime, Settlement, change_attributes, clear_privileges, settle};
+pub use attributes::{AttributeChange, SetTime, Settlement, change_attributes, clear_privileges, is_access_due, note_access, settle};
 pub use directory::{NewNode, create, link, symlink};
 pub use drop::{Dropped, drop_orphan, trim, trim_logged};
 pub use remove::{Removed, rmdir, unlink};

@@ -8,7 +8,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::{Done, NameOp, Settle, VatMessage};
 use infmap_storage::limits::FILE_MAX_BYTES;
-use infmap_storage::row::Inode;
+use infmap_storage::row::{Inode, Time};
 
 /// Files of a shard that may wait for a commit with nothing but new times.
 const LAZY_FILES: usize = 4096;
@@ -64,6 +64,21 @@ impl Cache {
             settle.change = says_more.then_some(rest);
             settle.answer = Some(replier);
         });
+    }
+
+    /// Notes that somebody read the file: in the live row, until the next commit says it with whatever else there is.
+    pub(super) fn accessed(&mut self, inode: Inode, at: Time, cx: &mut Context<'_>) {
+        if self.shared.health.is_read_only() {
+            return;
+        }
+        let is_crowded = self.files.len() >= LAZY_FILES;
+        let Some(file) = self.file(inode) else { return };
+        let live = file.buffer.live();
+        file.buffer.set_times(Some(live.accessed.max(at)), None, live.changed);
+        self.show(inode);
+        if is_crowded {
+            self.post_settlement(inode, Lane::Data, cx, |_| {});
+        }
     }
 
     /// Changes attributes beside bytes of a file whose live row stays as it is.

@@ -7,7 +7,7 @@ use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::VatMessage;
 use infmap_storage::file_buffer::{FileBuffer, Ticket};
-use infmap_storage::row::InodeRow;
+use infmap_storage::row::{InodeRow, Time};
 use std::collections::VecDeque;
 
 /// What a shard knows of an inode.
@@ -22,6 +22,7 @@ pub(super) enum Op {
     Write(Write),
     Read(Reading),
     Change { change: AttributeChange, replier: Replier<Answer<Attributes>> },
+    Accessed(Time),
     Clear { range: ClearRange, replier: Replier<Answer<()>> },
     Seek { offset: u64, what: SeekWhat, replier: Replier<Answer<u64>> },
     Sync(Replier<Answer<()>>),
@@ -36,6 +37,7 @@ impl Op {
             Self::Change { replier, .. } => cx.reply(replier, Err(refusal)),
             Self::Clear { replier, .. } | Self::Sync(replier) => cx.reply(replier, Err(refusal)),
             Self::Seek { replier, .. } => cx.reply(replier, Err(refusal)),
+            Self::Accessed(_) => {}
             Self::Then(message) => After::Post(message).refuse(refusal, cx),
         }
     }

@@ -8,7 +8,7 @@ use crate::vat::{Grant, VatMessage};
 use infmap_storage::blocks::Block;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
-use infmap_storage::row::{Inode, InodeRow};
+use infmap_storage::row::{Inode, InodeRow, Time};
 
 /// Bytes for one block of a file.
 pub struct Piece {
@@ -41,6 +41,11 @@ pub enum CacheMessage {
         inode: Inode,
         change: AttributeChange,
         replier: Replier<Answer<Attributes>>,
+    },
+    /// Somebody read the file.
+    Accessed {
+        inode: Inode,
+        at: Time,
     },
     /// Make bytes zero, or the file longer.
     Clear {
@@ -115,6 +120,7 @@ impl Envelope for CacheMessage {
             Self::Write(_) => "write",
             Self::Read(_) => "read",
             Self::Change { .. } => "change",
+            Self::Accessed { .. } => "accessed",
             Self::Clear { .. } => "clear",
             Self::Seek { .. } => "seek",
             Self::Sync { .. } => "sync",

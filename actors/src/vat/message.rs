@@ -10,7 +10,7 @@ use infmap_storage::address::RegionId;
 use infmap_storage::buffer::AlignedBuf;
 use infmap_storage::file_buffer::{Run, Ticket};
 use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, SetXattr, Settlement};
-use infmap_storage::row::{ExtentRow, Inode, RegionKind};
+use infmap_storage::row::{ExtentRow, Inode, RegionKind, Time};
 use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::Lsn;
 use std::sync::Arc;
@@ -42,6 +42,11 @@ pub enum NameOp {
     Change {
         inode: Inode,
         change: AttributeChange,
+    },
+    /// Somebody read it.
+    Accessed {
+        inode: Inode,
+        at: Time,
     },
     SetXattr(SetXattr),
     RemoveXattr {

@@ -25,6 +25,7 @@ fn apply(txn: &mut Txn<'_>, op: &NameOp, now: Time) -> Result<Left, StateError> 
         NameOp::Unlink { parent, name } => Left::Removed(Some(names::unlink(txn, *parent, name, now)?)),
         NameOp::Rmdir { parent, name } => Left::Removed(Some(names::rmdir(txn, *parent, name, now)?)),
         NameOp::Rename(rename) => Left::Removed(names::rename(txn, rename, now)?),
+        NameOp::Accessed { inode, at } => row((*inode, names::note_access(txn, *inode, *at)?)),
         NameOp::SetXattr(what) => row((what.inode, names::set_xattr(txn, what, now)?)),
         NameOp::RemoveXattr { inode, name } => row((*inode, names::remove_xattr(txn, *inode, name, now)?)),
         NameOp::Change { inode, change } => row((*inode, names::change_attributes(txn, *inode, change, now)?)),

@@ -77,6 +77,27 @@ pub(super) fn blocks_end(size: u64) -> u64 {
     size.checked_next_multiple_of(CLUSTER_BYTES as u64).unwrap_or(u64::MAX)
 }
 
+/// Seconds after which a reading is noted although nothing changed since the last one.
+const ACCESS_NOTED_S: i64 = 24 * 60 * 60;
+
+/// Whether a reading at `now` is worth an access time (`relatime` of Linux, `relatime_need_update`): the last one is not after the last
+/// change, or a day old.
+#[must_use]
+pub fn is_access_due(accessed: Time, modified: Time, changed: Time, now: Time) -> bool {
+    accessed <= modified || accessed <= changed || now.seconds.saturating_sub(accessed.seconds) >= ACCESS_NOTED_S
+}
+
+/// Notes that somebody read what is no regular file; those keep their times with their shard.
+///
+/// # Errors
+/// `Stale`.
+pub fn note_access(txn: &mut Txn<'_>, inode: Inode, at: Time) -> Result<InodeRow, StateError> {
+    let mut row = txn.view().inode(inode)?;
+    row.accessed = row.accessed.max(at);
+    txn.put_inode(inode, &row)?;
+    Ok(row)
+}
+
 /// Clears suid, and sgid where the group may execute, as Linux does on a write (`setattr_should_drop_suidgid`).
 #[must_use]
 pub fn clear_privileges(mode: u32) -> u32 {
