@@ -8,6 +8,7 @@ use super::finding::{Findings, HELP_NAMES, HELP_REPORT};
 use super::parts::Parts;
 use super::tree::hex;
 use crate::limits::{INLINE_FILE_BYTES, ROW_MAX_BYTES};
+use crate::names::acl::{ACCESS, Acl, DEFAULT};
 use crate::names::check_name;
 use crate::row::{CookieRow, EntryRow, ExtentRow, FileKind, Inode, InodeRow, Key, ROOT_INODE};
 use crate::state::View;
@@ -51,7 +52,7 @@ struct Current {
     blocks: u64,
     content: Parts,
     target: Parts,
-    xattr: (Vec<u8>, u16),
+    xattr: (Vec<u8>, Parts),
 }
 
 /// The checker of the name tree.
@@ -130,12 +131,11 @@ impl<'a> Inodes<'a> {
             }
             Key::Extent(_, offset) => self.extent(inode, offset, &ExtentRow::decode(value).map_err(text)?, findings),
             Key::Xattr(_, name, part) => {
-                let expected = if self.current.xattr.0 == name { self.current.xattr.1.wrapping_add(1) } else { 0 };
-                if part != expected {
-                    let what = format!("part {expected} of an extended attribute is missing");
-                    findings.damage("PART-1", format!("inode {inode}"), what, HELP_NAMES);
+                if self.current.xattr.0 != name {
+                    self.close_xattr(inode, findings);
+                    self.current.xattr.0 = name;
                 }
-                self.current.xattr = (name, part);
+                self.current.xattr.1.add(part, value);
             }
             Key::Target(_, part) => self.current.target.add(part, value),
             Key::Content(_, part) => self.current.content.add(part, value),
@@ -191,8 +191,34 @@ impl<'a> Inodes<'a> {
         current.blocks = current.blocks.saturating_add(u64::from(row.length).div_ceil(512));
     }
 
+    /// The parts of an extended attribute have come by.
+    fn close_xattr(&mut self, inode: Inode, findings: &mut Findings) {
+        let (name, parts) = std::mem::take(&mut self.current.xattr);
+        if !parts.is_there() {
+            return;
+        }
+        let place = || format!("inode {inode}, attribute {}", name.escape_ascii());
+        let list = match parts.value() {
+            Err(what) => return findings.damage("PART-1", place(), format!("its value: {what}"), HELP_NAMES),
+            Ok(value) if name == ACCESS || name == DEFAULT => Acl::decode(value),
+            Ok(_) => return,
+        };
+        let mode = self.current.row.as_ref().map_or(0, |row| row.mode);
+        match list {
+            Ok(Some(list)) if name == ACCESS && list.permissions() != mode & 0o777 => {
+                let what = format!("the list says {:o} and the permission bits {:o}", list.permissions(), mode & 0o777);
+                findings.damage("ACL-2", place(), what, HELP_NAMES);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => findings.damage("ACL-1", place(), "it is no valid access control list", HELP_NAMES),
+        }
+    }
+
     /// The rows of an inode have come by.
     fn close(&mut self, findings: &mut Findings) {
+        if let Some(inode) = self.at {
+            self.close_xattr(inode, findings);
+        }
         let current = std::mem::take(&mut self.current);
         let Some(inode) = self.at.take().filter(|_| current.has_rows) else { return };
         let place = format!("inode {inode}");

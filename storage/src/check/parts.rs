@@ -3,7 +3,7 @@
 //! Must be true: PART-1 parts are numbered from 0 without a gap and give the length and the CRC that the first one says. Memory: one
 //! value. Fails: with what is wrong.
 
-use crate::limits::SYMLINK_MAX_BYTES;
+use crate::limits::XATTR_MAX_BYTES;
 use crate::wire::Reader;
 
 const HEAD_BYTES: usize = 8;
@@ -19,7 +19,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Takes the next part row.
     pub fn add(&mut self, number: u16, part: &[u8]) {
-        self.gap |= u32::from(number) != self.next || self.bytes.len() > SYMLINK_MAX_BYTES + HEAD_BYTES;
+        self.gap |= u32::from(number) != self.next || self.bytes.len() > XATTR_MAX_BYTES + HEAD_BYTES;
         self.next = self.next.saturating_add(1);
         if !self.gap {
             self.bytes.extend_from_slice(part);

@@ -5,6 +5,7 @@ use crate::address::{Address, Cluster, Generation, Place, RegionId};
 use crate::check::{CheckOptions, CheckReport, Severity};
 use crate::device::Open;
 use crate::limits::REGION_SIDE_PX;
+use crate::names::acl::{ACCESS, DEFAULT};
 use crate::region::layout::row_range;
 use crate::row::{CookieRow, EntryRow, FileKind, Inode, InodeRow, Key, ROOT_INODE, RegionKind};
 use crate::wal::RecordKind;
@@ -46,6 +47,12 @@ const IN_THE_TREES: &[(&str, Bend)] = &[
     ("PART-1", |b, s| b.unbend_name(&Key::LargeContent(s.medium, 1))),
     ("PART-1", |b, s| b.bend_name(&Key::Content(s.small, 0), b"\x03\0\0\0\0\0\0\0abc")),
     ("PART-1", |b, s| b.bend_name(&Key::Xattr(s.small, b"user.x".to_vec(), 1), b"late")),
+    ("PART-1", |b, s| b.bend_name(&Key::Xattr(s.small, b"user.x".to_vec(), 0), b"\x03\0\0\0\0\0\0\0abc")),
+    ("ACL-1", |b, s| xattr(b, s.small, DEFAULT, b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff")),
+    ("ACL-2", |b, s| {
+        let all = |tag: u8| [tag, 0, 7, 0, 255, 255, 255, 255];
+        xattr(b, s.small, ACCESS, &[&[2, 0, 0, 0][..], &all(1), &all(4), &all(16), &all(32)].concat());
+    }),
     ("EXT-4", |b, s| {
         let row = extent(b, s, 16 << 10);
         b.bend_name(&Key::Extent(s.raw, 12 << 10), &row);
@@ -250,6 +257,11 @@ fn region(b: &mut Builder, region: RegionId, bend: fn(&mut crate::row::RegionRow
 fn both(b: &mut Builder, directory: Inode, name: &[u8], inode: Inode, kind: FileKind, cookie: u64) {
     b.bend_name(&Key::Entry(directory, name.to_vec()), &EntryRow { inode, kind, cookie }.encode());
     b.bend_name(&Key::Cookie(directory, cookie), &CookieRow { inode, kind, name: name.to_vec() }.encode());
+}
+
+fn xattr(b: &mut Builder, inode: Inode, name: &[u8], value: &[u8]) {
+    let head = [(value.len() as u32).to_le_bytes(), crc32fast::hash(value).to_le_bytes()].concat();
+    b.bend_name(&Key::Xattr(inode, name.to_vec(), 0), &[&head, value].concat());
 }
 
 fn extent(b: &Builder, s: &Sample, offset: u64) -> Vec<u8> {
