@@ -73,6 +73,8 @@ pub struct Vat {
     wal_busy: bool,
     /// Who waits for a sync of everything up to an LSN.
     waiting: VecDeque<(Lsn, Replier<Answer<()>>)>,
+    /// Highest LSN that an image or a root waits for, whatever `durability.sync` says.
+    ordered: Lsn,
     /// Highest LSN that was handed to the Wal.
     handed: Lsn,
     grants: grants::Grants,
@@ -106,6 +108,7 @@ impl Vat {
             leases: VecDeque::from([(first.number, Arc::downgrade(&first))]),
             wal_busy: false,
             waiting: VecDeque::new(),
+            ordered: Lsn::NONE,
             handed,
             grants: grants::Grants::default(),
             commits: commit::Commits::default(),
@@ -157,6 +160,12 @@ impl Vat {
         }
     }
 
+    /// Has everything appended up to `lsn` synced, for those who are told of each sync and go by no answer.
+    fn sync_for_order(&mut self, lsn: Lsn) {
+        self.ordered = self.ordered.max(lsn);
+        self.waiting.push_back((lsn, Replier::ignored()));
+    }
+
     /// Hands the log to the Wal: whatever somebody waits for, or enough of it.
     fn flush(&mut self, cx: &mut Context<'_>) {
         let Some(peers) = &self.peers else { return };
@@ -167,10 +176,11 @@ impl Vat {
         self.handed = batch.as_ref().map_or(self.handed, |batch| batch.last_lsn);
         let covered = self.waiting.iter().take_while(|(lsn, _)| *lsn <= self.handed).count();
         let answers: Vec<_> = self.waiting.drain(..covered).map(|(_, replier)| replier).collect();
+        let order = self.ordered > self.appender.synced() && self.ordered <= self.handed;
         let message = match batch {
-            Some(batch) => WalMessage::Write { batch, sync: !answers.is_empty(), answers },
+            Some(batch) => WalMessage::Write { batch, sync: !answers.is_empty(), order, answers },
             None if answers.is_empty() => return,
-            None => WalMessage::Sync { answers },
+            None => WalMessage::Sync { order, answers },
         };
         self.wal_busy = true;
         cx.post(&peers.wal, Lane::Foreground, message);
