@@ -39,7 +39,7 @@ use std::sync::{Arc, Weak};
 /// Bytes of log that are written although nobody waits for a sync, so that the append buffer stays small.
 const WRITE_AT_BYTES: usize = 256 * 1024;
 
-/// Inodes that wait to be dropped: as many as the door's thread may drop on its way.
+/// Inodes that wait to be dropped, at most.
 const UNUSED_INODES: usize = 8;
 
 /// Everybody whom the Vat speaks to.
@@ -82,8 +82,8 @@ pub struct Vat {
     checkpoint: Checkpoint,
     /// Messages of inodes that wait for a node, in order; the first is being fetched for.
     parked: HashMap<Inode, VecDeque<VatMessage>>,
-    /// Inodes to be dropped before the next message of any kind, so that both share a publication. None is lost: a commit comes with
-    /// each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
+    /// Inodes of few rows, to be dropped before the next messages of any kind, so that they share a publication. None is lost: a commit
+    /// comes with each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
     unused: Vec<Inode>,
     refusals: settle::Refusals,
 }
@@ -340,9 +340,11 @@ impl Role for Vat {
 
     fn handle(&mut self, message: VatMessage, cx: &mut Context<'_>) {
         match message {
-            VatMessage::Drop { inode } if self.unused.len() < UNUSED_INODES => self.unused.push(inode),
+            VatMessage::Drop { inode } => self.drop_soon(inode, cx),
             message => {
-                self.drop_unused(cx);
+                // Nobody waits at the door for these, and after the last of them there may be no other.
+                let all = matches!(message, VatMessage::Commit { .. } | VatMessage::Checkpoint { .. });
+                self.drop_unused(if all { UNUSED_INODES } else { names::DROPPED_ON_THE_WAY }, cx);
                 self.admit(message, cx);
             }
         }
