@@ -115,6 +115,24 @@ pub struct Serve {
     pub stop: Stop,
 }
 
+/// How a mount ended.
+#[derive(Debug)]
+pub struct Served {
+    pub left: Left,
+    pub result: Result<(), BackendError>,
+}
+
+/// What a mount left of the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// What was found: nothing was served, so nobody was promised anything.
+    AsFound,
+    /// What was written may not be durable.
+    Unfinished,
+    /// Everything is durable.
+    Finished,
+}
+
 /// The wish that a mount ends. Clones share it.
 #[derive(Clone, Default)]
 pub struct Stop {

@@ -169,6 +169,14 @@ fn a_log_that_is_missing_after_a_crash_is_told() {
     let checked = infmap().arg("check").arg(volume.path()).output().expect("it starts");
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(!checked.status.success() && said.contains("[REC-6]") && said.contains("its log is gone"), "{said}");
+    // A mount that could not even read what the volume is has finished nothing. Seen to fail when that one erased the text of the lock.
+    let identity = volume.path().join("volume.yaml");
+    let text = fs::read_to_string(&identity).expect("read");
+    fs::write(&identity, text.replace("format: ", "format: 9")).expect("written");
+    let refused = infmap().arg("mount").arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("format version"), "{said}");
+    fs::write(&identity, text).expect("written");
     let mount = volume.mount();
     assert!(mount.said().contains("its log is gone"), "{}", mount.said());
     mount.unmount();

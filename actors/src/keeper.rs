@@ -92,7 +92,11 @@ pub fn look_at_space(shared: &Shared) {
             let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
             shared.budget.set_space(space.free_bytes.saturating_sub(RESERVE_BYTES).min(left));
         }
-        Err(error) => tracing::warn!(%error, "the medium does not say how much room it has"),
+        Err(error) => {
+            tracing::warn!(%error, "the medium does not say how much room it has");
+            // Nobody else tells those who wait for room that the volume has become read-only.
+            shared.budget.look_again();
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct ReadData {
 
 impl Deref for ReadData {
     type Target = [u8];
-    #[expect(clippy::indexing_slicing, reason = "the length was cut to that of the buffer when this was made, in `gather`")]
+    #[expect(clippy::indexing_slicing, reason = "the buffer was taken for that length, in `gather`")]
     fn deref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
@@ -101,7 +101,8 @@ impl Reading {
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "whatever was asked for, the length is cut to that of the buffer")]
+    /// All that was asked for, up to the end of the file: the kernel takes what is missing of a page for zeros.
+    #[expect(clippy::indexing_slicing, reason = "the buffer was taken for that length")]
     fn gather(&self, shared: &Shared, view: View<'_>, wait: bool) -> Result<ReadData, ReadError> {
         let size = match self.size {
             Some(size) => size,
@@ -115,8 +116,7 @@ impl Reading {
             }
         };
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
-        let mut buffer = shared.reads.take();
-        let length = length.min(buffer.len());
+        let mut buffer = shared.reads.take_for(length);
         let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: wait.then_some(&*shared.images), keep: false };
         reader.read(self.inode, self.offset, &self.dirty, &mut buffer[..length])?;
         Ok(ReadData { buffer, length })

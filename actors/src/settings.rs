@@ -89,7 +89,8 @@ choice!(
     Sync {
         /// Callers that wait at the same time share one sync of the disk.
         Group = "group",
-        /// Syncs are dropped: a power cut loses up to everything since the last checkpoint, never the order.
+        /// Nobody waits for a sync: a power cut loses up to everything since the last checkpoint, never the order. Places of images
+        /// and roots are synced all the same, for the order hangs on them.
         None = "none",
     }
 );

@@ -136,7 +136,7 @@ impl Shared {
     /// Touches the memory that a stream of writes will use: its first blocks, the image buffers, the tables of the parity code. The first
     /// touch of a page takes longer than what a write does with it.
     pub fn get_ready(&self) {
-        self.blocks.fill((self.budget.limit() / 5 * 4) as usize / CLUSTER_BYTES);
+        self.blocks.fill(self.settings.memory_plan().ready_bytes() as usize / CLUSTER_BYTES);
         self.image_buffers.fill();
         self.encoders.lend(|_| ());
     }

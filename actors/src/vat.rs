@@ -39,7 +39,7 @@ use std::sync::{Arc, Weak};
 /// Bytes of log that are written although nobody waits for a sync, so that the append buffer stays small.
 const WRITE_AT_BYTES: usize = 256 * 1024;
 
-/// Inodes that wait to be dropped: as many as the door's thread may drop on its way.
+/// Inodes that wait to be dropped, at most.
 const UNUSED_INODES: usize = 8;
 
 /// Everybody whom the Vat speaks to.
@@ -73,6 +73,8 @@ pub struct Vat {
     wal_busy: bool,
     /// Who waits for a sync of everything up to an LSN.
     waiting: VecDeque<(Lsn, Replier<Answer<()>>)>,
+    /// Highest LSN that an image or a root waits for, whatever `durability.sync` says.
+    ordered: Lsn,
     /// Highest LSN that was handed to the Wal.
     handed: Lsn,
     grants: grants::Grants,
@@ -80,8 +82,8 @@ pub struct Vat {
     checkpoint: Checkpoint,
     /// Messages of inodes that wait for a node, in order; the first is being fetched for.
     parked: HashMap<Inode, VecDeque<VatMessage>>,
-    /// Inodes to be dropped before the next message of any kind, so that both share a publication. None is lost: a commit comes with
-    /// each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
+    /// Inodes of few rows, to be dropped before the next messages of any kind, so that they share a publication. None is lost: a commit
+    /// comes with each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
     unused: Vec<Inode>,
     refusals: settle::Refusals,
 }
@@ -106,6 +108,7 @@ impl Vat {
             leases: VecDeque::from([(first.number, Arc::downgrade(&first))]),
             wal_busy: false,
             waiting: VecDeque::new(),
+            ordered: Lsn::NONE,
             handed,
             grants: grants::Grants::default(),
             commits: commit::Commits::default(),
@@ -157,6 +160,12 @@ impl Vat {
         }
     }
 
+    /// Has everything appended up to `lsn` synced, for those who are told of each sync and go by no answer.
+    fn sync_for_order(&mut self, lsn: Lsn) {
+        self.ordered = self.ordered.max(lsn);
+        self.waiting.push_back((lsn, Replier::ignored()));
+    }
+
     /// Hands the log to the Wal: whatever somebody waits for, or enough of it.
     fn flush(&mut self, cx: &mut Context<'_>) {
         let Some(peers) = &self.peers else { return };
@@ -167,10 +176,11 @@ impl Vat {
         self.handed = batch.as_ref().map_or(self.handed, |batch| batch.last_lsn);
         let covered = self.waiting.iter().take_while(|(lsn, _)| *lsn <= self.handed).count();
         let answers: Vec<_> = self.waiting.drain(..covered).map(|(_, replier)| replier).collect();
+        let order = self.ordered > self.appender.synced() && self.ordered <= self.handed;
         let message = match batch {
-            Some(batch) => WalMessage::Write { batch, sync: !answers.is_empty(), answers },
+            Some(batch) => WalMessage::Write { batch, sync: !answers.is_empty(), order, answers },
             None if answers.is_empty() => return,
-            None => WalMessage::Sync { answers },
+            None => WalMessage::Sync { order, answers },
         };
         self.wal_busy = true;
         cx.post(&peers.wal, Lane::Foreground, message);
@@ -332,9 +342,11 @@ impl Role for Vat {
 
     fn handle(&mut self, message: VatMessage, cx: &mut Context<'_>) {
         match message {
-            VatMessage::Drop { inode } if self.unused.len() < UNUSED_INODES => self.unused.push(inode),
+            VatMessage::Drop { inode } => self.drop_soon(inode, cx),
             message => {
-                self.drop_unused(cx);
+                // Nobody waits at the door for these, and after the last of them there may be no other.
+                let all = matches!(message, VatMessage::Commit { .. } | VatMessage::Checkpoint { .. });
+                self.drop_unused(if all { UNUSED_INODES } else { names::DROPPED_ON_THE_WAY }, cx);
                 self.admit(message, cx);
             }
         }

@@ -21,10 +21,10 @@ const KEEP_SHORT: usize = 1;
 
 /// What the Wal is told.
 pub enum WalMessage {
-    /// Write a batch, and sync if somebody waits for it: then answer them.
-    Write { batch: Batch, sync: bool, answers: Vec<Replier<Answer<()>>> },
+    /// Write a batch, and sync if somebody waits for it: then answer them. `order`: what may follow (O3, O4, O8) hangs on that sync.
+    Write { batch: Batch, sync: bool, order: bool, answers: Vec<Replier<Answer<()>>> },
     /// Sync what was written before.
-    Sync { answers: Vec<Replier<Answer<()>>> },
+    Sync { order: bool, answers: Vec<Replier<Answer<()>>> },
     /// Records below `below` are not needed any more; all data up to `low` is placed.
     Recycle { below: Lsn, low: Lsn },
     /// Keep no more files ready than are needed next.
@@ -84,9 +84,10 @@ impl Wal {
         writer.write(batch).map_err(|error| error.to_string())
     }
 
-    fn sync(&mut self) -> Result<(), String> {
+    /// Under `none` people are answered without a sync, but no image and no root goes by a record that may not be there after a cut.
+    fn sync(&mut self, order: bool) -> Result<(), String> {
         let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
-        if self.shared.settings.durability.sync == SyncMode::None {
+        if !order && self.shared.settings.durability.sync == SyncMode::None {
             return Ok(());
         }
         let start = self.shared.clock.now_us();
@@ -104,12 +105,10 @@ impl Wal {
         for replier in answers {
             cx.reply(replier, if failed { Err(Refusal::Damaged) } else { Ok(()) });
         }
-        let written = batch.as_ref().map_or(Lsn::NONE, |batch| batch.last_lsn);
-        let synced = self.writer.as_ref().map_or(Lsn::NONE, LogWriter::synced);
-        let never_synced = self.shared.settings.durability.sync == SyncMode::None && !failed;
         let bytes_above_low = self.watch_length();
         let report = Written {
-            synced: if never_synced { written.max(synced) } else { synced },
+            // Never more than is true: the next records say it, and recovery calls a torn record below it corruption (WAL-5).
+            synced: self.writer.as_ref().map_or(Lsn::NONE, LogWriter::synced),
             low: self.low,
             bytes_above_low,
             buffer: batch.map(Batch::into_buffer),
@@ -166,12 +165,12 @@ impl Role for Wal {
 
     fn handle(&mut self, message: WalMessage, cx: &mut Context<'_>) {
         match message {
-            WalMessage::Write { batch, sync, answers } => {
-                let done = self.write(&batch).and_then(|()| if sync { self.sync() } else { Ok(()) });
+            WalMessage::Write { batch, sync, order, answers } => {
+                let done = self.write(&batch).and_then(|()| if sync { self.sync(order) } else { Ok(()) });
                 self.finish(done, Some(batch), answers, cx);
             }
-            WalMessage::Sync { answers } => {
-                let done = self.sync();
+            WalMessage::Sync { order, answers } => {
+                let done = self.sync(order);
                 self.finish(done, None, answers, cx);
             }
             WalMessage::Recycle { below, low } => {

@@ -1,8 +1,8 @@
 //! Serving a mount: open the volume, open the door, wait for the end, make everything durable.
 //!
-//! Must be true: when this returns, what was written is durable, or the error says that it is not.
+//! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
-use super::{BackendError, Serve, offline, refusal};
+use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
 use infmap_actors::settings::FuseOpen;
@@ -22,7 +22,13 @@ const READ_AHEAD_WRITES: u32 = 4;
 const WRITTEN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Serves a mount until it is unmounted or asked to stop, and returns when everything is durable.
-pub fn serve(mount: Serve) -> Result<(), BackendError> {
+pub fn serve(mount: Serve) -> Served {
+    begin(mount).unwrap_or_else(|error| Served { left: Left::AsFound, result: Err(error) })
+}
+
+/// # Errors
+/// Why nothing could be served.
+fn begin(mount: Serve) -> Result<Served, BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
@@ -59,7 +65,13 @@ pub fn serve(mount: Serve) -> Result<(), BackendError> {
         let _ = watcher.join();
     }
     let closed = close(&volume, &mount.volume, close_help);
-    ended.and(closed)
+    Ok(served(closed, ended))
+}
+
+/// What is not durable is said first: a session that broke lost nothing that was answered.
+fn served(closed: Result<(), BackendError>, ended: Result<(), BackendError>) -> Served {
+    let left = if closed.is_ok() { Left::Finished } else { Left::Unfinished };
+    Served { left, result: closed.and(ended) }
 }
 
 /// Unmounts because somebody asked the process to end: at once if nobody uses it, else when the last user is gone.
@@ -131,4 +143,22 @@ fn session_error(error: SessionError) -> BackendError {
 fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> BackendError {
     let what = path.display().to_string();
     move |source| BackendError::Io { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail when the session's error hid the other.
+    #[test]
+    fn a_close_that_failed_is_told_although_the_session_broke_too() {
+        let broken = || Err(session_error(SessionError::Broken(io::Error::other("gone"))));
+        let damaged = Err(BackendError::Damaged { path: "/v".into(), what: "no log".into(), help: refusal::STOPPED });
+        let both = served(damaged, broken());
+        assert_eq!(both.left, Left::Unfinished);
+        assert!(matches!(both.result, Err(BackendError::Damaged { .. })), "{:?}", both.result);
+        let one = served(Ok(()), broken());
+        assert_eq!(one.left, Left::Finished, "everything is durable all the same");
+        assert!(matches!(one.result, Err(BackendError::Io { .. })), "{:?}", one.result);
+    }
 }

@@ -6,7 +6,7 @@
 use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
-use crate::backend::{self, BackendError, Serve, Stop};
+use crate::backend::{self, Left, Serve, Stop};
 use crate::config::value;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
@@ -83,13 +83,18 @@ impl Mount {
         }
         let lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
         let stop = Stop::default();
-        signals::listen(stop.clone(), point.path.clone(), self.daemon_child)?;
+        if let Err(error) = signals::listen(stop.clone(), point.path.clone(), self.daemon_child) {
+            lock.give_back();
+            return Err(error.into());
+        }
         let ready = ready(self.daemon_child, &volume, &point.path);
         let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop });
-        if matches!(served, Err(BackendError::Damaged { .. })) {
-            lock.leave(&point.path);
+        match served.left {
+            Left::AsFound => lock.give_back(),
+            Left::Unfinished => drop(lock),
+            Left::Finished => lock.finish(),
         }
-        Ok(served?)
+        Ok(served.result?)
     }
 
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {

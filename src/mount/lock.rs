@@ -2,7 +2,8 @@
 //!
 //! Owns: the file `lock` of a volume. Must be true: MNT-3 the kernel's flock decides, the text only explains, so what a dead
 //! process left locks nothing; the file is never removed, or two processes could lock two of them; MNT-4 whoever only reads and
-//! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read.
+//! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read; MNT-5 the text of a mount goes only
+//! when somebody says that it finished, so whatever else ends a mount, a panic too, leaves the text of one that did not.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
 use super::{IDENTITY_FILE, MountError, mountinfo, point};
@@ -32,8 +33,10 @@ pub struct Owner {
 #[derive(Debug)]
 pub struct VolumeLock {
     held: Held,
-    /// What the file said of a mount that is gone: put back by whoever changes nothing, because it says that nobody finished it.
+    /// What the file said of a mount that is gone: nobody has finished it.
     left: Option<Owner>,
+    /// What the file says when this lets go; `None`: what it says now, as if the process had died.
+    at_end: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -48,20 +51,15 @@ enum Held {
 
 impl VolumeLock {
     /// Takes the lock for this process. Waits up to `patience` for an owner that is not mounted any more: it is finishing.
+    /// The text stays when this is dropped, unless [`finish`](Self::finish) or [`give_back`](Self::give_back) is called.
     pub fn take(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
-        let mut lock = Self::take_alone(volume, mountpoint, patience)?;
-        lock.left = None;
-        Ok(lock)
-    }
-
-    fn take_alone(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
         let path = volume.join(FILE);
         let mut file = open_to_write(&path).map_err(MountError::io(format!("cannot open {}", path.display())))?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
         let left = Some(owner(volume)).filter(|owner| owner.mountpoint.is_some());
         let text = Owner { pid: Some(std::process::id()), mountpoint: mountpoint.map(Into::into) }.encode();
         write(&mut file, &text).map_err(MountError::io(format!("cannot write {}", path.display())))?;
-        Ok(Self { held: Held::Alone(file), left })
+        Ok(Self { held: Held::Alone(file), left, at_end: None })
     }
 
     /// The same for whoever changes nothing: where the file cannot be written, the lock is shared with others that only read.
@@ -69,27 +67,40 @@ impl VolumeLock {
         let path = volume.join(FILE);
         match open_to_write(&path) {
             Err(error) if is_not_writable(&error) => {}
-            _ => return Self::take_alone(volume, mountpoint, patience),
+            _ => {
+                let mut lock = Self::take(volume, mountpoint, patience)?;
+                lock.at_end = Some(lock.text_as_found());
+                return Ok(lock);
+            }
         }
         match File::open(&path) {
             Ok(file) => {
                 wait_for(&file, FlockOperation::NonBlockingLockShared, volume, patience)?;
-                Ok(Self { held: Held::Shared { _file: file }, left: None })
+                Ok(Self { held: Held::Shared { _file: file }, left: None, at_end: None })
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { held: Held::Nothing, left: None }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { held: Held::Nothing, left: None, at_end: None }),
             Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
         }
     }
 
-    /// Whether a mount that is gone ended without finishing: for whoever took the lock to read.
+    /// Whether a mount before this one ended without finishing.
     #[must_use]
     pub fn was_left(&self) -> bool {
         self.left.is_some()
     }
 
-    /// Lets go and leaves the text of a mount that is gone: nobody finished it.
-    pub fn leave(mut self, mountpoint: &Path) {
-        self.left = Some(Owner { pid: Some(std::process::id()), mountpoint: Some(mountpoint.into()) });
+    /// Lets go of a volume where everything is durable. Whoever took it to read gives it back: a mount that is gone stays unfinished.
+    pub fn finish(mut self) {
+        self.at_end.get_or_insert_default();
+    }
+
+    /// Lets go of a volume that nobody has written to: the file says again what it said before.
+    pub fn give_back(mut self) {
+        self.at_end = Some(self.text_as_found());
+    }
+
+    fn text_as_found(&self) -> Vec<u8> {
+        self.left.as_ref().map(Owner::encode).unwrap_or_default()
     }
 
     /// What is to be said of it, unless it is held as it should be.
@@ -106,8 +117,10 @@ impl VolumeLock {
 impl Drop for VolumeLock {
     fn drop(&mut self) {
         if let Held::Alone(file) = &mut self.held {
-            // The text goes first, so that it never names a process that has let go.
-            let _ = write(file, &self.left.take().map(|owner| owner.encode()).unwrap_or_default());
+            // The text goes first, so that it never names a process that has let go in order.
+            if let Some(text) = &self.at_end {
+                let _ = write(file, text);
+            }
             let _ = flock(&*file, FlockOperation::Unlock);
         }
     }
@@ -280,7 +293,7 @@ mod tests {
         let error = VolumeLock::take(volume.path(), None, NO_PATIENCE).expect_err("held").to_string();
         assert!(error.contains(&format!("already mounted by process {} at /mnt/a b", std::process::id())), "{error}");
         assert_eq!(held(volume.path()).expect("looked").and_then(|owner| owner.pid), Some(std::process::id()));
-        drop(lock);
+        lock.finish();
         assert_eq!(held(volume.path()).expect("looked"), None);
         VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free again");
     }
@@ -292,8 +305,33 @@ mod tests {
         assert!(was_left(volume.path()).expect("looked"));
         drop(VolumeLock::take_to_read(volume.path(), None, NO_PATIENCE).expect("free"));
         assert!(was_left(volume.path()).expect("looked"), "who only reads has not finished it");
-        drop(VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free"));
+        VolumeLock::take_to_read(volume.path(), None, NO_PATIENCE).expect("free").finish();
+        assert!(was_left(volume.path()).expect("looked"), "nor does it by ending in order");
+        VolumeLock::take(volume.path(), None, NO_PATIENCE).expect("free").finish();
         assert!(!was_left(volume.path()).expect("looked"));
+    }
+
+    /// Seen to fail when whoever took the lock to write erased the text at the end, however it came.
+    #[test]
+    fn only_a_mount_that_finished_takes_the_mark_of_an_unfinished_one_away() {
+        let volume = tempfile::tempdir().expect("a directory");
+        let take = || VolumeLock::take(volume.path(), Some(Path::new("/mnt")), NO_PATIENCE).expect("free");
+        let is_left = || was_left(volume.path()).expect("looked");
+        take().give_back();
+        assert!(!is_left(), "nothing was served, and nothing was left before");
+        let panicked = std::thread::spawn({
+            let lock = take();
+            move || {
+                let _lock = lock;
+                std::panic::resume_unwind(Box::new("the mount panics"));
+            }
+        });
+        panicked.join().expect_err("it panics");
+        assert!(is_left(), "it unwound");
+        take().give_back();
+        assert!(is_left(), "a mount that could not open the volume has not finished the one before");
+        take().finish();
+        assert!(!is_left());
     }
 
     #[test]

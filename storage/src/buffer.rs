@@ -107,14 +107,21 @@ impl BufferPool {
     #[must_use]
     pub fn take(&self) -> PooledBuf {
         let reused = self.stock.lock().pop();
-        PooledBuf { buf: Some(reused.unwrap_or_else(|| (self.make)(self.size_bytes))), pool: self.clone() }
+        PooledBuf { buf: Some(reused.unwrap_or_else(|| (self.make)(self.size_bytes))), pool: Some(self.clone()) }
+    }
+
+    /// A buffer of at least `len` bytes: one of the pool, or if those are smaller one of its own, which is freed when dropped.
+    #[must_use]
+    pub fn take_for(&self, len: usize) -> PooledBuf {
+        if len <= self.size_bytes { self.take() } else { PooledBuf { buf: Some(AlignedBuf::zeroed(len)), pool: None } }
     }
 }
 
 /// A buffer on loan from a [`BufferPool`].
 pub struct PooledBuf {
     buf: Option<AlignedBuf>,
-    pool: BufferPool,
+    /// `None`: it is larger than those of the pool.
+    pool: Option<BufferPool>,
 }
 
 impl Deref for PooledBuf {
@@ -132,8 +139,9 @@ impl DerefMut for PooledBuf {
 
 impl Drop for PooledBuf {
     fn drop(&mut self) {
-        let mut stock = self.pool.stock.lock();
-        if stock.len() < self.pool.keep {
+        let Some(pool) = &self.pool else { return };
+        let mut stock = pool.stock.lock();
+        if stock.len() < pool.keep {
             stock.extend(self.buf.take());
         }
     }
@@ -153,5 +161,15 @@ mod tests {
         drop(second);
         assert_eq!(pool.stock.lock().len(), 1);
         assert_eq!(pool.take()[0], 7);
+    }
+
+    #[test]
+    fn a_buffer_that_is_larger_than_those_of_the_pool_does_not_stay_in_it() {
+        let pool = BufferPool::new(4096, 1);
+        let large = pool.take_for(5000);
+        assert!(large.len() >= 5000);
+        drop(large);
+        drop(pool.take_for(4096));
+        assert_eq!(pool.take_for(1).len(), 4096);
     }
 }

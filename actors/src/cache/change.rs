@@ -28,9 +28,9 @@ impl Cache {
             return cx.reply(replier, Err(Refusal::Damaged));
         }
         let held = file.buffer.held_bytes();
-        let mut cut = None;
+        let (mut cut, before) = (None, file.buffer.live().size);
         if let Some(size) = change.size {
-            let shrinks = size < file.buffer.live().size;
+            let shrinks = size < before;
             let sequence = file.buffer.truncate(size, now);
             cut = shrinks.then_some((size, u64::MAX, sequence));
             file.emptied |= shrinks && size == 0;
@@ -61,6 +61,7 @@ impl Cache {
         }
         self.post_settlement(inode, Lane::Foreground, cx, |settle| {
             settle.cut = cut;
+            settle.cut_bytes = cut.map_or(0, |(size, ..)| before.saturating_sub(size));
             settle.change = says_more.then_some(rest);
             settle.answer = Some(replier);
         });
@@ -105,6 +106,7 @@ impl Cache {
             ticket,
             refusals_heard,
             cut: None,
+            cut_bytes: 0,
             rows: Vec::new(),
             grants: Vec::new(),
             inline: None,

@@ -32,7 +32,7 @@ impl Cache {
         if !range.cuts() && range.length > shared.budget.space() {
             return cx.reply(replier, Err(Refusal::NoSpace));
         }
-        let held = file.buffer.held_bytes();
+        let (held, before) = (file.buffer.held_bytes(), file.buffer.live().size);
         let from = if range.cuts() { range.offset } else { end };
         let sequence = file.buffer.clear(from, end, range.extends(), shared.now());
         let clear = range.clear_privileges && std::mem::take(&mut file.privileged);
@@ -43,6 +43,7 @@ impl Cache {
         let answer = replier.map(|done: Answer<Attributes>| done.map(drop));
         self.post_settlement(inode, Lane::Foreground, cx, |settle| {
             settle.cut = range.cuts().then_some((from, end, sequence));
+            settle.cut_bytes = end.min(before).saturating_sub(from);
             settle.change = change;
             settle.answer = Some(answer);
         });

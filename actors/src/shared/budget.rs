@@ -148,6 +148,11 @@ impl Budget {
         self.call();
     }
 
+    /// Has those who wait look again: what they wait for may never come.
+    pub fn look_again(&self) {
+        self.call();
+    }
+
     /// Bytes that the medium can still take beyond those promised.
     #[must_use]
     pub fn space(&self) -> u64 {

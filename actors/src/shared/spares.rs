@@ -7,13 +7,12 @@
 //! opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
-use infmap_storage::device::{Device, DeviceFile, Kind, Open};
+use infmap_storage::device::{Device, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
 use infmap_storage::region::read_identity;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Spare files that are kept; more are removed.
@@ -81,37 +80,26 @@ impl Spares {
         self.image_bytes.load(Ordering::Relaxed)
     }
 
-    /// A file to write an image into.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn open(&self, device: &dyn Device) -> io::Result<SpareFile> {
-        let (number, how) = {
-            let mut inner = self.inner.lock();
-            match inner.unused.pop() {
-                Some(number) => (number, Open::CREATE),
-                None => {
-                    inner.next += 1;
-                    (inner.next - 1, Open::CREATE)
-                }
-            }
-        };
-        let path = path(number);
-        let file = device.open(&path, how.direct())?;
-        Ok(SpareFile { path, file })
-    }
-
     /// Writes a whole image into a spare file, makes it durable, and gives it its name; durable when this returns.
     ///
     /// # Errors
     /// The device's. The image is then not there, or must not be relied on.
     pub fn install(&self, device: &dyn Device, region: RegionId, image: &[u8]) -> io::Result<()> {
-        let spare = self.open(device)?;
-        spare.file.write_at(image, 0)?;
-        if spare.file.len()? != image.len() as u64 {
-            spare.file.set_len(image.len() as u64)?;
+        let spare = path(self.take_number());
+        self.install_from(device, &spare, region, image).inspect_err(|_| {
+            // Its number is not given out again, so nobody else would take it away before the next mount. If it has become the image after
+            // all, there is none of this name.
+            let _ = device.remove(&spare);
+        })
+    }
+
+    fn install_from(&self, device: &dyn Device, spare: &str, region: RegionId, image: &[u8]) -> io::Result<()> {
+        let file = device.open(spare, Open::CREATE.direct())?;
+        file.write_at(image, 0)?;
+        if file.len()? != image.len() as u64 {
+            file.set_len(image.len() as u64)?;
         }
-        spare.file.sync()?;
+        file.sync()?;
         let directory = region.place.directory();
         let known = self.inner.lock().directories.contains(&directory);
         if !known {
@@ -119,10 +107,18 @@ impl Spares {
             device.sync_dir("map")?;
             self.inner.lock().directories.insert(directory.clone());
         }
-        device.rename(&spare.path, &region.path())?;
+        device.rename(spare, &region.path())?;
         self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
-        device.sync_dir(&directory)?;
-        Ok(())
+        device.sync_dir(&directory)
+    }
+
+    /// The number of a spare file, or of one that is to be made.
+    fn take_number(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.unused.pop().unwrap_or_else(|| {
+            inner.next += 1;
+            inner.next - 1
+        })
     }
 
     /// Takes spare files off the device, but so many: where room is short, it is worth more than the time that they save.
@@ -180,12 +176,6 @@ impl Spares {
     }
 }
 
-/// A file that will become an image.
-pub struct SpareFile {
-    pub path: String,
-    pub file: Arc<dyn DeviceFile>,
-}
-
 /// The sum of all files in the directories of the map.
 fn bytes_of_images(device: &dyn Device) -> io::Result<u64> {
     let mut bytes = 0;
@@ -211,7 +201,7 @@ mod tests {
     use super::*;
     use infmap_storage::address::{Generation, Place};
     use infmap_storage::buffer::AlignedBuf;
-    use infmap_storage::device::{CrashStyle, SimulatedDisk};
+    use infmap_storage::device::{CrashStyle, Operation, SimulatedDisk};
     use infmap_storage::region::{IMAGE_MAX_BYTES, Identity, ParityEncoder, RegionBuilder};
     use infmap_storage::row::RegionKind;
 
@@ -228,6 +218,28 @@ mod tests {
 
     fn install(disk: &SimulatedDisk, spares: &Spares, images: &[(RegionId, Vec<u8>)]) {
         images.iter().for_each(|(region, image)| spares.install(disk, *region, image).unwrap());
+    }
+
+    /// Seen to fail when the file stayed: each failure took its room until the next mount.
+    #[test]
+    fn an_image_that_cannot_be_written_leaves_no_file_behind() {
+        let images = images();
+        let mut failures = 0;
+        let kinds = [Operation::Open, Operation::Write, Operation::Sync, Operation::CreateDir, Operation::SyncDir, Operation::Rename];
+        for (which, recycled) in kinds.into_iter().flat_map(|which| [(which, false), (which, true)]) {
+            let disk = SimulatedDisk::new(1);
+            ["map", "spare"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
+            let spares = Spares::load(&disk, false).unwrap();
+            if recycled {
+                install(&disk, &spares, &images[..1]);
+                spares.recycle(&disk, &[images[0].0]).unwrap();
+            }
+            disk.fail_after(0, which, io::ErrorKind::Other);
+            failures += usize::from(spares.install(&disk, images[1].0, &images[1].1).is_err());
+            assert_eq!(disk.list(DIRECTORY).unwrap().len(), 0, "{which:?} fails, recycled: {recycled}");
+            install(&disk, &spares, &images[2..3]);
+        }
+        assert_eq!(failures, 12);
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Vat {
             Ok(lsn) => {
                 let Stage::Write { dead } = std::mem::replace(&mut self.checkpoint.stage, Stage::Idle) else { return };
                 self.checkpoint.stage = Stage::Root { lsn, low: root.low, dead };
-                self.waiting.push_back((lsn, Replier::ignored()));
+                self.sync_for_order(lsn);
             }
             Err(_) => self.checkpoint_failed("a root could not be logged", cx),
         }

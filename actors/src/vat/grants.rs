@@ -63,13 +63,12 @@ impl Vat {
     /// Grants places to a pixel writer.
     pub(super) fn grant(&mut self, kind: RegionKind, count: usize, to: Address<WriteMessage>, pins: Pins, cx: &mut Context<'_>) {
         match self.take_places(kind, count, &pins) {
-            Ok((lsn, grants)) => self.grants.pending.push((lsn, Receiver::Writer(to), grants)),
-            Err(error) => {
-                let message = VatMessage::Grant { kind, count, to };
-                return self.failed(error, message, pins, cx);
+            Ok((lsn, grants)) => {
+                self.grants.pending.push((lsn, Receiver::Writer(to), grants));
+                self.sync_for_order(lsn);
             }
+            Err(error) => self.failed(error, VatMessage::Grant { kind, count, to }, pins, cx),
         }
-        self.ask_for_sync();
     }
 
     /// Grants places to the checkpointer.
@@ -78,7 +77,7 @@ impl Vat {
         if let Some(peers) = &self.peers {
             self.grants.pending.push((lsn, Receiver::Checkpointer(peers.checkpointer.clone()), grants));
         }
-        self.ask_for_sync();
+        self.sync_for_order(lsn);
         Ok(())
     }
 
@@ -91,12 +90,6 @@ impl Vat {
             grants.push(self.grants.hand_out(region, kind));
         }
         Ok((lsn, grants))
-    }
-
-    /// A sync that nobody waits for but those whom its end is told anyway.
-    fn ask_for_sync(&mut self) {
-        let last = self.appender.next_lsn().before();
-        self.waiting.push_back((last, crate::replier::Replier::ignored()));
     }
 
     /// The log cannot be written: no grant goes out any more. Who waits for one looks again, and gives up.

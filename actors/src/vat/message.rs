@@ -15,8 +15,8 @@ use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::Lsn;
 use std::sync::Arc;
 
-/// Bytes of file data in a settlement that is handled where it is posted: with more, the thread that posts is kept for longer than a
-/// request may take.
+/// Bytes of file data in a settlement that is handled where it is posted, and bytes of a file that one may cut there: with more, the
+/// thread that posts is kept for longer than a request may take.
 const INLINE_SETTLE_BYTES: usize = 64 * 1024;
 
 /// A change of names or attributes.
@@ -72,6 +72,8 @@ pub struct Settle {
     pub refusals_heard: u64,
     /// Bytes to be cut first: from, to, sequence. More than a step can do goes on in further groups.
     pub cut: Option<(u64, u64, u64)>,
+    /// Bytes of the file as it was that the cut takes away: they bound its rows.
+    pub cut_bytes: u64,
     /// Rows of placed extents, each with whether it is the first that claims its placement.
     pub rows: Vec<(u64, ExtentRow, bool)>,
     /// Keep the regions of the rows open until they are put.
@@ -216,12 +218,13 @@ impl Envelope for VatMessage {
     }
 
     fn inline(&self) -> bool {
-        let is_large = matches!(self, Self::Settle(_)) && self.payload_bytes() > INLINE_SETTLE_BYTES;
-        !is_large
-            && !matches!(
-                self,
-                Self::Batch { .. } | Self::Fold | Self::RootWritten(_) | Self::ActorDied | Self::Recycled { .. } | Self::Join(_)
-            )
+        match self {
+            Self::Settle(settle) => self.payload_bytes() <= INLINE_SETTLE_BYTES && settle.cut_bytes <= INLINE_SETTLE_BYTES as u64,
+            // Up to a slice of rows, or a whole batch.
+            Self::GoOnDropping { .. } | Self::Batch { .. } | Self::Fold | Self::Recycled { .. } => false,
+            Self::RootWritten(_) | Self::ActorDied | Self::Join(_) => false,
+            _ => true,
+        }
     }
 
     fn payload_bytes(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Changes of names and attributes: check, put, append, answer.
 
-use super::{Done, NameOp, Pins, Vat, VatMessage, with_nodes};
+use super::{Done, NameOp, Pins, UNUSED_INODES, Vat, VatMessage, with_nodes};
 use crate::api::Answer;
 use crate::mailbox::Lane;
 use crate::replier::Replier;
@@ -9,6 +9,11 @@ use infmap_storage::names::{self, Dropped};
 use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{StateError, Txn};
 use infmap_storage::wal::RecordKind;
+
+/// Inodes that a message drops on its way, at most, and the rows that such a one may have, its own included: it may run on the door's
+/// thread, and a row takes a microsecond or two.
+pub(super) const DROPPED_ON_THE_WAY: usize = 2;
+const DROPPED_ROWS: usize = 8;
 
 /// What a name operation leaves: the row of the inode it was about, or what lost a name.
 enum Left {
@@ -72,12 +77,34 @@ impl Vat {
         }
     }
 
-    /// Drops what waits for it, in the order in which it came.
-    pub(super) fn drop_unused(&mut self, cx: &mut Context<'_>) {
-        if !self.unused.is_empty() {
-            for inode in std::mem::take(&mut self.unused) {
-                self.admit(VatMessage::GoOnDropping { inode }, cx);
+    /// Has an inode that nobody uses dropped: on the way of the next messages if it has few rows, else by a message that the door does not
+    /// wait for.
+    pub(super) fn drop_soon(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        if !self.has_few_rows(inode) {
+            if let Some(own) = self.own.upgrade() {
+                cx.post(&own, Lane::Data, VatMessage::GoOnDropping { inode });
             }
+            return;
+        }
+        if self.unused.len() >= UNUSED_INODES {
+            self.drop_unused(DROPPED_ON_THE_WAY, cx);
+        }
+        self.unused.push(inode);
+    }
+
+    /// Whether it can be dropped at once. One that must be fetched for, or looked for behind others of its inode, cannot.
+    fn has_few_rows(&self, inode: Inode) -> bool {
+        let keys = self.state.view(&self.shared.nodes.resident).all_under(inode, DROPPED_ROWS + 1);
+        !self.parked.contains_key(&inode) && keys.is_ok_and(|(_, keys)| keys.len() <= DROPPED_ROWS)
+    }
+
+    /// Drops so many of those that wait for it at most, in the order in which they came.
+    pub(super) fn drop_unused(&mut self, most: usize, cx: &mut Context<'_>) {
+        let now = most.min(self.unused.len());
+        // Not `drain`: whoever is dropped may need all of this.
+        let rest = self.unused.split_off(now);
+        for inode in std::mem::replace(&mut self.unused, rest) {
+            self.admit(VatMessage::GoOnDropping { inode }, cx);
         }
     }
 

@@ -159,6 +159,8 @@ pub type Names = BTreeMap<(Inode, Vec<u8>), Entry>;
 pub struct Promise {
     names: u64,
     files: Vec<(Inode, u64)>,
+    /// A power cut keeps it too, not only the death of the process.
+    firm: bool,
 }
 
 /// The record of what happened and what was promised.
@@ -171,6 +173,8 @@ pub struct Model {
     pub targets: BTreeMap<Inode, Vec<u8>>,
     /// From this state of the names on, this file is at least of this version.
     saves: Vec<(u64, Inode, u64)>,
+    /// What holds as long as the power does.
+    weak: Vec<Promise>,
     /// Promises that were kept in mind.
     pub promises: usize,
 }
@@ -184,7 +188,15 @@ pub struct Found {
 
 impl Model {
     pub fn new() -> Self {
-        Self { names: vec![Names::new()], base: 0, files: BTreeMap::new(), targets: BTreeMap::new(), saves: Vec::new(), promises: 0 }
+        Self {
+            names: vec![Names::new()],
+            base: 0,
+            files: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            saves: Vec::new(),
+            weak: Vec::new(),
+            promises: 0,
+        }
     }
 
     pub fn names(&self) -> &Names {
@@ -227,14 +239,28 @@ impl Model {
     }
 
     /// What a sync that is asked for now will promise: of one file, or of all.
-    pub fn promise(&self, file: Option<Inode>) -> Promise {
+    pub fn promise(&self, file: Option<Inode>, firm: bool) -> Promise {
         let files = self.files.iter().filter(|(inode, _)| file.is_none_or(|file| file == **inode));
-        Promise { names: self.base + self.names.len() as u64 - 1, files: files.map(|(inode, file)| (*inode, file.number())).collect() }
+        let names = self.base + self.names.len() as u64 - 1;
+        Promise { names, files: files.map(|(inode, file)| (*inode, file.number())).collect(), firm }
     }
 
     /// It was answered.
     pub fn promised(&mut self, promise: &Promise) {
-        self.promises += 1;
+        if promise.firm {
+            self.promises += 1;
+            self.keep(promise);
+        } else {
+            self.weak.push(promise.clone());
+        }
+    }
+
+    /// The process died and the power did not fail: what was answered is there.
+    pub fn killed(&mut self) {
+        std::mem::take(&mut self.weak).iter().for_each(|promise| self.keep(promise));
+    }
+
+    fn keep(&mut self, promise: &Promise) {
         let gone = promise.names.saturating_sub(self.base) as usize;
         self.names.drain(..gone.min(self.names.len() - 1));
         self.base = self.base.max(promise.names);

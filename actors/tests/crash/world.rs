@@ -10,7 +10,7 @@ use infmap_actors::api::{Answer, AttributeChange, NewNode, Refusal, Rename, Rena
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
 use infmap_actors::runtime::step::{Order, StepRuntime};
-use infmap_actors::settings::{BUDGET_RANGE, Settings};
+use infmap_actors::settings::{BUDGET_RANGE, Settings, Sync};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::check::{CheckOptions, Severity, check};
 use infmap_storage::device::{Device, SimulatedDisk};
@@ -29,13 +29,14 @@ pub struct Tuning {
     pub memory: u64,
     /// Bytes of log that start a checkpoint.
     pub checkpoint_at: u64,
+    pub sync: Sync,
 }
 
-pub const SMALL: Tuning = Tuning { memory: 9800 << 10, checkpoint_at: 1 << 20 };
+pub const SMALL: Tuning = Tuning { memory: 9800 << 10, checkpoint_at: 1 << 20, sync: Sync::Group };
 /// Eight nodes in memory, a third of a MiB of dirty blocks.
-pub const TINY: Tuning = Tuning { memory: 1850 << 10, checkpoint_at: 256 << 10 };
+pub const TINY: Tuning = Tuning { memory: 1850 << 10, checkpoint_at: 256 << 10, sync: Sync::Group };
 /// Three nodes in memory, a checkpoint whenever fifteen pages are dirty.
-pub const STARVED: Tuning = Tuning { memory: 830 << 10, checkpoint_at: 256 << 10 };
+pub const STARVED: Tuning = Tuning { memory: 830 << 10, checkpoint_at: 256 << 10, sync: Sync::Group };
 
 pub struct World {
     pub disk: SimulatedDisk,
@@ -47,6 +48,8 @@ pub struct World {
     /// Operations are made to fail: errors are answers too.
     pub faulty: bool,
     held: Vec<Inode>,
+    /// An answered sync outlives a power cut.
+    syncs: bool,
 }
 
 /// A disk with a new volume.
@@ -69,6 +72,7 @@ fn open(disk: &SimulatedDisk, seed: u64, tuning: Tuning) -> Result<(Arc<StepRunt
     settings.memory.budget = *BUDGET_RANGE.start();
     settings.memory.budget = settings.memory_plan().fixed() + tuning.memory;
     settings.durability.checkpoint_at = tuning.checkpoint_at;
+    settings.durability.sync = tuning.sync;
     let options = OpenOptions { uuid: UUID, settings, read_only: false };
     match Volume::open_on(&as_runtime, Arc::new(disk.clone()), options) {
         Ok(volume) => Ok((runtime, volume)),
@@ -87,7 +91,8 @@ impl World {
     pub fn on(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<Self, String> {
         let (runtime, volume) = open(&disk, seed, tuning)?;
         let random = Random(seed ^ 0x5eed);
-        Ok(Self { disk, runtime, volume: Some(volume), model, pending: Vec::new(), random, faulty: false, held: Vec::new() })
+        let (volume, syncs) = (Some(volume), tuning.sync != Sync::None);
+        Ok(Self { disk, runtime, volume, model, pending: Vec::new(), random, faulty: false, held: Vec::new(), syncs })
     }
 
     fn volume(&self) -> &Volume {
@@ -172,11 +177,11 @@ impl World {
             }
             Op::Fsync(path, wait) => {
                 if let Some(file) = self.regular(path) {
-                    self.sync(Some(file), wait, |volume, replier| volume.sync(file, false, replier));
+                    self.sync(self.model.promise(Some(file), self.syncs), wait, |volume, replier| volume.sync(file, false, replier));
                 }
             }
-            Op::SyncAll(wait) => self.sync(None, wait, |volume, replier| volume.sync_all(replier)),
-            Op::Checkpoint(wait) => self.sync(None, wait, |volume, replier| volume.checkpoint(replier)),
+            Op::SyncAll(wait) => self.sync(self.model.promise(None, self.syncs), wait, |volume, replier| volume.sync_all(replier)),
+            Op::Checkpoint(wait) => self.checkpoint(wait),
             Op::Read(path) => self.compare(path),
             Op::Seconds(seconds) => self.pass(seconds),
             Op::Turns(turns) => {
@@ -326,8 +331,12 @@ impl World {
         }
     }
 
-    fn sync(&mut self, file: Option<Inode>, wait: bool, question: impl FnOnce(&Volume, Replier<Answer<()>>)) {
-        let promise = self.model.promise(file);
+    /// A root is durable whatever the settings say: the order hangs on it.
+    fn checkpoint(&mut self, wait: bool) {
+        self.sync(self.model.promise(None, true), wait, |volume, replier| volume.checkpoint(replier));
+    }
+
+    fn sync(&mut self, promise: Promise, wait: bool, question: impl FnOnce(&Volume, Replier<Answer<()>>)) {
         let volume = self.volume();
         let mut reply = volume.ask(|replier| question(volume, replier));
         if !wait {
@@ -362,7 +371,7 @@ impl World {
 
     /// Time passes. After two intervals everything is durable by itself.
     fn pass(&mut self, seconds: u64) {
-        let promise = self.model.promise(None);
+        let promise = self.model.promise(None, self.syncs);
         self.runtime.advance(Duration::from_secs(seconds));
         if seconds > 10 && !self.is_over() {
             self.model.promised(&promise);
@@ -442,7 +451,7 @@ impl World {
         for number in 20..120 {
             self.make((0, number), FileKind::Regular);
         }
-        self.sync(None, true, |volume, replier| volume.checkpoint(replier));
+        self.checkpoint(true);
     }
 
     /// Ends the actors. What they still say is not heard.
@@ -456,7 +465,7 @@ impl World {
 
     /// Closes as an unmount does. False: the run ended before.
     pub fn close(&mut self) -> bool {
-        self.sync(None, true, |volume, replier| volume.checkpoint(replier));
+        self.checkpoint(true);
         if self.is_over() {
             return false;
         }

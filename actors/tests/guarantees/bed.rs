@@ -8,7 +8,7 @@ use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, WriteHow}
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
 use infmap_actors::runtime::step::{self, StepRuntime};
-use infmap_actors::settings::{BUDGET_RANGE, Settings};
+use infmap_actors::settings::{BUDGET_RANGE, Settings, Sync};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::device::{CrashStyle, Device, MemoryDevice, SimulatedDisk};
 use infmap_storage::row::{Inode, ROOT_INODE};
@@ -70,6 +70,13 @@ impl Bed {
     /// One that makes no checkpoint by itself.
     pub fn with_a_long_log(seed: u64, memory: u64) -> Self {
         Self::with(new_disk(seed), seed, Settings { durability: Settings::default().durability, ..settings(memory) })
+    }
+
+    /// One where nobody waits for a sync.
+    pub fn without_syncs(seed: u64, memory: u64) -> Self {
+        let mut settings = settings(memory);
+        settings.durability.sync = Sync::None;
+        Self::with(new_disk(seed), seed, settings)
     }
 
     pub fn on(disk: SimulatedDisk, seed: u64, memory: u64) -> Self {

@@ -60,6 +60,22 @@ fn o5_a_file_that_was_emptied_written_and_closed_follows_its_cut() {
     }
 }
 
+// Seen to fail: the Wal syncs for nobody, or for everybody (`Wal::sync`).
+#[test]
+fn o8_without_syncs_places_and_roots_are_synced_all_the_same_and_nothing_else_is() {
+    let bed = Bed::without_syncs(1, SMALL);
+    let syncs = || bed.ledger.lock().log_syncs;
+    let file = bed.create("file");
+    bed.write(file, 0, &noise(1, 100_000));
+    let before = syncs();
+    assert_eq!(bed.sync(file), Ok(()));
+    assert_eq!(syncs(), before, "somebody waited for the disk");
+    assert_eq!(bed.checkpoint(), Ok(()));
+    assert!(syncs() > before + 1, "a grant and a root");
+    assert!(bed.after_a_cut().read_all(file) == noise(1, 100_000), "the root is there");
+    bed.assert_clean();
+}
+
 // Seen to fail: the tree that was published when the volume was opened counts as no lease (`Vat::new`).
 #[test]
 fn o8_nothing_that_a_held_lease_reaches_is_taken_away() {

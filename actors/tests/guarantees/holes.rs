@@ -1,6 +1,6 @@
 //! Interleavings and failures that once broke a guarantee, or left somebody without an answer.
 
-use crate::bed::{Bed, SMALL, noise};
+use crate::bed::{Bed, SMALL, TINY, noise};
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Refusal, SetTime};
 use infmap_actors::replier::{Replier, Reply};
@@ -231,4 +231,20 @@ fn o10_times_that_are_set_while_a_file_is_settled_are_in_the_next_root() {
         assert_eq!((bed.wait(placed), bed.wait(root)), (Ok(()), Ok(())));
         assert_eq!(bed.after_a_cut().attributes(file).modified, time, "seed {seed}, {turns} turns");
     }
+}
+
+// Seen to fail: a medium that does not say how much room it has wakes nobody (`look_at_space`).
+#[test]
+fn o9_whoever_waits_for_room_is_answered_when_the_disk_fails_altogether() {
+    let bed = Bed::new(9, TINY);
+    let file = bed.create("file");
+    let piece = noise(1, 100 << 10);
+    for _ in 0..1000 {
+        bed.disk.fail_after(0, Operation::Write, ErrorKind::Other);
+        bed.disk.fail_after(0, Operation::Space, ErrorKind::Other);
+    }
+    let writes: Vec<_> = (0..20).map(|n| bed.post_write(file, n * piece.len() as u64, &piece)).collect();
+    let answers = writes.into_iter().map(|write| within_a_minute(&bed, write).expect("an answer"));
+    let refused = answers.filter(|answer| *answer == Err(Refusal::ReadOnly)).count();
+    assert!(bed.volume.shared().health.is_read_only() && refused > 10, "{refused} are refused");
 }

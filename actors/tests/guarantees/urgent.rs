@@ -1,8 +1,8 @@
 //! O7 and O9: who goes first, and that nobody waits.
 
-use crate::bed::{Bed, SMALL, TINY, new_memory, node, options};
+use crate::bed::{Bed, SMALL, TINY, new_memory, node, noise, options};
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, WriteHow};
+use infmap_actors::api::{Answer, AttributeChange, Refusal, WriteHow};
 use infmap_actors::mailbox::{Envelope, Lane};
 use infmap_actors::replier::{Replier, replies_dropped};
 use infmap_actors::runtime::step::{Order, StepRuntime};
@@ -301,4 +301,60 @@ fn o9_no_caller_waits_while_the_disk_stands_still() {
         assert_eq!(answer, Ok(Ok(())), "answer {n}");
     }
     volume.close().unwrap();
+}
+
+/// Empties a file; whether that was done on the thread that asked.
+fn is_emptied_at_once(bed: &Bed, file: Inode) -> bool {
+    let change = AttributeChange { size: Some(0), ..AttributeChange::default() };
+    let mut reply = bed.post(|volume, replier| volume.change_attributes(file, change, replier));
+    let at_once = reply.try_take();
+    let answer = at_once.unwrap_or_else(|| bed.wait(reply));
+    assert_eq!(answer.map(|attributes| attributes.size), Ok(0));
+    at_once.is_some()
+}
+
+// Seen to fail: every cut is inline (`VatMessage::inline`).
+#[test]
+fn o9_the_door_cuts_small_files_itself_and_no_large_ones() {
+    let bed = Bed::new(1, SMALL);
+    let files = [60_000, 70_000, 3_000_000].map(|length| {
+        let file = bed.create(&format!("file of {length}"));
+        bed.write(file, 0, &noise(1, length));
+        file
+    });
+    assert_eq!(bed.checkpoint(), Ok(()));
+    bed.runtime.run_idle();
+    assert_eq!(files.map(|file| is_emptied_at_once(&bed, file)), [true, false, false]);
+    bed.assert_clean();
+}
+
+// Seen to fail: all that waits is dropped by one message (`Vat::drop_unused`); what has many rows too (`Vat::drop_soon`).
+#[test]
+fn o9_the_door_drops_two_small_files_at_a_time_and_no_large_ones() {
+    let bed = Bed::new(1, SMALL);
+    let files: Vec<Inode> = (0..7).map(|n| bed.create(&format!("{n}"))).collect();
+    bed.write(files[0], 0, &noise(1, 3_000_000));
+    assert_eq!(bed.checkpoint(), Ok(()));
+    for (n, file) in files.iter().enumerate() {
+        bed.volume.hold(*file);
+        assert_eq!(bed.ask(|volume, replier| volume.unlink(ROOT_INODE, format!("{n}").into(), replier)), Ok(()));
+    }
+    bed.runtime.run_idle();
+    let is_there = |file: &&Inode| {
+        let answer = bed.post(|volume, replier| volume.attributes(**file, replier)).try_take().expect("answered at the door");
+        assert!(answer.is_ok() || answer == Err(Refusal::Stale), "{answer:?}");
+        answer.is_ok()
+    };
+    let left = || files.iter().filter(is_there).copied().collect::<Vec<_>>();
+    files.iter().for_each(|file| bed.volume.forget(*file, 1));
+    assert_eq!(left(), files, "the next messages drop them on their way");
+    for (n, most) in [5, 3, 1, 1].into_iter().enumerate() {
+        let mut made = bed.post(|volume, replier| volume.create(node(&format!("new {n}")), replier));
+        assert!(made.try_take().is_some(), "made at the door");
+        assert_eq!(left().len(), most);
+    }
+    assert_eq!(left(), files[..1], "the large one is not dropped by the door");
+    bed.runtime.run_idle();
+    assert_eq!(left(), []);
+    bed.assert_clean();
 }

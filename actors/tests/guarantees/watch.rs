@@ -31,6 +31,7 @@ pub struct Ledger {
     pub entries: Vec<Vec<u8>>,
     pub extents_seen: usize,
     pub roots_seen: usize,
+    pub log_syncs: usize,
     /// What the two newest durable roots reach.
     reach: Vec<BTreeSet<String>>,
     pub images_taken_away: usize,
@@ -270,6 +271,7 @@ impl DeviceFile for WatchedFile {
         let mut ledger = self.ledger.lock();
         ledger.unsynced.remove(&self.id);
         if self.is_log {
+            ledger.log_syncs += 1;
             let roots = std::mem::take(&mut ledger.pending_roots);
             drop(ledger);
             let reach: Vec<_> = roots.iter().map(|root| reach(&self.device, root)).collect();
