@@ -10,12 +10,14 @@ pub mod options;
 mod alias;
 mod check;
 mod config;
+mod helpers;
 mod info;
 mod init;
 mod map;
 mod mount;
 mod output;
 mod progress;
+mod remount;
 mod settings;
 mod umount;
 mod version;
@@ -45,11 +47,13 @@ enum Verb {
     Mount(mount::Mount),
     #[command(alias = "unmount")]
     Umount(umount::Umount),
+    Remount(remount::Remount),
     Info(info::Info),
     #[command(alias = "fsck")]
     Check(check::Check),
     Map(map::Map),
     Config(config::Config),
+    InstallHelpers(helpers::InstallHelpers),
     Version(version::Version),
 }
 
@@ -97,6 +101,8 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Init(verb) => verb.run(context),
         Verb::Mount(verb) => verb.run(context),
         Verb::Umount(verb) => verb.run(context),
+        Verb::Remount(verb) => verb.run(context),
+        Verb::InstallHelpers(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),

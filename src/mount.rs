@@ -9,6 +9,7 @@ pub mod holders;
 pub mod lock;
 pub mod mountinfo;
 pub mod point;
+pub mod remount;
 pub mod signals;
 pub mod unmount;
 
@@ -31,6 +32,8 @@ pub enum MountError {
     Occupied { path: PathBuf, what: String },
     #[error("{} is not mounted", .0.display())]
     NotMounted(PathBuf),
+    #[error("{} was mounted read-only, and its volume was opened so", .0.display())]
+    OpenedReadOnly(PathBuf),
     /// A mount of another filesystem.
     #[error("{} is a mount of type {fs_type}, not of Infinite Map", path.display())]
     Foreign { path: PathBuf, fs_type: String },

@@ -283,3 +283,41 @@ fn a_mount_shows_the_owners_and_bits_that_it_is_told() {
     let _mount = again(&volume, mount, &[]);
     assert_eq!(shown(&file).2, 0o644, "nothing is stored");
 }
+
+#[test]
+fn mount_8_finds_the_program_by_its_names_and_changes_a_mount_that_is_there() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may remount");
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let (helpers, mountpoint) = (volume.beside("sbin"), volume.mountpoint());
+    fs::create_dir(&helpers).unwrap();
+    let install = || common::infmap().arg("install-helpers").arg("--into").arg(&helpers).output().unwrap();
+    assert!(install().status.success() && install().status.success(), "also over its own links");
+    let helper = |name: &str, options: &str| {
+        let mut command = Command::new(helpers.join(name));
+        command.arg(volume.path()).arg(&mountpoint).args(["-o", options]).output().unwrap()
+    };
+    let mounted = helper("mount.infmap", "rw,nofail,_netdev,x-systemd.automount,noatime");
+    assert!(mounted.status.success(), "{mounted:?}");
+    let writes = || fs::write(mountpoint.join("file"), "x").map_err(|error| error.raw_os_error().unwrap());
+    assert_eq!(writes(), Ok(()));
+    // As mount(8) calls it: with what is so already.
+    let changes = [("rw,nosuid,nodev,relatime,user_id=0,remount,ro", Err(Errno::ROFS.raw_os_error())), ("ro,nosuid,remount,rw", Ok(()))];
+    for (options, expected) in changes {
+        let changed = helper("mount.fuse.infmap", options);
+        assert!(changed.status.success(), "{changed:?}");
+        assert_eq!(writes(), expected, "{options}");
+    }
+    let refused = helper("mount.infmap", "remount,memory.budget=1GiB");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    run(Command::new(helpers.join("umount.infmap")).arg(&mountpoint));
+    assert!(helper("mount.infmap", "ro").status.success());
+    assert_eq!(helper("mount.infmap", "remount,rw").status.code(), Some(32), "what was opened read-only stays so");
+    run(Command::new(helpers.join("umount.infmap")).arg(&mountpoint));
+    fs::write(helpers.join("fsck.infmap.mine"), "").unwrap();
+    fs::remove_file(helpers.join("fsck.infmap")).unwrap();
+    fs::rename(helpers.join("fsck.infmap.mine"), helpers.join("fsck.infmap")).unwrap();
+    assert!(!install().status.success(), "what somebody else put there is left alone");
+}

@@ -71,8 +71,19 @@ fn mount_helper(rest: Vec<OsString>) -> Result<Call, CliError> {
     if rest.iter().take(2).filter(|argument| !argument.to_string_lossy().starts_with('-')).count() != 2 {
         return Err(CliError::new(Code::Usage, "mount.infmap needs a volume and a directory").help("mount.infmap VOLUME DIR [-o OPTIONS]"));
     }
+    if is_remount(&rest) {
+        // The volume is behind the mount already.
+        let head = [OsString::from("infmap"), "remount".into()];
+        return Ok(Call { arguments: head.into_iter().chain(rest.into_iter().skip(1)).collect(), caller: Caller::MountHelper, dry });
+    }
     let head = [OsString::from("infmap"), "mount".into(), "--daemon".into()];
     Ok(Call { arguments: head.into_iter().chain(rest).collect(), caller: Caller::MountHelper, dry })
+}
+
+/// Whether `-o` asks to change a mount that is there.
+fn is_remount(arguments: &[OsString]) -> bool {
+    let words = arguments.iter().skip_while(|argument| *argument != "-o").nth(1);
+    words.and_then(|words| words.to_str()).is_some_and(|words| words.split(',').any(|word| word == "remount"))
 }
 
 /// The letters of `-abc`, if it is that and not `-o...` or a long option.
@@ -112,6 +123,7 @@ mod tests {
         let mount = call("/sbin/mount.infmap /v /mnt -s -n -o rw,nofail -t fuse.infmap");
         assert_eq!((words(&mount).as_str(), mount.caller), ("infmap mount --daemon /v /mnt -o rw,nofail", Caller::MountHelper));
         assert!(call("mount.infmap /v /mnt -sf -o rw").dry);
+        assert_eq!(words(&call("mount.fuse.infmap /v /mnt -n -o rw,remount,ro")), "infmap remount /mnt -o rw,remount,ro");
         assert_eq!(words(&call("umount.infmap /mnt -n -l")), "infmap umount /mnt --lazy");
         assert_eq!(words(&call("fsck.infmap -a -C 0 /v")), "infmap check /v");
         assert_eq!(words(&call("mkfs.infmap /v")), "infmap init /v");

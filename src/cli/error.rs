@@ -78,6 +78,8 @@ codes! {
     /// Processes use the mount.
     Busy = 1035, 15, "end those processes or let them leave the directory, unmount what is mounted in it, or detach it with `infmap umount --lazy DIR`; \
          root sees the processes of all users";
+    /// A volume that was opened read-only cannot be written to.
+    OpenedReadOnly = 1036, 15, "unmount it and mount it again without `ro`";
     /// The daemon did not get ready in time.
     MountLate = 1040, 1, "give it longer with --wait, or run it in the foreground to see what it does";
     /// The daemon is still writing.
@@ -88,6 +90,8 @@ codes! {
     Fuse = 1043, 1, "install the package fuse3; /dev/fuse must exist and may be opened; allow_other needs user_allow_other in /etc/fuse.conf";
     /// The daemon died, or could not make everything durable.
     Unfinished = 1044, 1, "its messages say why, in the volume's run/daemon.log or where it was started; the next mount brings back what was synced";
+    /// A file that is not ours stands where a helper's name is to be.
+    Helper = 1045, 1, "look at what it is; remove it, or name another directory with --into";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }
@@ -195,6 +199,7 @@ impl From<MountError> for CliError {
             MountError::Point { .. } => Code::Mountpoint,
             MountError::Overlap { .. } => Code::Overlap,
             MountError::Occupied { .. } => Code::Occupied,
+            MountError::OpenedReadOnly(_) => Code::OpenedReadOnly,
             MountError::NotMounted(_) => Code::NotMounted,
             MountError::Foreign { .. } => Code::Foreign,
             MountError::Busy { .. } => Code::Busy,

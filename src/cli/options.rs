@@ -55,7 +55,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("allow_root", "use allow_other"),
     ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),
     ("dirsync", "use sync, or call fsync on the directory"),
-    ("remount", "unmount and mount again"),
+    ("remount", "infmap remount DIR -o OPTIONS, or mount -o remount"),
 ];
 
 /// What the options said.

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const FILE: &str = "lock";
+/// Behind the number of a process that changes nothing.
+const ONLY_READS: &str = " reads";
 /// Between two looks at a lock that somebody holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -25,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct Owner {
     /// `None`: the file does not say.
     pub pid: Option<u32>,
+    /// It changes nothing.
+    pub only_reads: bool,
     /// Where it is mounted; `None`: it is not, a verb like `check` works on it.
     pub mountpoint: Option<PathBuf>,
 }
@@ -53,11 +57,15 @@ impl VolumeLock {
     /// Takes the lock for this process. Waits up to `patience` for an owner that is not mounted any more: it is finishing.
     /// The text stays when this is dropped, unless [`finish`](Self::finish) or [`give_back`](Self::give_back) is called.
     pub fn take(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
+        Self::take_alone(volume, mountpoint, patience, false)
+    }
+
+    fn take_alone(volume: &Path, mountpoint: Option<&Path>, patience: Duration, only_reads: bool) -> Result<Self, MountError> {
         let path = volume.join(FILE);
         let mut file = open_to_write(&path).map_err(MountError::io(format!("cannot open {}", path.display())))?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
         let left = Some(owner(volume)).filter(|owner| owner.mountpoint.is_some());
-        let text = Owner { pid: Some(std::process::id()), mountpoint: mountpoint.map(Into::into) }.encode();
+        let text = Owner { pid: Some(std::process::id()), only_reads, mountpoint: mountpoint.map(Into::into) }.encode();
         write(&mut file, &text).map_err(MountError::io(format!("cannot write {}", path.display())))?;
         Ok(Self { held: Held::Alone(file), left, at_end: None })
     }
@@ -68,7 +76,7 @@ impl VolumeLock {
         match open_to_write(&path) {
             Err(error) if is_not_writable(&error) => {}
             _ => {
-                let mut lock = Self::take(volume, mountpoint, patience)?;
+                let mut lock = Self::take_alone(volume, mountpoint, patience, true)?;
                 lock.at_end = Some(lock.text_as_found());
                 return Ok(lock);
             }
@@ -155,7 +163,8 @@ fn wait_for(file: &File, operation: FlockOperation, volume: &Path, patience: Dur
 
 impl Owner {
     fn encode(&self) -> Vec<u8> {
-        let mut text = format!("pid {}\n", self.pid.unwrap_or(0)).into_bytes();
+        let reads = if self.only_reads { ONLY_READS } else { "" };
+        let mut text = format!("pid {}{reads}\n", self.pid.unwrap_or(0)).into_bytes();
         if let Some(mountpoint) = &self.mountpoint {
             // Last, because a path may hold anything, line ends too.
             text.extend_from_slice(b"mountpoint ");
@@ -169,9 +178,11 @@ impl Owner {
             Some(at) => (text.get(..at).unwrap_or(&[]), text.get(at + 1..).unwrap_or(&[])),
             None => (text, &[][..]),
         };
-        let pid = std::str::from_utf8(first).ok().and_then(|line| line.strip_prefix("pid ")?.parse().ok()).filter(|pid| *pid != 0);
+        let line = std::str::from_utf8(first).ok().and_then(|line| line.strip_prefix("pid ")).unwrap_or("");
+        let number = line.strip_suffix(ONLY_READS);
+        let pid = number.unwrap_or(line).parse().ok().filter(|pid| *pid != 0);
         let path = rest.strip_prefix(b"mountpoint ").filter(|path| !path.is_empty());
-        Self { pid, mountpoint: path.map(|path| std::ffi::OsString::from_vec(path.to_vec()).into()) }
+        Self { pid, only_reads: number.is_some(), mountpoint: path.map(|path| std::ffi::OsString::from_vec(path.to_vec()).into()) }
     }
 
     /// Whether the place that the file names is a mount of ours now.
@@ -225,6 +236,12 @@ pub fn refuse_if_mounted(volume: &Path, dir: &Path) -> Result<(), MountError> {
 /// Whether a mount ended without a word: its text is still there, although nobody holds the volume.
 pub fn was_left(volume: &Path) -> Result<bool, MountError> {
     Ok(owner(volume).mountpoint.is_some() && held(volume)?.is_none())
+}
+
+/// Whether whoever holds the volume may change it.
+#[must_use]
+pub fn may_write(volume: &Path) -> bool {
+    matches!(held(volume), Ok(Some(owner)) if owner.mountpoint.is_some() && !owner.only_reads)
 }
 
 /// Waits until nobody holds the volume, `patience` at most. Returns the owner that is still there.
@@ -363,8 +380,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_survives_the_file(pid in 1u32.., path in proptest::collection::vec(1u8.., 1..60)) {
-            let owner = Owner { pid: Some(pid), mountpoint: Some(std::ffi::OsString::from_vec(path).into()) };
+        fn any_path_survives_the_file(pid in 1u32.., only_reads: bool, path in proptest::collection::vec(1u8.., 1..60)) {
+            let owner = Owner { pid: Some(pid), only_reads, mountpoint: Some(std::ffi::OsString::from_vec(path).into()) };
             prop_assert_eq!(Owner::decode(&owner.encode()), owner);
         }
 

@@ -17,6 +17,8 @@ pub struct Mounted {
     /// Device number, major and minor: one for each mounted filesystem, not used again while it lives.
     pub device: (u32, u32),
     pub mountpoint: PathBuf,
+    /// Its flags, and those of the filesystem, separated by commas.
+    pub options: String,
     pub fs_type: String,
     pub source: OsString,
 }
@@ -64,6 +66,7 @@ fn line(line: &[u8]) -> Option<Mounted> {
     let mut text = || std::str::from_utf8(fields.next()?).ok();
     let (id, parent, device) = (text()?.parse().ok()?, text()?.parse().ok()?, text()?.split_once(':')?);
     let mountpoint = fields.nth(1)?;
+    let options = fields.next()?;
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     Some(Mounted {
         id,
@@ -72,6 +75,8 @@ fn line(line: &[u8]) -> Option<Mounted> {
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
         fs_type: String::from_utf8_lossy(&unescape(rest.next()?)).into_owned(),
         source: OsString::from_vec(unescape(rest.next()?)),
+        // Of the filesystem, `ro` and `sync` hold for all its mounts.
+        options: [options, rest.next().unwrap_or(b"")].map(String::from_utf8_lossy).join(","),
     })
 }
 
@@ -115,6 +120,7 @@ mod tests {
         assert_eq!(mounted[0].mountpoint.as_os_str().as_bytes(), b"/mnt/a b\tc\nd\\e");
         assert_eq!((mounted[0].source.as_bytes(), mounted[0].is_ours()), (&b"/vol one"[..], true));
         assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device), (36, 35, (0, 52)));
+        assert_eq!(mounted[0].options, "rw,nosuid,rw,user_id=0");
     }
 
     #[test]
