@@ -10,6 +10,7 @@ pub mod options;
 mod alias;
 mod check;
 mod config;
+mod destination;
 mod info;
 mod init;
 mod map;

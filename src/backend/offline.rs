@@ -7,9 +7,9 @@ use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, S
 use infmap_storage::device::{Device, FileDevice};
 use infmap_storage::map_view::{self, MapPicture, MapView};
 use infmap_storage::row::Time;
-use infmap_storage::volume_file::{VolumeFile, VolumeFileError, create_directories, uuid_text};
+use infmap_storage::volume_file::{MAP_DIRECTORY, VOLUME_FILE, VolumeFile, VolumeFileError, create_directories, uuid_text};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -70,6 +70,14 @@ pub(super) fn read_volume_file(path: &Path) -> Result<VolumeFile, BackendError> 
     }
     let device = FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?;
     VolumeFile::read(&device).map_err(|error| volume_file_error(path, error))
+}
+
+/// Whether this directory is a volume, or was one before its `volume.yaml` was damaged.
+#[must_use]
+pub fn is_volume(dir: &Path) -> bool {
+    let has_file = std::fs::symlink_metadata(dir.join(VOLUME_FILE)).is_ok_and(|found| found.is_file());
+    let is_ours = || FileDevice::new(dir).is_ok_and(|device| !matches!(VolumeFile::read(&device), Err(VolumeFileError::Foreign)));
+    has_file && (dir.join(MAP_DIRECTORY).is_dir() || is_ours())
 }
 
 fn volume_file_error(path: &Path, error: VolumeFileError) -> BackendError {
@@ -165,29 +173,30 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
     })
 }
 
-/// Draws the whole map into one PNG at `out`. Images never change, so the volume may be mounted.
-pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
+/// Draws the whole map. Images never change, so the volume may be mounted.
+pub fn draw(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(Rendered, MapPicture), BackendError> {
     let (_, offline) = open(path)?;
     progress(Progress { phase: "images", done: 0, total: 0 });
     let damaged = |what: String| BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::CHECK };
     let view = MapView::read(&offline).map_err(|error| damaged(error.to_string()))?;
     let why = if view.regions.is_empty() { "no image was written yet" } else { "the map is too large for one" };
     let picture = MapPicture::draw(&view).ok_or_else(|| BackendError::NoPicture { path: path.to_path_buf(), why })?;
-    write_png(out, &picture).map_err(|source| BackendError::Io { what: out.display().to_string(), source })?;
     let images = view.regions.len() as u64;
     progress(Progress { phase: "images", done: images, total: images });
-    Ok(Rendered { width_px: picture.width as u32, height_px: picture.height as u32, images })
+    Ok((Rendered { width_px: picture.width as u32, height_px: picture.height as u32, images }, picture))
 }
 
-fn write_png(out: &Path, picture: &MapPicture) -> io::Result<()> {
-    let mut partial = PathBuf::from(out).into_os_string();
-    partial.push(".new");
-    let file = io::BufWriter::new(std::fs::File::create(&partial)?);
-    let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
+/// Writes a picture as a PNG.
+pub fn write_png(picture: &MapPicture, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut encoder = png::Encoder::new(out, picture.width as u32, picture.height as u32);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&picture.rgba)?;
-    writer.finish()?;
-    std::fs::rename(partial, out)
+    // The kind of the error decides what is said of it.
+    let plain = |error| match error {
+        png::EncodingError::IoError(error) => error,
+        error => error.into(),
+    };
+    let mut writer = encoder.write_header().map_err(plain)?;
+    writer.write_image_data(&picture.rgba).map_err(plain)?;
+    writer.finish().map_err(plain)
 }

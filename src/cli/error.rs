@@ -63,6 +63,8 @@ codes! {
     NoSpace = 1016, 14, "free space on the disk that holds the volume, or raise the key `limit` of its settings";
     /// The map cannot be drawn.
     NoPicture = 1017, 1, "a map has a picture when an image was written, as an unmount does; each image is one by itself";
+    /// The place for a picture is none.
+    Output = 1018, 2, "name a new file, or a regular file that may be replaced, outside of every volume; `-` is stdout";
     /// Another process has the volume.
     VolumeLocked = 1020, 11, "unmount it with `infmap umount DIR`, use the mount that exists, or wait for the process that works on it";
     /// The mountpoint cannot be used.
@@ -123,6 +125,15 @@ impl CliError {
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::new(system(&source), format!("{what}: {source}"))
+    }
+
+    /// An error of the system where something is written that is no part of a volume.
+    pub fn output(place: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let (message, help) = (format!("cannot write to {place}"), format!("no room is left where {place} is written: free some there"));
+        move |source| match system(&source) {
+            Code::NoSpace => Self::new(Code::NoSpace, format!("{message}: {source}")).help(help),
+            _ => Self::io(message)(source),
+        }
     }
 
     /// A mistake in the configuration that is not in a file's text.

@@ -18,7 +18,7 @@ pub fn text_line(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(CliError::io("cannot write to stdout")),
+        result => result.map_err(CliError::output("stdout")),
     }
 }
 

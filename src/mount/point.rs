@@ -79,7 +79,8 @@ fn clear(dir: &Path) -> Result<(), MountError> {
 }
 
 /// Whether `inner` is `outer` or lies below it, by the identity of directories, so that bind mounts count too.
-fn is_inside(inner: &Path, outer: &Path) -> bool {
+#[must_use]
+pub fn is_inside(inner: &Path, outer: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let outer_identity = identity(outer);
     inner.starts_with(outer) || (outer_identity.is_some() && inner.ancestors().any(|dir| identity(dir) == outer_identity))
