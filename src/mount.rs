@@ -9,6 +9,7 @@ pub mod holders;
 pub mod lock;
 pub mod mountinfo;
 pub mod point;
+pub mod server;
 pub mod signals;
 pub mod unmount;
 

@@ -174,3 +174,44 @@ fn a_log_that_is_missing_after_a_crash_is_told() {
     mount.unmount();
     volume.check();
 }
+
+/// A mount that only reads leaves the text of the process that died before it, which says nothing of its own end.
+#[test]
+fn umount_of_a_read_only_mount_is_no_failure_because_an_earlier_mount_was_not_finished() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    fs::write(mount.path("file"), b"synced").and_then(|()| File::open(mount.path("file"))?.sync_all()).expect("synced");
+    mount.kill();
+    // Once with the dead mount still in its place, once without.
+    for _ in 0..2 {
+        let mount = volume.mount_with(&["-o", "ro"]);
+        assert_eq!(fs::read(mount.path("file")).expect("read"), b"synced");
+        mount.unmount();
+        let info = common::run(infmap().arg("info").arg(volume.path()));
+        assert!(info.contains("not unmounted in order"), "who only read has finished nothing: {info}");
+    }
+    volume.mount().unmount();
+    volume.check();
+}
+
+/// Whoever calls it next would take the volume for safe, and copy it, or switch the machine off.
+#[test]
+fn umount_says_so_when_the_volume_was_removed_under_its_daemon() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mut mount = volume.mount();
+    fs::write(mount.path("file"), part(1)).expect("written");
+    fs::remove_dir_all(volume.path()).expect("removed");
+    let output = infmap().arg("umount").arg(mount.dir()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.starts_with("error[IM1044]"), "{said}");
+    assert!(said.contains("was removed while it was mounted: nobody knows whether what was written is safe"), "{said}");
+    // It was waited for: its lock is the last that it lets go.
+    mount.join();
+    // The same of a daemon that died, of which nothing is left but its mount.
+    let other = Volume::new();
+    other.mount().kill();
+    fs::remove_dir_all(other.path()).expect("removed");
+    let output = infmap().arg("umount").arg(other.mountpoint()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("error[IM1044]") && said.contains("no volume is found behind it"), "{said}");
+}

@@ -6,7 +6,7 @@ use super::settings::{self, SettingsArguments};
 use super::{Context, output};
 use crate::backend::{self, VolumeFacts};
 use crate::mount::lock::{self, Owner};
-use crate::mount::{IDENTITY_FILE, mountinfo, point};
+use crate::mount::{IDENTITY_FILE, mountinfo, point, server};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ pub fn volume_of(path: &Path) -> Result<PathBuf, CliError> {
     let absolute = point::absolute(path);
     if let Some(mounted) = mountinfo::at(&absolute)?.filter(mountinfo::Mounted::is_ours) {
         let lost = || CliError::new(Code::VolumeMissing, format!("cannot find the volume that is mounted at {}", path.display()));
-        return lock::volume_behind(&mounted).ok_or_else(|| lost().help("name the volume's directory instead"));
+        return server::of(&mounted)?.volume.ok_or_else(|| lost().help("name the volume's directory instead"));
     }
     volume(path)
 }

@@ -19,6 +19,8 @@ pub struct Mounted {
     pub mountpoint: PathBuf,
     pub fs_type: String,
     pub source: OsString,
+    /// The filesystem itself, not only what is seen of it here, can be changed by nobody.
+    pub read_only: bool,
 }
 
 impl Mounted {
@@ -72,6 +74,7 @@ fn line(line: &[u8]) -> Option<Mounted> {
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
         fs_type: String::from_utf8_lossy(&unescape(rest.next()?)).into_owned(),
         source: OsString::from_vec(unescape(rest.next()?)),
+        read_only: rest.next().is_some_and(|options| options.split(|byte| *byte == b',').any(|option| option == b"ro")),
     })
 }
 
@@ -114,13 +117,14 @@ mod tests {
         assert_eq!(mounted.len(), 1);
         assert_eq!(mounted[0].mountpoint.as_os_str().as_bytes(), b"/mnt/a b\tc\nd\\e");
         assert_eq!((mounted[0].source.as_bytes(), mounted[0].is_ours()), (&b"/vol one"[..], true));
-        assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device), (36, 35, (0, 52)));
+        assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device, mounted[0].read_only), (36, 35, (0, 52), false));
     }
 
     #[test]
     fn a_line_without_optional_fields_is_read() {
         let mounted = parse(b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\ngarbage\n\n1 2 a:b / / rw - x y z\n1 2 0:1 / / rw shared:1\n");
         assert_eq!((mounted.len(), mounted[0].fs_type.as_str()), (1, "ext4"));
+        assert!(parse(b"22 1 8:1 / /mnt nosuid,ro - fuse.infmap v ro,user_id=0\n")[0].read_only);
     }
 
     #[test]
