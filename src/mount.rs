@@ -5,6 +5,7 @@
 //! anything of the volume may change. Fails: with a [`MountError`].
 
 pub mod daemon;
+pub mod dying;
 pub mod holders;
 pub mod lock;
 pub mod mountinfo;

@@ -138,6 +138,45 @@ fn umount_of_a_mount_whose_daemon_died_says_so() {
     volume.check();
 }
 
+/// The next mount comes while the kernel still takes the process apart: its lock is held, its mount looks alive.
+#[test]
+fn a_mount_that_follows_a_kill_at_once_waits_for_the_dying_daemon_and_clears_its_mount() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = || infmap().args(["mount", "-d"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+    for round in 0..10 {
+        let output = mount();
+        assert!(output.status.success(), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
+        let path = volume.mountpoint().join("file");
+        fs::write(&path, part(round)).and_then(|()| File::open(&path)?.sync_all()).expect("synced");
+        let info = common::run(infmap().args(["--json", "info"]).arg(volume.path()));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        let pid = info["pid"].as_i64().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    }
+    assert!(mount().status.success());
+    assert!(fs::read(volume.mountpoint().join("file")).expect("read") == part(9));
+    common::run(infmap().arg("umount").arg(volume.mountpoint()));
+    volume.check();
+}
+
+/// Whoever sees only that a mount was too late does not learn who is in its way.
+#[test]
+fn a_daemon_that_waits_in_vain_for_a_predecessor_names_it() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mut first = volume.mount();
+    fs::write(first.path("file"), b"held").expect("written");
+    let file = File::open(first.path("file")).expect("held open");
+    common::run(infmap().args(["umount", "--lazy"]).arg(first.dir()));
+    let mut second = infmap();
+    let second = second.args(["mount", "-d", "--wait", "2s"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(11) && said.contains("error[IM1020]"), "{said}");
+    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
+    drop(file);
+    assert!(first.join().success(), "{}", first.said());
+    volume.check();
+}
+
 /// Its messages stand in a file on the disk that may be full or broken: what they say is lost then, and nothing else.
 #[test]
 fn a_daemon_that_cannot_write_its_messages_serves_all_the_same() {

@@ -214,6 +214,15 @@ pub fn was_left(volume: &Path) -> Result<bool, MountError> {
     Ok(owner(volume).mountpoint.is_some() && held(volume)?.is_none())
 }
 
+/// The same of a mount at this place, while nobody at all has the volume, not even to read.
+pub(super) fn is_left_at(volume: &Path, mountpoint: &Path) -> Result<bool, MountError> {
+    let Ok(file) = File::open(volume.join(FILE)) else { return Ok(false) };
+    if text(&file).mountpoint.as_deref() != Some(mountpoint) || !try_lock(&file, FlockOperation::NonBlockingLockExclusive, volume)? {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
 fn owner(volume: &Path) -> Owner {
     File::open(volume.join(FILE)).map(|file| text(&file)).unwrap_or_default()
 }

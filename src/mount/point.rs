@@ -51,7 +51,8 @@ pub fn prepare(dir: &Path, volume: &Path) -> Result<Point, MountError> {
 /// Asked with statfs, which always goes to the daemon: attributes that the kernel still holds make a dead mount look alive.
 #[must_use]
 pub fn is_dead(dir: &Path) -> bool {
-    matches!(rustix::fs::statfs(dir), Err(rustix::io::Errno::NOTCONN))
+    // ECONNABORTED: it died while it was asked.
+    matches!(rustix::fs::statfs(dir), Err(rustix::io::Errno::NOTCONN | rustix::io::Errno::CONNABORTED))
 }
 
 /// An absolute path of a place that itself may be dead: only its parent is asked for.
