@@ -7,7 +7,7 @@ mod offline;
 mod refusal;
 mod serving;
 
-pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_volume, write_png};
+pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use serving::serve;
 
 use infmap_actors::settings::Settings;

@@ -101,3 +101,45 @@ fn mount_8_finds_its_helper_by_name() {
     assert_eq!(run(&["/nonexistent/v"]), Some(1));
     assert_eq!(run(&["/nonexistent/v", "/nonexistent/m", "-f"]), Some(0));
 }
+
+#[test]
+fn what_an_interrupted_init_left_is_told_as_that_and_made_a_volume_by_the_next() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let path = temp.path().join("v");
+    let volume = path.to_str().expect("UTF-8");
+    assert!(infmap(&["init", volume]).status.success());
+    // As it is a moment before the last step, and in the middle.
+    for missing in [&["volume.yaml"][..], &["volume.yaml", "run"]] {
+        for name in missing {
+            let name = path.join(name);
+            if name.is_dir() { std::fs::remove_dir(name) } else { std::fs::remove_file(name) }.expect("removed");
+        }
+        for verb in [&["check", volume][..], &["info", volume], &["mount", volume, "/nonexistent/m"]] {
+            let output = infmap(verb);
+            let said = text(&output.stderr);
+            assert!(output.status.code() == Some(10) && said.contains("an `init` that was interrupted has left"), "{said}");
+            assert!(said.contains(&format!("help: `infmap init {volume}`")), "{said}");
+        }
+        let output = infmap(&["init", volume]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(infmap(&["check", volume]).status.success());
+        std::fs::remove_file(path.join("lock")).expect("made by check");
+    }
+    // The same with a lock was a volume once: its log may be all that is left of it.
+    std::fs::remove_file(path.join("volume.yaml")).expect("removed");
+    std::fs::write(path.join("lock"), "").expect("written");
+    let output = infmap(&["init", volume]);
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("error[IM1012]"), "{}", text(&output.stderr));
+    assert!(text(&infmap(&["check", volume]).stderr).contains("take volume.yaml from a backup"));
+    assert!(path.join("wal/0000000000000001.seg").is_file());
+}
+
+#[test]
+fn two_inits_of_one_directory_do_not_undo_each_other() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let directory = std::fs::File::open(temp.path()).expect("a directory");
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).expect("free");
+    let output = infmap(&["init", temp.path().to_str().expect("UTF-8")]);
+    assert!(!output.status.success() && text(&output.stderr).contains("another process is making a volume there"), "{output:?}");
+    assert_eq!(std::fs::read_dir(temp.path()).expect("listed").count(), 0);
+}

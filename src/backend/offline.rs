@@ -7,7 +7,7 @@ use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, S
 use infmap_storage::device::{Device, FileDevice};
 use infmap_storage::map_view::{self, MapPicture, MapView};
 use infmap_storage::row::Time;
-use infmap_storage::volume_file::{MAP_DIRECTORY, VOLUME_FILE, VolumeFile, VolumeFileError, create_directories, uuid_text};
+use infmap_storage::volume_file::{self, MAP_DIRECTORY, VOLUME_FILE, VolumeFile, VolumeFileError, create_directories, uuid_text};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,21 +16,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Memory for nodes of a volume that is only read.
 const NODE_BYTES: u64 = 64 << 20;
 
-/// Makes a volume at `path`, which does not exist or is an empty directory.
+/// Makes a volume at `path`, which does not exist, is an empty directory, or is what an interrupted making has left.
 pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
     let at = |what: &str| {
         let what = format!("{what} {}", path.display());
         move |source: io::Error| BackendError::Io { what, source }
     };
-    match std::fs::read_dir(path) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(BackendError::Exists(path.to_path_buf()));
-            }
+    if let Err(error) = std::fs::read_dir(path) {
+        match error.kind() {
+            io::ErrorKind::NotFound => make_directory(path).map_err(at("making"))?,
+            _ => return Err(at("reading")(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path).map_err(at("making"))?,
-        Err(error) => return Err(at("reading")(error)),
     }
+    // What one that is at work has made until now looks like what an interrupted one has left.
+    let _alone = alone_in(path).map_err(at("making"))?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(path).map_err(at("opening"))?);
     let uuid = new_uuid().map_err(at("a random number for"))?;
     create_directories(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
@@ -47,6 +46,16 @@ pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts
 fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// Keeps others that make volumes out of a directory until it is dropped.
+fn alone_in(path: &Path) -> io::Result<std::fs::File> {
+    let directory = std::fs::File::open(path)?;
+    match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is making a volume there")),
+        // Filesystems of other machines lock no directories.
+        _ => Ok(directory),
+    }
 }
 
 /// A random uuid (version 4).
@@ -70,6 +79,12 @@ pub(super) fn read_volume_file(path: &Path) -> Result<VolumeFile, BackendError> 
     }
     let device = FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?;
     VolumeFile::read(&device).map_err(|error| volume_file_error(path, error))
+}
+
+/// Whether this directory is what an interrupted making of a volume has left.
+#[must_use]
+pub fn is_unfinished(dir: &Path) -> bool {
+    FileDevice::new(dir).and_then(|device| volume_file::is_unfinished(&device)).unwrap_or(false)
 }
 
 /// Whether this directory is a volume, or was one before its `volume.yaml` was damaged.

@@ -88,6 +88,11 @@ pub fn volume(path: &Path) -> Result<PathBuf, CliError> {
     }
     match std::fs::symlink_metadata(canonical.join(IDENTITY_FILE)) {
         Ok(_) => Ok(canonical),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && backend::is_unfinished(&canonical) => {
+            let message = format!("{} is not a volume yet: it is what an `init` that was interrupted has left", path.display());
+            let help = format!("`infmap init {}` makes it one; nothing was ever stored in it", path.display());
+            Err(CliError::new(Code::NotAVolume, message).help(help))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("{} is not a volume: it holds no {IDENTITY_FILE}", path.display());
             Err(CliError::new(Code::NotAVolume, message))

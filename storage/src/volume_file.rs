@@ -6,6 +6,9 @@
 //! file, somebody else's file, a newer format, and a damaged line apart.
 
 mod date;
+mod unfinished;
+
+pub use unfinished::is_unfinished;
 
 use crate::device::{Device, read_all, write_whole};
 use crate::limits::{CLUSTER_BYTES, FORMAT_VERSION, REGION_SIDE_PX};
@@ -134,13 +137,17 @@ pub fn create_skeleton(device: &dyn Device, uuid: [u8; 16], created: Time) -> Re
     Ok(file)
 }
 
-/// Makes the directories of a volume in an empty directory; what is named `volume.yaml` makes it one. Durable when it returns.
+/// Makes the directories of a volume in a directory that is empty, or [unfinished](is_unfinished): then anew. What is named `volume.yaml` makes it one. Durable when it returns.
 ///
 /// # Errors
 /// `NotEmpty`, or the device's.
 pub fn create_directories(device: &dyn Device) -> Result<(), VolumeFileError> {
-    if let Some(found) = device.list("").map_err(at("the volume directory"))?.into_iter().next() {
-        return Err(VolumeFileError::NotEmpty { found: found.name });
+    let failed = || at("the volume directory");
+    if let Some(found) = device.list("").map_err(failed())?.into_iter().next() {
+        if !is_unfinished(device).map_err(failed())? {
+            return Err(VolumeFileError::NotEmpty { found: found.name });
+        }
+        unfinished::clear(device).map_err(failed())?;
     }
     for directory in [MAP_DIRECTORY, SPARE_DIRECTORY, LOG_DIRECTORY, RUN_DIRECTORY] {
         device.create_dir(directory).map_err(at(directory))?;
