@@ -54,8 +54,8 @@ pub struct VolumeFacts {
     pub format_version: u32,
     /// RFC 3339, UTC.
     pub created: String,
-    /// Whether the last mount ended with everything durable.
-    pub clean: bool,
+    /// Whether the last mount ended with everything durable; `None` while somebody has the volume.
+    pub clean: Option<bool>,
     /// Region images.
     pub images: u64,
     /// Bytes of all region images.

@@ -254,3 +254,70 @@ fn umount_says_so_when_the_volume_was_removed_under_its_daemon() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("error[IM1044]") && said.contains("no volume is found behind it"), "{said}");
 }
+
+/// Some shells and services limit the size of files: that is told, and no process dies of it without a word.
+#[test]
+fn a_limit_of_the_size_of_files_is_told_as_an_error() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let limited = |call: &str, dir: &std::path::Path| {
+        let script = format!("ulimit -f 1000; exec \"$0\" {call}");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script, common::INFMAP]).arg(volume.path()).arg(dir).env("XDG_CONFIG_HOME", "/nonexistent");
+        shell.output().expect("bash starts")
+    };
+    let new = volume.beside("new");
+    for output in [limited("mount -d \"$1\" \"$2\"", &volume.mountpoint()), limited("init \"$2\"", &new)] {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("error[IM1060]") && said.contains("File too large") && said.contains("ulimit -f"), "{said}");
+    }
+    volume.mount().unmount();
+    volume.check();
+}
+
+#[test]
+fn a_limit_of_open_files_or_of_memory_is_told_and_not_taken_for_a_missing_package() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let limited = |limit: &str| {
+        let script = format!("ulimit {limit}; exec \"$0\" mount -d \"$1\" \"$2\"");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script, common::INFMAP]).arg(volume.path()).arg(volume.mountpoint()).env("XDG_CONFIG_HOME", "/nonexistent");
+        shell.output().expect("bash starts")
+    };
+    let mut refused = 0;
+    // Each step of a mount finds that there are no more.
+    for files in 6..16 {
+        let output = limited(&format!("-n {files}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            common::run(infmap().arg("umount").arg(volume.mountpoint()));
+            continue;
+        }
+        assert!(
+            said.contains("error[IM1060]") && said.contains("\nhelp: raise the limit of open files with `ulimit -n`"),
+            "{files}: {said}"
+        );
+        refused += 1;
+    }
+    assert!(refused > 3, "{refused}");
+    let output = limited("-v 300000");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("`ulimit -v`"), "{said}");
+}
+
+#[test]
+fn info_in_json_calls_no_mounted_volume_clean() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let info = || {
+        let info = common::run(infmap().args(["--json", "info"]).arg(volume.path()));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        (info["mounted"].clone(), info["clean"].clone())
+    };
+    assert_eq!(info(), (false.into(), true.into()));
+    let mount = volume.mount();
+    assert_eq!(info(), (true.into(), serde_json::Value::Null));
+    fs::write(mount.path("file"), b"unsynced").expect("a file");
+    mount.kill();
+    assert_eq!(info(), (false.into(), false.into()));
+    volume.mount().unmount();
+}

@@ -91,7 +91,8 @@ pub fn is_unfinished(dir: &Path) -> bool {
 #[must_use]
 pub fn is_volume(dir: &Path) -> bool {
     let has_file = std::fs::symlink_metadata(dir.join(VOLUME_FILE)).is_ok_and(|found| found.is_file());
-    let is_ours = || FileDevice::new(dir).is_ok_and(|device| !matches!(VolumeFile::read(&device), Err(VolumeFileError::Foreign)));
+    let foreign = |found| matches!(found, Err(VolumeFileError::Foreign | VolumeFileError::Damaged(_)));
+    let is_ours = || FileDevice::new(dir).is_ok_and(|device| !foreign(VolumeFile::read(&device)));
     has_file && (dir.join(MAP_DIRECTORY).is_dir() || is_ours())
 }
 
@@ -118,7 +119,10 @@ fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
 pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
     let (file, offline) = open(path)?;
     let what = || path.display().to_string();
-    let facts = map_view::VolumeFacts::read(&file, &offline).map_err(|source| BackendError::Io { what: what(), source })?;
+    let facts = map_view::VolumeFacts::read(&file, &offline).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => BackendError::Damaged { path: path.to_path_buf(), what: source.to_string(), help: refusal::CHECK },
+        _ => BackendError::Io { what: what(), source },
+    })?;
     let label = std::fs::read_to_string(path.join("label")).ok();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(VolumeFacts {
@@ -127,7 +131,7 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
         label: label.or(name).unwrap_or_default(),
         format_version: facts.format,
         created: infmap_storage::volume_file::time_text(facts.created),
-        clean: facts.logged_blocks == 0 && !facts.log_is_corrupt,
+        clean: Some(facts.logged_blocks == 0 && !facts.log_is_corrupt),
         images: facts.image_files,
         image_bytes: facts.image_bytes,
         used_bytes: Some(facts.live_bytes),

@@ -5,6 +5,7 @@
 //! new one. Fails: with [`Code::Output`] before anything is drawn, or the system's error.
 
 use super::error::{CliError, Code};
+use super::output;
 use crate::backend;
 use crate::mount::point;
 use rustix::fs::FileType;
@@ -55,14 +56,9 @@ impl Destination {
 
     /// Hands over what `draw` writes. A file has its name only when all of it is there.
     pub fn write(&self, draw: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CliError> {
-        let written = match self {
-            Self::Stdout => into(io::stdout().lock(), draw).map(drop),
-            Self::File(path) => replace(path, draw),
-        };
-        match (self, written) {
-            (Self::Stdout, Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            (Self::Stdout, written) => written.map_err(CliError::output("stdout")),
-            (Self::File(path), written) => written.map_err(CliError::output(&path.display().to_string())),
+        match self {
+            Self::Stdout => into(io::stdout().lock(), draw).map(drop).or_else(output::unless_left).map_err(CliError::output("stdout")),
+            Self::File(path) => replace(path, draw).map_err(CliError::output(&path.display().to_string())),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: the list of codes. Must be true: a number is never given to another failure; every failure of the rooms below has
 //! exactly one code, by an exhaustive match. Fails: never.
 
-use super::output;
+use super::{advice, output};
 use crate::backend::BackendError;
 use crate::config::Mistake;
 use crate::mount::MountError;
@@ -124,7 +124,7 @@ impl CliError {
     /// An error of the system, with what was being done.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
-        move |source| Self::new(system(&source), format!("{what}: {source}"))
+        move |source| Self { help: advice::of(&source).map(Into::into), ..Self::new(system(&source), format!("{what}: {source}")) }
     }
 
     /// An error of the system where something is written that is no part of a volume.
@@ -171,7 +171,7 @@ impl CliError {
                 });
                 output::say(&line.to_string());
             }
-            (false, false) => output::say(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text())),
+            (false, false) => output::say(&output::plain(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text()))),
         }
     }
 }
@@ -196,7 +196,11 @@ impl From<BackendError> for CliError {
             BackendError::Io { source, .. } => system(source),
         };
         let shown = Self::new(code, error.to_string());
-        if let BackendError::Damaged { help, .. } = error { shown.help(help) } else { shown }
+        match error {
+            BackendError::Damaged { help, .. } => shown.help(help),
+            BackendError::Io { source, .. } => Self { help: advice::of(&source).map(Into::into), ..shown },
+            _ => shown,
+        }
     }
 }
 
@@ -212,7 +216,8 @@ impl From<MountError> for CliError {
             MountError::Locked { .. } => Code::VolumeLocked,
             MountError::Io { source, .. } => system(source),
         };
-        Self::new(code, error.to_string())
+        let advice = if let MountError::Io { source, .. } = &error { advice::of(source) } else { None };
+        Self { help: advice.map(Into::into), ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -23,6 +23,9 @@ struct Shown {
     #[serde(flatten)]
     facts: VolumeFacts,
     limit_bytes: Option<u64>,
+    /// Why the settings, and with them the limit, are not known.
+    settings_error: Option<String>,
+    mounted: bool,
     mounted_at: Option<String>,
     pid: Option<u32>,
 }
@@ -32,23 +35,34 @@ impl Info {
         let volume = volume_of(&self.path)?;
         let mut facts = backend::facts(&volume)?;
         // What the log holds of small files looks like any other change: only the mount's own word says that it ended in order.
-        facts.clean &= !lock::was_left(&volume)?;
-        let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
-        let owner = lock::held(&volume)?.unwrap_or_default();
+        let was_left = lock::was_left(&volume)?;
+        let owner = lock::held(&volume)?;
+        facts.clean = facts.clean.filter(|_| owner.is_none()).map(|clean| clean && !was_left);
+        let owner = owner.unwrap_or_default();
+        // The facts do not hang on the settings, of which only the limit is one.
+        let limit = settings::load(&SettingsArguments::default(), Some(&volume), &[]).map(|loaded| loaded.settings.limit);
         if context.json {
+            let mounted = owner.mountpoint.is_some();
             let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
-            return output::json(&Shown { facts, limit_bytes, mounted_at, pid: owner.pid });
+            let settings_error = limit.as_ref().err().map(|error| error.message.clone());
+            return output::json(&Shown { facts, limit_bytes: limit.ok().flatten(), settings_error, mounted, mounted_at, pid: owner.pid });
         }
-        table(&rows(&facts, limit_bytes, &owner))
+        table(&rows(&facts, limit.as_ref().ok().copied(), &owner))?;
+        if let Err(error) = limit {
+            output::note(&format!("the settings are refused, and a mount will be: {}", error.message), false);
+        }
+        Ok(())
     }
 }
 
-fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'static str, String)> {
+/// `limit`: outer `None`, it is not known.
+fn rows(facts: &VolumeFacts, limit: Option<Option<u64>>, owner: &Owner) -> Vec<(&'static str, String)> {
     let state = match (&owner.mountpoint, owner.pid, facts.clean) {
         (Some(mountpoint), pid, _) => format!("mounted at {} by process {}", mountpoint.display(), pid.unwrap_or(0)),
         (None, Some(pid), _) => format!("in use by process {pid}"),
-        (None, None, true) => "clean".into(),
-        (None, None, false) => "not unmounted in order; the next mount replays the log".into(),
+        (None, None, Some(true)) => "clean".into(),
+        (None, None, None) => "in use".into(),
+        (None, None, Some(false)) => "not unmounted in order; the next mount replays the log".into(),
     };
     vec![
         ("volume", facts.path.display().to_string()),
@@ -60,7 +74,7 @@ fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'
         ("images", format!("{}, {}", facts.images, human(facts.image_bytes))),
         ("data", facts.used_bytes.map_or("unknown".into(), human)),
         ("inodes", facts.inodes.map_or("unknown".into(), |inodes| inodes.to_string())),
-        ("limit", limit_bytes.map_or("none".into(), human)),
+        ("limit", limit.map_or("unknown".into(), |limit| limit.map_or("none".into(), human))),
         ("log", human(facts.log_bytes)),
         ("snapshots", facts.snapshots.to_string()),
     ]

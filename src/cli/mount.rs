@@ -35,7 +35,7 @@ pub struct Mount {
     #[arg(short, long, conflicts_with = "daemon")]
     foreground: bool,
     /// How long -d waits for the mount, and a mount for its predecessor to finish.
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
     #[command(flatten)]
     settings: SettingsArguments,
@@ -62,6 +62,9 @@ impl Mount {
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
         let settings = settings::load(&self.settings, Some(&volume), &options.assignments)?.settings;
+        if let Some(what) = settings::too_large(&settings) {
+            return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; config/small.yaml runs in 32 MiB"));
+        }
         let flags = options.flags.resolve(&volume.to_string_lossy());
         if self.daemon && !self.daemon_child {
             // What is wrong with the call itself is refused here, with its own code.
@@ -118,6 +121,11 @@ impl Mount {
             Outcome::Ended { code } => {
                 // It has said why, on the same terminal.
                 Err(CliError { exit: Some(code), silent: true, ..CliError::new(Code::DaemonEnded, "the daemon ended") })
+            }
+            Outcome::Killed { signal } => {
+                let message = format!("the daemon was ended by signal {signal} before {dir} answered");
+                Err(CliError::new(Code::DaemonEnded, message)
+                    .help("a limit of the system, or memory that ran out, may have ended it: see dmesg"))
             }
             Outcome::Late { pid } => {
                 let message = format!("{dir} did not answer within {} ms; process {pid} was asked to end", self.wait.as_millis());

@@ -16,7 +16,7 @@ pub struct Umount {
     #[arg(short = 'l', long, alias = "force")]
     lazy: bool,
     /// How long to wait until everything is written.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
 }
 
