@@ -29,7 +29,7 @@ use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use gate::Gate;
 use holds::Holds;
-use infmap_storage::names::Removed;
+use infmap_storage::names::{Removed, check_name};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use std::sync::Arc;
@@ -156,6 +156,8 @@ impl Volume {
                     Some(entry) => entry.inode,
                     None => {
                         view.directory(parent)?;
+                        // A name that nothing can have is told as that: programs ask so how long one may be.
+                        check_name(name)?;
                         return Err(Refusal::NotFound.into());
                     }
                 },

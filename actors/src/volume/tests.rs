@@ -145,7 +145,7 @@ fn what_is_synced_after_a_mount_from_the_images_alone_is_not_taken_for_part_of_t
 #[test]
 fn an_old_log_that_was_brought_back_is_told_and_the_images_are_served() {
     let bed = Bed::open(new_device());
-    let fill = |bed: &Bed, round: &str| (0..300).map(|n| bed.create(&format!("a file of {round}, number {n}"))).last().unwrap();
+    let fill = |bed: &Bed, round: &str| (0..300).map(|n| bed.create(&format!("a file of {round}, number {n}"))).max().unwrap();
     fill(&bed, "the old root");
     assert_eq!(bed.ask(|volume, replier| volume.checkpoint(replier)), Ok(()));
     let last = fill(&bed, "the old log");
