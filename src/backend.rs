@@ -7,7 +7,7 @@ mod offline;
 mod refusal;
 mod serving;
 
-pub use offline::{LOG_GONE, check, create_volume, facts, has_no_log, render};
+pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use serving::serve;
 
 use crate::fuse::Shown;
@@ -55,8 +55,8 @@ pub struct VolumeFacts {
     pub format_version: u32,
     /// RFC 3339, UTC.
     pub created: String,
-    /// Whether the last mount ended with everything durable.
-    pub clean: bool,
+    /// Whether the last mount ended with everything durable; `None` while somebody has the volume.
+    pub clean: Option<bool>,
     /// Region images.
     pub images: u64,
     /// Bytes of all region images.

@@ -7,9 +7,11 @@
 pub mod error;
 pub mod options;
 
+mod advice;
 mod alias;
 mod check;
 mod config;
+mod destination;
 mod helpers;
 mod info;
 mod init;
@@ -22,9 +24,11 @@ mod settings;
 mod umount;
 mod version;
 
+use crate::mount::signals;
 use clap::{Parser, Subcommand};
 use error::{CliError, Code};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// A filesystem whose storage is a picture: every byte of every file is a pixel of a PNG.
@@ -67,6 +71,7 @@ struct Context {
 
 /// Runs the program with the arguments of its process, its own name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    signals::survive_file_limit();
     let call = match alias::resolve(arguments.into_iter().collect()) {
         Ok(call) => call,
         // Only the call of mount(8) has a form of its own that can be wrong.
@@ -79,10 +84,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = match Arguments::try_parse_from(&call.arguments) {
         Ok(parsed) => parsed,
         Err(error) if !error.use_stderr() => {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            // A pager that was left has read enough.
+            let printed = error.print().and_then(|()| std::io::stdout().flush()).or_else(output::unless_left);
+            return printed.map_or_else(|error| report(&CliError::output("stdout")(error), json, call.caller), |()| ExitCode::SUCCESS);
         }
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            if json {
+                return report(&CliError::new(Code::Usage, "a verb is missing"), json, call.caller);
+            }
             let _ = error.print();
             return ExitCode::from(Code::Usage.exit());
         }

@@ -2,6 +2,10 @@
 //!
 //! Must be true: nothing here changes what may be allocated. Fails: never; a kernel or an allocator that does not listen changes nothing.
 
+mod limit;
+
+pub use limit::limit;
+
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 
 /// `mi_option_purge_delay` of mimalloc 3 (`include/mimalloc.h`), which the bindings leave out: milliseconds until memory that was freed

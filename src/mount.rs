@@ -5,11 +5,13 @@
 //! anything of the volume may change. Fails: with a [`MountError`].
 
 pub mod daemon;
+pub mod dying;
 pub mod holders;
 pub mod lock;
 pub mod mountinfo;
 pub mod point;
 pub mod remount;
+pub mod server;
 pub mod signals;
 pub mod unmount;
 

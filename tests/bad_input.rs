@@ -239,16 +239,16 @@ fn a_volume_file_that_is_broken_is_refused_by_every_verb() {
     let path = volume.path().join("volume.yaml");
     let sound = fs::read_to_string(&path).expect("read");
     let cases = [
-        (10, String::new()),
-        (10, "\u{0}".repeat(300)),
-        (10, sound.replace("format: 1", "format: 0")),
-        (12, sound.replace("format: 1", "format: 2")),
-        (10, sound.replace("cluster_bytes: 4096", "cluster_bytes: 8192")),
-        (10, sound.replace("uuid: ", "uuid: zz")),
-        (10, format!("{sound}foo: bar\n")),
-        (10, "# x\n".repeat(1 << 20)),
+        (10, String::new(), "volume.yaml is damaged: it is empty; take it from a backup"),
+        (10, "\u{0}".repeat(300), "volume.yaml is damaged: it is no text; take it from a backup"),
+        (10, sound.replace("format: 1", "format: 0"), "line 2 of volume.yaml should read `format: ...`"),
+        (12, sound.replace("format: 1", "format: 2"), "format version 2"),
+        (10, sound.replace("cluster_bytes: 4096", "cluster_bytes: 8192"), "should read `cluster_bytes: ...`"),
+        (10, sound.replace("uuid: ", "uuid: zz"), "should read `uuid: ...`"),
+        (10, format!("{sound}foo: bar\n"), "volume.yaml goes on behind its last line, with line 7"),
+        (10, "# x\n".repeat(1 << 20), "belongs to something else"),
     ];
-    for (exit, content) in cases {
+    for (exit, content, why) in cases {
         fs::write(&path, &content).expect("written");
         for verb in [&["info"][..], &["check"], &["mount"]] {
             let mut command = infmap();
@@ -259,7 +259,44 @@ fn a_volume_file_that_is_broken_is_refused_by_every_verb() {
             let output = command.output().expect("it starts");
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(exit), "{verb:?} of {:.60}: {said}", content);
-            assert!(said.starts_with("error[IM10") && said.contains("\nhelp: "), "{verb:?}: {said}");
+            assert!(said.starts_with("error[IM10") && said.contains(why) && said.contains("\nhelp: "), "{verb:?}: {said}");
         }
     }
+}
+
+/// Whoever follows the advice to move the log away loses what was synced last.
+#[test]
+fn a_volume_file_that_is_of_another_volume_is_no_reason_to_move_the_log_away() {
+    let volume = Volume::new();
+    let path = volume.path().join("volume.yaml");
+    let other = Volume::new();
+    fs::copy(other.path().join("volume.yaml"), &path).expect("copied");
+    for verb in [&["info"][..], &["check"], &["mount"]] {
+        let mut command = infmap();
+        command.args(verb).arg(volume.path()).args((verb == ["mount"]).then(|| volume.mountpoint()));
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(3) && said.contains("error[IM1014]"), "{verb:?}: {said}");
+        assert!(said.contains("remove nothing before it is clear which") && !said.contains("move it away"), "{verb:?}: {said}");
+    }
+}
+
+#[test]
+fn images_that_are_gone_are_damage_and_no_fault_of_the_program() {
+    let Some(sample) = Sample::if_mountable() else { return };
+    let kept = sample.keep();
+    let images = sample.volume.images();
+    let all = sample.volume.path().join("map");
+    let harms = images.into_iter().chain([all]);
+    for gone in harms {
+        sample.begin_anew(&kept);
+        if gone.is_dir() { fs::remove_dir_all(&gone) } else { fs::remove_file(&gone) }.expect("removed");
+        let check = infmap().arg("check").arg(sample.volume.path()).output().expect("infmap check starts");
+        let said = String::from_utf8_lossy(&check.stdout);
+        assert!(check.status.code() == Some(3) && said.contains("[IMG-3]"), "{}: {said}", gone.display());
+        assert!(!said.contains("should not be possible") && !said.contains("[SPC-"), "{}: {said}", gone.display());
+    }
+    let info = infmap().arg("info").arg(sample.volume.path()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&info.stderr);
+    assert!(info.status.code() == Some(3) && said.contains("`infmap check VOLUME` lists what is damaged"), "{said}");
 }

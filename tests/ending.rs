@@ -138,6 +138,45 @@ fn umount_of_a_mount_whose_daemon_died_says_so() {
     volume.check();
 }
 
+/// The next mount comes while the kernel still takes the process apart: its lock is held, its mount looks alive.
+#[test]
+fn a_mount_that_follows_a_kill_at_once_waits_for_the_dying_daemon_and_clears_its_mount() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = || infmap().args(["mount", "-d"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+    for round in 0..10 {
+        let output = mount();
+        assert!(output.status.success(), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
+        let path = volume.mountpoint().join("file");
+        fs::write(&path, part(round)).and_then(|()| File::open(&path)?.sync_all()).expect("synced");
+        let info = common::run(infmap().args(["--json", "info"]).arg(volume.path()));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        let pid = info["pid"].as_i64().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    }
+    assert!(mount().status.success());
+    assert!(fs::read(volume.mountpoint().join("file")).expect("read") == part(9));
+    common::run(infmap().arg("umount").arg(volume.mountpoint()));
+    volume.check();
+}
+
+/// Whoever sees only that a mount was too late does not learn who is in its way.
+#[test]
+fn a_daemon_that_waits_in_vain_for_a_predecessor_names_it() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mut first = volume.mount();
+    fs::write(first.path("file"), b"held").expect("written");
+    let file = File::open(first.path("file")).expect("held open");
+    common::run(infmap().args(["umount", "--lazy"]).arg(first.dir()));
+    let mut second = infmap();
+    let second = second.args(["mount", "-d", "--wait", "2s"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(11) && said.contains("error[IM1020]"), "{said}");
+    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
+    drop(file);
+    assert!(first.join().success(), "{}", first.said());
+    volume.check();
+}
+
 /// Its messages stand in a file on the disk that may be full or broken: what they say is lost then, and nothing else.
 #[test]
 fn a_daemon_that_cannot_write_its_messages_serves_all_the_same() {
@@ -181,4 +220,112 @@ fn a_log_that_is_missing_after_a_crash_is_told() {
     assert!(mount.said().contains("its log is gone"), "{}", mount.said());
     mount.unmount();
     volume.check();
+}
+
+/// A mount that only reads leaves the text of the process that died before it, which says nothing of its own end.
+#[test]
+fn umount_of_a_read_only_mount_is_no_failure_because_an_earlier_mount_was_not_finished() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    fs::write(mount.path("file"), b"synced").and_then(|()| File::open(mount.path("file"))?.sync_all()).expect("synced");
+    mount.kill();
+    // Once with the dead mount still in its place, once without.
+    for _ in 0..2 {
+        let mount = volume.mount_with(&["-o", "ro"]);
+        assert_eq!(fs::read(mount.path("file")).expect("read"), b"synced");
+        mount.unmount();
+        let info = common::run(infmap().arg("info").arg(volume.path()));
+        assert!(info.contains("not unmounted in order"), "who only read has finished nothing: {info}");
+    }
+    volume.mount().unmount();
+    volume.check();
+}
+
+/// Whoever calls it next would take the volume for safe, and copy it, or switch the machine off.
+#[test]
+fn umount_says_so_when_the_volume_was_removed_under_its_daemon() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mut mount = volume.mount();
+    fs::write(mount.path("file"), part(1)).expect("written");
+    fs::remove_dir_all(volume.path()).expect("removed");
+    let output = infmap().arg("umount").arg(mount.dir()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.starts_with("error[IM1044]"), "{said}");
+    assert!(said.contains("was removed while it was mounted: nobody knows whether what was written is safe"), "{said}");
+    // It was waited for: its lock is the last that it lets go.
+    mount.join();
+    // The same of a daemon that died, of which nothing is left but its mount.
+    let other = Volume::new();
+    other.mount().kill();
+    fs::remove_dir_all(other.path()).expect("removed");
+    let output = infmap().arg("umount").arg(other.mountpoint()).output().expect("infmap umount starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("error[IM1044]") && said.contains("no volume is found behind it"), "{said}");
+}
+
+/// Some shells and services limit the size of files: that is told, and no process dies of it without a word.
+#[test]
+fn a_limit_of_the_size_of_files_is_told_as_an_error() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let limited = |call: &str, dir: &std::path::Path| {
+        let script = format!("ulimit -f 1000; exec \"$0\" {call}");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script, common::INFMAP]).arg(volume.path()).arg(dir).env("XDG_CONFIG_HOME", "/nonexistent");
+        shell.output().expect("bash starts")
+    };
+    let new = volume.beside("new");
+    for output in [limited("mount -d \"$1\" \"$2\"", &volume.mountpoint()), limited("init \"$2\"", &new)] {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("error[IM1060]") && said.contains("File too large") && said.contains("ulimit -f"), "{said}");
+    }
+    volume.mount().unmount();
+    volume.check();
+}
+
+#[test]
+fn a_limit_of_open_files_or_of_memory_is_told_and_not_taken_for_a_missing_package() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let limited = |limit: &str| {
+        let script = format!("ulimit {limit}; exec \"$0\" mount -d \"$1\" \"$2\"");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script, common::INFMAP]).arg(volume.path()).arg(volume.mountpoint()).env("XDG_CONFIG_HOME", "/nonexistent");
+        shell.output().expect("bash starts")
+    };
+    let mut refused = 0;
+    // Each step of a mount finds that there are no more.
+    for files in 6..16 {
+        let output = limited(&format!("-n {files}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            common::run(infmap().arg("umount").arg(volume.mountpoint()));
+            continue;
+        }
+        assert!(
+            said.contains("error[IM1060]") && said.contains("\nhelp: raise the limit of open files with `ulimit -n`"),
+            "{files}: {said}"
+        );
+        refused += 1;
+    }
+    assert!(refused > 3, "{refused}");
+    let output = limited("-v 300000");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("`ulimit -v`"), "{said}");
+}
+
+#[test]
+fn info_in_json_calls_no_mounted_volume_clean() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let info = || {
+        let info = common::run(infmap().args(["--json", "info"]).arg(volume.path()));
+        let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+        (info["mounted"].clone(), info["clean"].clone())
+    };
+    assert_eq!(info(), (false.into(), true.into()));
+    let mount = volume.mount();
+    assert_eq!(info(), (true.into(), serde_json::Value::Null));
+    fs::write(mount.path("file"), b"unsynced").expect("a file");
+    mount.kill();
+    assert_eq!(info(), (false.into(), false.into()));
+    volume.mount().unmount();
 }

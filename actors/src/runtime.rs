@@ -47,7 +47,7 @@ pub trait Runtime: Send + Sync {
 pub enum RuntimeError {
     #[error("there is no pool {0:?}: name it when the runtime is made")]
     NoSuchPool(&'static str),
-    #[error("cannot start a thread of pool {pool:?}: {source}; use fewer threads or raise the limit of processes")]
+    #[error("cannot start a thread of pool {pool:?}: {source}")]
     Thread { pool: &'static str, source: std::io::Error },
     #[error("the runtime has stopped")]
     Stopped,

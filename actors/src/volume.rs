@@ -30,7 +30,7 @@ use crate::vat::{Done, NameOp, VatMessage};
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
-use infmap_storage::names::{Removed, is_access_due};
+use infmap_storage::names::{Removed, check_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use std::sync::Arc;
@@ -160,6 +160,8 @@ impl Volume {
                     Some(entry) => entry.inode,
                     None => {
                         view.directory(parent)?;
+                        // A name that nothing can have is told as that: programs ask so how long one may be.
+                        check_name(name)?;
                         return Err(Refusal::NotFound.into());
                     }
                 },

@@ -7,30 +7,29 @@ use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, S
 use infmap_storage::device::{Device, FileDevice};
 use infmap_storage::map_view::{self, MapPicture, MapView};
 use infmap_storage::row::Time;
-use infmap_storage::volume_file::{VolumeFile, VolumeFileError, create_directories, uuid_text};
+use infmap_storage::volume_file::{self, MAP_DIRECTORY, VOLUME_FILE, VolumeFile, VolumeFileError, create_directories, uuid_text};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Memory for nodes of a volume that is only read.
 const NODE_BYTES: u64 = 64 << 20;
 
-/// Makes a volume at `path`, which does not exist or is an empty directory.
+/// Makes a volume at `path`, which does not exist, is an empty directory, or is what an interrupted making has left.
 pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
     let at = |what: &str| {
         let what = format!("{what} {}", path.display());
         move |source: io::Error| BackendError::Io { what, source }
     };
-    match std::fs::read_dir(path) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(BackendError::Exists(path.to_path_buf()));
-            }
+    if let Err(error) = std::fs::read_dir(path) {
+        match error.kind() {
+            io::ErrorKind::NotFound => make_directory(path).map_err(at("making"))?,
+            _ => return Err(at("reading")(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path).map_err(at("making"))?,
-        Err(error) => return Err(at("reading")(error)),
     }
+    // What one that is at work has made until now looks like what an interrupted one has left.
+    let _alone = alone_in(path).map_err(at("making"))?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(path).map_err(at("opening"))?);
     let uuid = new_uuid().map_err(at("a random number for"))?;
     create_directories(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
@@ -47,6 +46,16 @@ pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts
 fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// Keeps others that make volumes out of a directory until it is dropped.
+fn alone_in(path: &Path) -> io::Result<std::fs::File> {
+    let directory = std::fs::File::open(path)?;
+    match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is making a volume there")),
+        // Filesystems of other machines lock no directories.
+        _ => Ok(directory),
+    }
 }
 
 /// A random uuid (version 4).
@@ -72,6 +81,21 @@ pub(super) fn read_volume_file(path: &Path) -> Result<VolumeFile, BackendError> 
     VolumeFile::read(&device).map_err(|error| volume_file_error(path, error))
 }
 
+/// Whether this directory is what an interrupted making of a volume has left.
+#[must_use]
+pub fn is_unfinished(dir: &Path) -> bool {
+    FileDevice::new(dir).and_then(|device| volume_file::is_unfinished(&device)).unwrap_or(false)
+}
+
+/// Whether this directory is a volume, or was one before its `volume.yaml` was damaged.
+#[must_use]
+pub fn is_volume(dir: &Path) -> bool {
+    let has_file = std::fs::symlink_metadata(dir.join(VOLUME_FILE)).is_ok_and(|found| found.is_file());
+    let foreign = |found| matches!(found, Err(VolumeFileError::Foreign | VolumeFileError::Damaged(_)));
+    let is_ours = || FileDevice::new(dir).is_ok_and(|device| !foreign(VolumeFile::read(&device)));
+    has_file && (dir.join(MAP_DIRECTORY).is_dir() || is_ours())
+}
+
 fn volume_file_error(path: &Path, error: VolumeFileError) -> BackendError {
     let path = path.to_path_buf();
     match error {
@@ -95,7 +119,10 @@ fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
 pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
     let (file, offline) = open(path)?;
     let what = || path.display().to_string();
-    let facts = map_view::VolumeFacts::read(&file, &offline).map_err(|source| BackendError::Io { what: what(), source })?;
+    let facts = map_view::VolumeFacts::read(&file, &offline).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => BackendError::Damaged { path: path.to_path_buf(), what: source.to_string(), help: refusal::CHECK },
+        _ => BackendError::Io { what: what(), source },
+    })?;
     let label = std::fs::read_to_string(path.join("label")).ok();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(VolumeFacts {
@@ -104,7 +131,7 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
         label: label.or(name).unwrap_or_default(),
         format_version: facts.format,
         created: infmap_storage::volume_file::time_text(facts.created),
-        clean: facts.logged_blocks == 0 && !facts.log_is_corrupt,
+        clean: Some(facts.logged_blocks == 0 && !facts.log_is_corrupt),
         images: facts.image_files,
         image_bytes: facts.image_bytes,
         used_bytes: Some(facts.live_bytes),
@@ -165,29 +192,30 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
     })
 }
 
-/// Draws the whole map into one PNG at `out`. Images never change, so the volume may be mounted.
-pub fn render(path: &Path, out: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rendered, BackendError> {
+/// Draws the whole map. Images never change, so the volume may be mounted.
+pub fn draw(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(Rendered, MapPicture), BackendError> {
     let (_, offline) = open(path)?;
     progress(Progress { phase: "images", done: 0, total: 0 });
     let damaged = |what: String| BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::CHECK };
     let view = MapView::read(&offline).map_err(|error| damaged(error.to_string()))?;
     let why = if view.regions.is_empty() { "no image was written yet" } else { "the map is too large for one" };
     let picture = MapPicture::draw(&view).ok_or_else(|| BackendError::NoPicture { path: path.to_path_buf(), why })?;
-    write_png(out, &picture).map_err(|source| BackendError::Io { what: out.display().to_string(), source })?;
     let images = view.regions.len() as u64;
     progress(Progress { phase: "images", done: images, total: images });
-    Ok(Rendered { width_px: picture.width as u32, height_px: picture.height as u32, images })
+    Ok((Rendered { width_px: picture.width as u32, height_px: picture.height as u32, images }, picture))
 }
 
-fn write_png(out: &Path, picture: &MapPicture) -> io::Result<()> {
-    let mut partial = PathBuf::from(out).into_os_string();
-    partial.push(".new");
-    let file = io::BufWriter::new(std::fs::File::create(&partial)?);
-    let mut encoder = png::Encoder::new(file, picture.width as u32, picture.height as u32);
+/// Writes a picture as a PNG.
+pub fn write_png(picture: &MapPicture, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut encoder = png::Encoder::new(out, picture.width as u32, picture.height as u32);
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&picture.rgba)?;
-    writer.finish()?;
-    std::fs::rename(partial, out)
+    // The kind of the error decides what is said of it.
+    let plain = |error| match error {
+        png::EncodingError::IoError(error) => error,
+        error => error.into(),
+    };
+    let mut writer = encoder.write_header().map_err(plain)?;
+    writer.write_image_data(&picture.rgba).map_err(plain)?;
+    writer.finish().map_err(plain)
 }

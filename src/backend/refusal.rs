@@ -7,6 +7,7 @@ use infmap_actors::volume::OpenError;
 use infmap_storage::recover::RecoverError;
 use infmap_storage::root::RootError;
 use infmap_storage::wal::{ReadError, WriteError};
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
@@ -15,6 +16,9 @@ pub(super) const READ_ONLY: &str = "its files can be read: mount it with -o ro a
      VOLUME` lists what is damaged";
 pub(super) const STOPPED: &str = "what was synced before is safe, later changes may be lost; when the disk is well, mount it again";
 const BACKUP: &str = "take the files that are named, or map/ and wal/ as a whole, from a backup of the volume";
+const OTHER: &str = "volume.yaml, or this file of the log, belongs to another volume: remove nothing before it is clear which, for the log may \
+     be the only place of what was synced last; if volume.yaml was changed or exchanged, take it from a backup of this volume; if files \
+     of another volume were copied into wal/, move those out and keep them";
 const MOVE_AWAY: &str = "move the file that does not belong there out of wal/, keep it, and try again";
 const NEWER: &str = "use a newer version of infmap for this volume";
 
@@ -23,7 +27,8 @@ pub(super) fn recovering(path: &Path, error: RecoverError) -> BackendError {
     let help = match &error {
         RecoverError::Log(ReadError::Io { .. }) => return system(path, io::Error::other(error)),
         RecoverError::Images(source) => return system(path, io::Error::new(source.kind(), error)),
-        RecoverError::Log(ReadError::OtherVolume { .. } | ReadError::Disorder { .. }) => MOVE_AWAY,
+        RecoverError::Log(ReadError::OtherVolume { .. }) => OTHER,
+        RecoverError::Log(ReadError::Disorder { .. }) => MOVE_AWAY,
         RecoverError::Log(ReadError::Header { .. }) | RecoverError::Root(RootError::Newer(_)) => NEWER,
         RecoverError::Root(_) | RecoverError::Replay(_) | RecoverError::NoRoot | RecoverError::Epochs => BACKUP,
     };
@@ -40,6 +45,12 @@ pub(super) fn opening(path: &Path, error: OpenError) -> BackendError {
         OpenError::Runtime(_) => system(path, io::Error::other(what)),
         OpenError::Log(_) | OpenError::State(_) => BackendError::Damaged { path: path.to_path_buf(), what, help: CHECK },
     }
+}
+
+/// Whether the system has no more of something: then nothing is missing that could be installed.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    error.raw_os_error().is_some_and(|number| shortages.contains(&Errno::from_raw_os_error(number)))
 }
 
 fn system(path: &Path, source: io::Error) -> BackendError {

@@ -132,6 +132,9 @@ fn door_settings(mount: &Serve) -> MountSettings {
 
 fn session_error(error: SessionError) -> BackendError {
     match error {
+        SessionError::Mount { mountpoint, error } if refusal::is_shortage(&error) => {
+            BackendError::Io { what: format!("cannot mount at {}", mountpoint.display()), source: error }
+        }
         SessionError::Source(_) | SessionError::Mount { .. } => BackendError::Fuse(error.to_string()),
         SessionError::Busy(_) | SessionError::Unmount { .. } => {
             BackendError::Io { what: "ending the mount".into(), source: io::Error::other(error) }

@@ -34,6 +34,9 @@ impl Config {
                 let mut layers = Layers::default();
                 layers.yaml(&settings::named(&file)?);
                 let loaded = layers.finish().map_err(|mistakes| CliError::mistakes(&mistakes))?;
+                if let Some(what) = settings::too_large(&loaded.settings) {
+                    output::note(&format!("{what}: a mount here would be refused"), context.json);
+                }
                 if context.json {
                     return output::json(&show::json(&loaded));
                 }

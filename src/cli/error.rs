@@ -3,7 +3,7 @@
 //! Owns: the list of codes. Must be true: a number is never given to another failure; every failure of the rooms below has
 //! exactly one code, by an exhaustive match. Fails: never.
 
-use super::output;
+use super::{advice, output};
 use crate::backend::BackendError;
 use crate::config::Mistake;
 use crate::mount::MountError;
@@ -63,6 +63,8 @@ codes! {
     NoSpace = 1016, 14, "free space on the disk that holds the volume, or raise the key `limit` of its settings";
     /// The map cannot be drawn.
     NoPicture = 1017, 1, "a map has a picture when an image was written, as an unmount does; each image is one by itself";
+    /// The place for a picture is none.
+    Output = 1018, 2, "name a new file, or a regular file that may be replaced, outside of every volume; `-` is stdout";
     /// Another process has the volume.
     VolumeLocked = 1020, 11, "unmount it with `infmap umount DIR`, use the mount that exists, or wait for the process that works on it";
     /// The mountpoint cannot be used.
@@ -126,7 +128,16 @@ impl CliError {
     /// An error of the system, with what was being done.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
-        move |source| Self::new(system(&source), format!("{what}: {source}"))
+        move |source| Self { help: advice::of(&source).map(Into::into), ..Self::new(system(&source), format!("{what}: {source}")) }
+    }
+
+    /// An error of the system where something is written that is no part of a volume.
+    pub fn output(place: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let (message, help) = (format!("cannot write to {place}"), format!("no room is left where {place} is written: free some there"));
+        move |source| match system(&source) {
+            Code::NoSpace => Self::new(Code::NoSpace, format!("{message}: {source}")).help(help),
+            _ => Self::io(message)(source),
+        }
     }
 
     /// A mistake in the configuration that is not in a file's text.
@@ -164,7 +175,7 @@ impl CliError {
                 });
                 output::say(&line.to_string());
             }
-            (false, false) => output::say(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text())),
+            (false, false) => output::say(&output::plain(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text()))),
         }
     }
 }
@@ -189,7 +200,11 @@ impl From<BackendError> for CliError {
             BackendError::Io { source, .. } => system(source),
         };
         let shown = Self::new(code, error.to_string());
-        if let BackendError::Damaged { help, .. } = error { shown.help(help) } else { shown }
+        match error {
+            BackendError::Damaged { help, .. } => shown.help(help),
+            BackendError::Io { source, .. } => Self { help: advice::of(&source).map(Into::into), ..shown },
+            _ => shown,
+        }
     }
 }
 
@@ -206,7 +221,8 @@ impl From<MountError> for CliError {
             MountError::Locked { .. } => Code::VolumeLocked,
             MountError::Io { source, .. } => system(source),
         };
-        Self::new(code, error.to_string())
+        let advice = if let MountError::Io { source, .. } = &error { advice::of(source) } else { None };
+        Self { help: advice.map(Into::into), ..Self::new(code, error.to_string()) }
     }
 }
 

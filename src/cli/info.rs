@@ -6,7 +6,7 @@ use super::settings::{self, SettingsArguments};
 use super::{Context, output};
 use crate::backend::{self, VolumeFacts};
 use crate::mount::lock::{self, Owner};
-use crate::mount::{IDENTITY_FILE, mountinfo, point};
+use crate::mount::{IDENTITY_FILE, mountinfo, point, server};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,9 @@ struct Shown {
     #[serde(flatten)]
     facts: VolumeFacts,
     limit_bytes: Option<u64>,
+    /// Why the settings, and with them the limit, are not known.
+    settings_error: Option<String>,
+    mounted: bool,
     mounted_at: Option<String>,
     pid: Option<u32>,
 }
@@ -32,23 +35,34 @@ impl Info {
         let volume = volume_of(&self.path)?;
         let mut facts = backend::facts(&volume)?;
         // What the log holds of small files looks like any other change: only the mount's own word says that it ended in order.
-        facts.clean &= !lock::was_left(&volume)?;
-        let limit_bytes = settings::load(&SettingsArguments::default(), Some(&volume), &[])?.settings.limit;
-        let owner = lock::held(&volume)?.unwrap_or_default();
+        let was_left = lock::was_left(&volume)?;
+        let owner = lock::held(&volume)?;
+        facts.clean = facts.clean.filter(|_| owner.is_none()).map(|clean| clean && !was_left);
+        let owner = owner.unwrap_or_default();
+        // The facts do not hang on the settings, of which only the limit is one.
+        let limit = settings::load(&SettingsArguments::default(), Some(&volume), &[]).map(|loaded| loaded.settings.limit);
         if context.json {
+            let mounted = owner.mountpoint.is_some();
             let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
-            return output::json(&Shown { facts, limit_bytes, mounted_at, pid: owner.pid });
+            let settings_error = limit.as_ref().err().map(|error| error.message.clone());
+            return output::json(&Shown { facts, limit_bytes: limit.ok().flatten(), settings_error, mounted, mounted_at, pid: owner.pid });
         }
-        table(&rows(&facts, limit_bytes, &owner))
+        table(&rows(&facts, limit.as_ref().ok().copied(), &owner))?;
+        if let Err(error) = limit {
+            output::note(&format!("the settings are refused, and a mount will be: {}", error.message), false);
+        }
+        Ok(())
     }
 }
 
-fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'static str, String)> {
+/// `limit`: outer `None`, it is not known.
+fn rows(facts: &VolumeFacts, limit: Option<Option<u64>>, owner: &Owner) -> Vec<(&'static str, String)> {
     let state = match (&owner.mountpoint, owner.pid, facts.clean) {
         (Some(mountpoint), pid, _) => format!("mounted at {} by process {}", mountpoint.display(), pid.unwrap_or(0)),
         (None, Some(pid), _) => format!("in use by process {pid}"),
-        (None, None, true) => "clean".into(),
-        (None, None, false) => "not unmounted in order; the next mount replays the log".into(),
+        (None, None, Some(true)) => "clean".into(),
+        (None, None, None) => "in use".into(),
+        (None, None, Some(false)) => "not unmounted in order; the next mount replays the log".into(),
     };
     vec![
         ("volume", facts.path.display().to_string()),
@@ -60,7 +74,7 @@ fn rows(facts: &VolumeFacts, limit_bytes: Option<u64>, owner: &Owner) -> Vec<(&'
         ("images", format!("{}, {}", facts.images, human(facts.image_bytes))),
         ("data", facts.used_bytes.map_or("unknown".into(), human)),
         ("inodes", facts.inodes.map_or("unknown".into(), |inodes| inodes.to_string())),
-        ("limit", limit_bytes.map_or("none".into(), human)),
+        ("limit", limit.map_or("unknown".into(), |limit| limit.map_or("none".into(), human))),
         ("log", human(facts.log_bytes)),
         ("snapshots", facts.snapshots.to_string()),
     ]
@@ -71,7 +85,7 @@ pub fn volume_of(path: &Path) -> Result<PathBuf, CliError> {
     let absolute = point::absolute(path);
     if let Some(mounted) = mountinfo::at(&absolute)?.filter(mountinfo::Mounted::is_ours) {
         let lost = || CliError::new(Code::VolumeMissing, format!("cannot find the volume that is mounted at {}", path.display()));
-        return lock::volume_behind(&mounted).ok_or_else(|| lost().help("name the volume's directory instead"));
+        return server::of(&mounted)?.volume.ok_or_else(|| lost().help("name the volume's directory instead"));
     }
     volume(path)
 }
@@ -88,6 +102,11 @@ pub fn volume(path: &Path) -> Result<PathBuf, CliError> {
     }
     match std::fs::symlink_metadata(canonical.join(IDENTITY_FILE)) {
         Ok(_) => Ok(canonical),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && backend::is_unfinished(&canonical) => {
+            let message = format!("{} is not a volume yet: it is what an `init` that was interrupted has left", path.display());
+            let help = format!("`infmap init {}` makes it one; nothing was ever stored in it", path.display());
+            Err(CliError::new(Code::NotAVolume, message).help(help))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("{} is not a volume: it holds no {IDENTITY_FILE}", path.display());
             Err(CliError::new(Code::NotAVolume, message))

@@ -18,7 +18,7 @@ pub struct Init {
     /// The directory to make: it must not exist, or be empty.
     volume: PathBuf,
     /// How much of the disk the volume may take: none, or a size such as 100GiB.
-    #[arg(long, default_value = "none")]
+    #[arg(long, default_value = "none", allow_hyphen_values = true)]
     limit: String,
     /// A name for people; the directory's name if left out.
     #[arg(long)]

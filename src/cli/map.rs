@@ -1,5 +1,6 @@
 //! `infmap map`: looks at the map as a whole.
 
+use super::destination::Destination;
 use super::error::CliError;
 use super::progress::Shown;
 use super::{Context, info, output};
@@ -19,8 +20,8 @@ enum MapVerb {
     Render {
         /// The volume's directory, or where it is mounted.
         volume: PathBuf,
-        /// The file to write.
-        #[arg(value_name = "OUT.png")]
+        /// The file to write, outside of all volumes; `-` is stdout.
+        #[arg(value_name = "OUT.png|-")]
         out: PathBuf,
     },
 }
@@ -29,14 +30,23 @@ impl Map {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let MapVerb::Render { volume, out } = self.verb;
         let volume = info::volume_of(&volume)?;
+        let destination = Destination::of(&out, &volume)?;
         let mut shown = Shown::new(context);
-        let rendered = backend::render(&volume, &out, &mut |progress| shown.step(progress));
+        let drawn = backend::draw(&volume, &mut |progress| shown.step(progress));
         drop(shown);
-        let rendered = rendered?;
-        if context.json {
-            return output::json(&rendered);
-        }
+        let (rendered, picture) = drawn?;
+        destination.write(|out| backend::write_png(&picture, out))?;
+        let place = if destination == Destination::Stdout { "stdout".into() } else { out.display().to_string() };
         let size = format!("{} x {} pixels", rendered.width_px, rendered.height_px);
-        output::text_line(&format!("Drew {} images into {} ({size}).", rendered.images, out.display()))
+        let text = format!("Drew {} images into {place} ({size}).", rendered.images);
+        match (destination, context.json) {
+            (Destination::File(_), true) => output::json(&rendered),
+            (Destination::File(_), false) => output::text_line(&text),
+            // There the picture is, and nothing else.
+            (Destination::Stdout, json) => {
+                output::note(&text, json);
+                Ok(())
+            }
+        }
     }
 }

@@ -11,11 +11,14 @@ use crate::config::value;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
-use crate::mount::{MountError, point, signals};
+use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::{LogFormat, Settings};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What a daemon leaves of the time of its parent, at most.
+const EARLIER: Duration = Duration::from_secs(2);
 
 /// Mount a volume. In the foreground unless -d is given.
 #[derive(clap::Args)]
@@ -32,7 +35,7 @@ pub struct Mount {
     #[arg(short, long, conflicts_with = "daemon")]
     foreground: bool,
     /// How long -d waits for the mount, and a mount for its predecessor to finish.
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
     #[command(flatten)]
     settings: SettingsArguments,
@@ -51,6 +54,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 impl Mount {
     pub fn run(mut self, context: &Context) -> Result<(), CliError> {
+        let deadline = Instant::now() + self.patience();
         if self.daemon_child {
             daemon::leave_session();
         }
@@ -58,6 +62,9 @@ impl Mount {
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
         let settings = settings::load(&self.settings, Some(&volume), &options.assignments)?.settings;
+        if let Some(what) = settings::too_large(&settings) {
+            return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; config/small.yaml runs in 32 MiB"));
+        }
         let flags = options.flags.resolve(&volume.to_string_lossy());
         if self.daemon && !self.daemon_child {
             // What is wrong with the call itself is refused here, with its own code.
@@ -69,6 +76,7 @@ impl Mount {
         } else {
             memory::use_huge_pages();
         }
+        dying::wait_out(&volume, &self.dir, deadline)?;
         // Before the mountpoint is touched: its daemon may be stuck.
         lock::refuse_if_mounted(&volume, &self.dir)?;
         let point = point::prepare(&self.dir, &volume)?;
@@ -81,7 +89,7 @@ impl Mount {
         if lock::was_left(&volume)? && backend::has_no_log(&volume)? {
             tracing::warn!("{}", backend::LOG_GONE);
         }
-        let lock = take_lock(&volume, &point.path, flags.read_only, self.wait)?;
+        let lock = take_lock(&volume, &point.path, flags.read_only, deadline.saturating_duration_since(Instant::now()))?;
         let stop = Stop::default();
         if let Err(error) = signals::listen(stop.clone(), point.path.clone(), self.daemon_child) {
             lock.give_back();
@@ -97,8 +105,14 @@ impl Mount {
         Ok(served.result?)
     }
 
+    /// How long this process waits for a predecessor.
+    fn patience(&self) -> Duration {
+        // A daemon gives up before its parent does, who else would only see that it is late, and not who is in its way.
+        let early = if self.daemon_child { (self.wait / 4).min(EARLIER) } else { Duration::ZERO };
+        self.wait.saturating_sub(early)
+    }
+
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {
-        // The child waits for a predecessor that is finishing as long as we wait for the child.
         let verb = context.arguments.iter().position(|argument| argument == "mount").map_or(0, |at| at + 1);
         let (before, after) = context.arguments.split_at(verb);
         let flag = [OsString::from(daemon::CHILD_FLAG)];
@@ -112,6 +126,11 @@ impl Mount {
             Outcome::Ended { code } => {
                 // It has said why, on the same terminal.
                 Err(CliError { exit: Some(code), silent: true, ..CliError::new(Code::DaemonEnded, "the daemon ended") })
+            }
+            Outcome::Killed { signal } => {
+                let message = format!("the daemon was ended by signal {signal} before {dir} answered");
+                Err(CliError::new(Code::DaemonEnded, message)
+                    .help("a limit of the system, or memory that ran out, may have ended it: see dmesg"))
             }
             Outcome::Late { pid } => {
                 let message = format!("{dir} did not answer within {} ms; process {pid} was asked to end", self.wait.as_millis());

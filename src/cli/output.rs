@@ -5,21 +5,40 @@
 
 use super::error::CliError;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 
 /// Prints the value as one line of JSON.
 pub fn json(value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(|error| CliError::io("cannot write JSON")(error.into()))?;
-    text_line(&text)
+    line(&text)
 }
 
 /// Prints a text and a line end.
 pub fn text_line(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(CliError::io("cannot write to stdout")),
+    line(&plain(text))
+}
+
+/// A text as a terminal may have it: what would be a command to it, in the name of a file for example, is written as `\x1b`. Line ends
+/// and tabs stay.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_command) {
+        return text.into();
     }
+    let shown = text.chars().map(|c| if is_command(c) { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() });
+    shown.collect::<String>().into()
+}
+
+fn line(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
+    written.or_else(unless_left).map_err(CliError::output("stdout"))
+}
+
+/// An error of a stream, unless its reader has gone away.
+pub fn unless_left(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 /// Prints a line on stderr. Nobody is harmed when that cannot be written: a log on a full disk, a terminal that is gone.
@@ -43,13 +62,17 @@ impl Write for Messages {
 
 /// Says something on stderr that is worth knowing and no error.
 pub fn note(text: &str, json: bool) {
-    if json { say(&serde_json::json!({ "message_type": "note", "message": text }).to_string()) } else { say(&format!("note: {text}")) }
+    if json {
+        say(&serde_json::json!({ "message_type": "note", "message": text }).to_string())
+    } else {
+        say(&plain(&format!("note: {text}")))
+    }
 }
 
 /// Prints lines of name and value, the values below each other.
 pub fn table(rows: &[(&str, String)]) -> Result<(), CliError> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<width$}  {}", value.replace('\n', "\\n"))).collect();
     text_line(&lines.join("\n"))
 }
 
@@ -64,6 +87,12 @@ pub fn human(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_is_a_command_to_the_terminal() {
+        assert_eq!(plain("a\x1b[2Jb\u{9b}c\rd\te\nf\x7f"), "a\\x1b[2Jb\\x9bc\\x0dd\te\nf\\x7f");
+        assert!(matches!(plain("Fotos-\u{e4}"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn bytes_are_short_for_people() {

@@ -4,7 +4,10 @@
 //! source wins. Fails: with [`Code::Config`] and every mistake, or an error of the system.
 
 use super::error::{CliError, Code};
+use super::output::human;
 use crate::config::{Layers, Loaded, Source, nearest, schema};
+use crate::memory;
+use infmap_actors::settings::Settings;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +52,13 @@ pub fn load(arguments: &SettingsArguments, volume: Option<&Path>, more: &[String
         layers.assignment("--set", assignment);
     }
     layers.finish().map_err(|mistakes| CliError::mistakes(&mistakes))
+}
+
+/// What is wrong with a budget of more memory than this process can have; nothing, if it is not.
+pub fn too_large(settings: &Settings) -> Option<String> {
+    let budget = settings.memory.budget;
+    let limit = memory::limit().filter(|limit| limit.bytes < budget)?;
+    Some(format!("memory.budget is {}, and {} is {}", human(budget), limit.by, human(limit.bytes)))
 }
 
 /// Reads a file that was named, so it must be there.

@@ -2,8 +2,9 @@
 
 use super::error::{CliError, Code};
 use super::{Context, mount::duration, output};
-use crate::mount::{lock, mountinfo, point, unmount};
-use std::path::PathBuf;
+use crate::mount::server::{self, Ending};
+use crate::mount::{mountinfo, point, unmount};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Unmount, and wait until everything is written.
@@ -15,7 +16,7 @@ pub struct Umount {
     #[arg(short = 'l', long, alias = "force")]
     lazy: bool,
     /// How long to wait until everything is written.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = duration, allow_hyphen_values = true)]
     wait: Duration,
 }
 
@@ -23,28 +24,50 @@ impl Umount {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let path = point::absolute(&self.dir);
         // Who serves it is asked before: afterwards nothing says so any more.
-        let volume = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours).and_then(|mounted| lock::volume_behind(&mounted));
+        let mounted = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours);
+        let server = mounted.map(|mounted| server::of(&mounted)).transpose()?;
         // Called from inside of the mount, this process would be one that holds it.
         std::env::set_current_dir("/").map_err(CliError::io("cannot leave the directory"))?;
         unmount::unmount(&path, self.lazy)?;
-        if let Some(volume) = &volume
-            && !self.lazy
-            && let Some(owner) = lock::wait_for_release(volume, self.wait)?
-        {
-            let pid = owner.pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
-            return Err(CliError::new(Code::UnmountLate, format!("{pid} still writes to {}", volume.display())));
-        }
-        if let Some(volume) = volume.as_ref().filter(|_| !self.lazy)
-            && lock::was_left(volume)?
-        {
-            let message = format!("{} is unmounted, but the daemon of {} ended without finishing", path.display(), volume.display());
-            return Err(CliError::new(Code::Unfinished, message));
+        let volume = server.as_ref().and_then(|server| server.volume.clone());
+        let ending = match server.filter(|_| !self.lazy) {
+            Some(server) => Some(server.ended(self.wait)?),
+            None => None,
+        };
+        if let Some(ending) = ending {
+            judge(ending, &path, volume.as_deref())?;
         }
         if context.json {
-            let durable = !self.lazy && volume.is_some();
             let volume = volume.map(|volume| volume.display().to_string());
-            return output::json(&serde_json::json!({ "unmounted": path.display().to_string(), "volume": volume, "durable": durable }));
+            let shown = serde_json::json!({ "unmounted": path.display().to_string(), "volume": volume, "durable": ending.is_some() });
+            return output::json(&shown);
         }
         Ok(())
+    }
+}
+
+/// What a caller must know of how it ended.
+fn judge(ending: Ending, path: &Path, volume: Option<&Path>) -> Result<(), CliError> {
+    let path = path.display();
+    let name = volume.map_or_else(|| "its volume".into(), |volume| volume.display().to_string());
+    let unfinished = |what: String| CliError::new(Code::Unfinished, format!("{path} is unmounted, but {what}"));
+    match ending {
+        Ending::InOrder => Ok(()),
+        Ending::Late { pid } => {
+            let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+            Err(CliError::new(Code::UnmountLate, format!("{pid} still writes to {name}")))
+        }
+        Ending::Unfinished => Err(unfinished(format!("the daemon of {name} ended without finishing"))),
+        Ending::Removed => {
+            let what =
+                format!("{name}, or the lock in it, was removed while it was mounted: nobody knows whether what was written is safe");
+            Err(unfinished(what)
+                .help("if there is a volume at its place, `infmap check VOLUME` says whether it is whole; else take it from a backup"))
+        }
+        Ending::Unknown => {
+            let what = "no volume is found behind it: nobody knows whether what was written is safe";
+            Err(unfinished(what.into())
+                .help("look for the process that served it, and let `infmap check VOLUME` say whether the volume is whole"))
+        }
     }
 }

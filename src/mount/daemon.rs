@@ -1,8 +1,9 @@
 //! Becoming a daemon: the program starts itself again, and the parent returns when the mount answers.
 //!
 //! Owns: the pipe between the two. Must be true: nobody forks with threads running (this is a new process, not a fork); until
-//! the child is ready its errors appear on the parent's own terminal; a child that ends early ends the parent with its code; a
-//! child that is too late is asked to end. Fails: with [`Outcome::Ended`] or [`Outcome::Late`].
+//! the child is ready its errors appear on the parent's own terminal; a child that ends early ends the parent with its code, or is
+//! told of if a signal ended it; a child that is too late is asked to end. Fails: with [`Outcome::Ended`], [`Outcome::Killed`] or
+//! [`Outcome::Late`].
 
 use super::MountError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ pub enum Outcome {
     Ready { pid: u32 },
     /// The daemon ended, having said why on stderr; its exit code.
     Ended { code: u8 },
+    /// A signal ended the daemon, which could not say why.
+    Killed { signal: i32 },
     /// The time is over; the daemon was asked to end.
     Late { pid: u32 },
 }
@@ -62,7 +66,10 @@ fn wait(child: &mut Child, patience: Duration) -> Result<Outcome, MountError> {
             }
             Some(0) => {
                 let status = child.wait().map_err(failed())?;
-                return Ok(Outcome::Ended { code: status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1) });
+                return Ok(match status.signal() {
+                    Some(signal) => Outcome::Killed { signal },
+                    None => Outcome::Ended { code: status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1) },
+                });
             }
             Some(length) => said.extend_from_slice(buffer.get(..length).unwrap_or(&[])),
         }
@@ -117,7 +124,7 @@ mod tests {
     #[test]
     fn a_child_that_ends_early_hands_over_its_code() {
         assert_eq!(wait(&mut shell("exit 11"), Duration::from_secs(60)).expect("waited"), Outcome::Ended { code: 11 });
-        assert_eq!(wait(&mut shell("kill -9 $$"), Duration::from_secs(60)).expect("waited"), Outcome::Ended { code: 1 });
+        assert_eq!(wait(&mut shell("kill -9 $$"), Duration::from_secs(60)).expect("waited"), Outcome::Killed { signal: 9 });
     }
 
     #[test]

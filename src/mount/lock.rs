@@ -6,7 +6,7 @@
 //! when somebody says that it finished, so whatever else ends a mount, a panic too, leaves the text of one that did not.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
-use super::{IDENTITY_FILE, MountError, mountinfo, point};
+use super::{MountError, mountinfo, point};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -16,11 +16,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const FILE: &str = "lock";
+pub(super) const FILE: &str = "lock";
 /// Behind the number of a process that changes nothing.
 const ONLY_READS: &str = " reads";
 /// Between two looks at a lock that somebody holds.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Who holds a volume, as its lock file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -244,48 +244,35 @@ pub fn may_write(volume: &Path) -> bool {
     matches!(held(volume), Ok(Some(owner)) if owner.mountpoint.is_some() && !owner.only_reads)
 }
 
-/// Waits until nobody holds the volume, `patience` at most. Returns the owner that is still there.
-pub fn wait_for_release(volume: &Path, patience: Duration) -> Result<Option<Owner>, MountError> {
-    let deadline = Instant::now() + patience;
-    loop {
-        match held(volume)? {
-            Some(_) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
-            owner => return Ok(owner),
-        }
+/// The same of a mount at this place, while nobody at all has the volume, not even to read.
+pub(super) fn is_left_at(volume: &Path, mountpoint: &Path) -> Result<bool, MountError> {
+    let Ok(file) = File::open(volume.join(FILE)) else { return Ok(false) };
+    if text(&file).mountpoint.as_deref() != Some(mountpoint) || !try_lock(&file, FlockOperation::NonBlockingLockExclusive, volume)? {
+        return Ok(false);
     }
-}
-
-/// The volume behind a mount of ours: the one whose lock says so; else, for a shared lock names nobody, the one that it is called after.
-#[must_use]
-pub fn volume_behind(mounted: &mountinfo::Mounted) -> Option<PathBuf> {
-    let source = || Some(PathBuf::from(&mounted.source)).filter(|source| source.is_absolute() && source.join(IDENTITY_FILE).exists());
-    volume_at(&mounted.mountpoint).or_else(source)
-}
-
-/// The volume that is mounted at `mountpoint`: the one whose locked file says so, whatever its source is called.
-fn volume_at(mountpoint: &Path) -> Option<PathBuf> {
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let files = lockers(&locks).flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten());
-    let volumes = files.filter_map(|fd| {
-        let path = std::fs::read_link(fd.path()).ok()?;
-        (path.file_name()? == FILE).then(|| path.parent().map(Path::to_path_buf))?
-    });
-    volumes.into_iter().find(|volume| owner(volume).mountpoint.as_deref() == Some(mountpoint))
-}
-
-/// The processes that hold a flock, from the text of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF`.
-fn lockers(locks: &str) -> impl Iterator<Item = u32> {
-    locks.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        (fields.next()? == "FLOCK").then(|| fields.nth(2)?.parse().ok())?
-    })
+    Ok(true)
 }
 
 fn owner(volume: &Path) -> Owner {
+    File::open(volume.join(FILE)).map(|file| text(&file)).unwrap_or_default()
+}
+
+/// What an open lock file says.
+pub(super) fn text(mut file: &File) -> Owner {
     let mut text = Vec::new();
     // Longer than any path: a file that is not ours is not read whole.
-    let read = File::open(volume.join(FILE)).and_then(|file| file.take(8192).read_to_end(&mut text));
+    let read = file.rewind().and_then(|()| file.take(8192).read_to_end(&mut text));
     if read.is_ok() { Owner::decode(&text) } else { Owner::default() }
+}
+
+/// Whether nobody has locked this file for himself. The file must not be the one that is locked: it is locked for a moment.
+pub(super) fn is_free(file: &File) -> Result<bool, MountError> {
+    let failed = |errno: rustix::io::Errno| MountError::io("cannot ask for the lock")(errno.into());
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => flock(file, FlockOperation::Unlock).map(|()| true).map_err(failed),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 fn try_lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, MountError> {
@@ -359,23 +346,6 @@ mod tests {
         let next = std::thread::spawn(move || VolumeLock::take(&path, None, Duration::from_secs(60)).map(drop));
         drop(lock);
         next.join().expect("no panic").expect("taken");
-        assert_eq!(wait_for_release(volume.path(), Duration::from_secs(60)).expect("looked"), None);
-    }
-
-    #[test]
-    fn the_volume_of_a_mountpoint_is_found_by_its_lock() {
-        let volume = tempfile::tempdir().expect("a directory");
-        let path = volume.path().canonicalize().expect("canonical");
-        let mountpoint = path.join("not really");
-        let _lock = VolumeLock::take(&path, Some(&mountpoint), NO_PATIENCE).expect("free");
-        assert_eq!(volume_at(&mountpoint), Some(path));
-        assert_eq!(volume_at(Path::new("/elsewhere")), None);
-    }
-
-    #[test]
-    fn only_flocks_count() {
-        let text = "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF\n2: POSIX  ADVISORY  READ 7 08:01:1 0 EOF\n2: -> FLOCK\n\n";
-        assert_eq!(lockers(text).collect::<Vec<_>>(), [123]);
     }
 
     proptest! {

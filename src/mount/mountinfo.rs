@@ -21,6 +21,8 @@ pub struct Mounted {
     pub options: String,
     pub fs_type: String,
     pub source: OsString,
+    /// The filesystem itself, not only what is seen of it here, can be changed by nobody.
+    pub read_only: bool,
 }
 
 impl Mounted {
@@ -68,15 +70,17 @@ fn line(line: &[u8]) -> Option<Mounted> {
     let mountpoint = fields.nth(1)?;
     let options = fields.next()?;
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+    let (fs_type, source, whole) = (rest.next()?, rest.next()?, rest.next().unwrap_or(b""));
     Some(Mounted {
         id,
         parent,
         device: (device.0.parse().ok()?, device.1.parse().ok()?),
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
-        fs_type: String::from_utf8_lossy(&unescape(rest.next()?)).into_owned(),
-        source: OsString::from_vec(unescape(rest.next()?)),
+        fs_type: String::from_utf8_lossy(&unescape(fs_type)).into_owned(),
+        source: OsString::from_vec(unescape(source)),
+        read_only: whole.split(|byte| *byte == b',').any(|option| option == b"ro"),
         // Of the filesystem, `ro` and `sync` hold for all its mounts.
-        options: [options, rest.next().unwrap_or(b"")].map(String::from_utf8_lossy).join(","),
+        options: [options, whole].map(String::from_utf8_lossy).join(","),
     })
 }
 
@@ -119,7 +123,7 @@ mod tests {
         assert_eq!(mounted.len(), 1);
         assert_eq!(mounted[0].mountpoint.as_os_str().as_bytes(), b"/mnt/a b\tc\nd\\e");
         assert_eq!((mounted[0].source.as_bytes(), mounted[0].is_ours()), (&b"/vol one"[..], true));
-        assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device), (36, 35, (0, 52)));
+        assert_eq!((mounted[0].id, mounted[0].parent, mounted[0].device, mounted[0].read_only), (36, 35, (0, 52), false));
         assert_eq!(mounted[0].options, "rw,nosuid,rw,user_id=0");
     }
 
@@ -127,6 +131,7 @@ mod tests {
     fn a_line_without_optional_fields_is_read() {
         let mounted = parse(b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\ngarbage\n\n1 2 a:b / / rw - x y z\n1 2 0:1 / / rw shared:1\n");
         assert_eq!((mounted.len(), mounted[0].fs_type.as_str()), (1, "ext4"));
+        assert!(parse(b"22 1 8:1 / /mnt nosuid,ro - fuse.infmap v ro,user_id=0\n")[0].read_only);
     }
 
     #[test]

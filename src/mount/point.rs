@@ -51,7 +51,8 @@ pub fn prepare(dir: &Path, volume: &Path) -> Result<Point, MountError> {
 /// Asked with statfs, which always goes to the daemon: attributes that the kernel still holds make a dead mount look alive.
 #[must_use]
 pub fn is_dead(dir: &Path) -> bool {
-    matches!(rustix::fs::statfs(dir), Err(rustix::io::Errno::NOTCONN))
+    // ECONNABORTED: it died while it was asked.
+    matches!(rustix::fs::statfs(dir), Err(rustix::io::Errno::NOTCONN | rustix::io::Errno::CONNABORTED))
 }
 
 /// An absolute path of a place that itself may be dead: only its parent is asked for.
@@ -79,7 +80,8 @@ fn clear(dir: &Path) -> Result<(), MountError> {
 }
 
 /// Whether `inner` is `outer` or lies below it, by the identity of directories, so that bind mounts count too.
-fn is_inside(inner: &Path, outer: &Path) -> bool {
+#[must_use]
+pub fn is_inside(inner: &Path, outer: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let outer_identity = identity(outer);
     inner.starts_with(outer) || (outer_identity.is_some() && inner.ancestors().any(|dir| identity(dir) == outer_identity))

@@ -3,7 +3,7 @@
 //! Owns: `Allowed`, the flags that can change. Must be true: RMT-1 what is not named stays as it is; RMT-2 a volume that was opened
 //! read-only is never made to look writable. Fails: with a [`MountError`]; nothing has changed then.
 
-use super::{MountError, lock, mountinfo};
+use super::{MountError, lock, mountinfo, server};
 use rustix::mount::{MountFlags, mount_remount};
 use std::path::Path;
 
@@ -39,7 +39,7 @@ pub fn remount(path: &Path, allowed: Allowed) -> Result<(), MountError> {
     if !mounted.is_ours() {
         return Err(MountError::Foreign { path: path.into(), fs_type: mounted.fs_type });
     }
-    let writes = lock::volume_behind(&mounted).is_some_and(|volume| lock::may_write(&volume));
+    let writes = server::of(&mounted)?.volume.is_some_and(|volume| lock::may_write(&volume));
     if allowed.read_only == Some(false) && !writes {
         return Err(MountError::OpenedReadOnly(path.into()));
     }

@@ -1,16 +1,23 @@
-//! SIGTERM, SIGINT and SIGHUP: the first asks the mount to end in order, the second ends it now.
+//! SIGTERM, SIGINT and SIGHUP: the first asks the mount to end in order, the second ends it now. SIGXFSZ: an error like any other.
 //!
 //! Owns: one thread that waits for signals. Must be true: nothing runs in a signal's own context; the second signal detaches
 //! the mount, so that no dead one is left. Fails: if the system refuses the registration.
 
 use super::{MountError, unmount};
 use crate::backend::Stop;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Exit code of a mount that a second signal ended.
 const FORCED: i32 = 130;
+
+/// Lets a write beyond the limit of the size of files (`ulimit -f`) fail with EFBIG, which is told, instead of ending the process.
+pub fn survive_file_limit() {
+    // A flag that nobody reads; a system that refuses it changes nothing.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// Listens from now on. A daemon has no terminal to lose: there SIGHUP is ignored.
 pub fn listen(stop: Stop, mountpoint: PathBuf, daemon: bool) -> Result<(), MountError> {

@@ -38,8 +38,8 @@ pub use offline::Offline;
 use crate::address::RegionId;
 use crate::device::Device;
 use crate::recover::RecoverError;
-use crate::state::View;
-use crate::vat::{NodeSource, TreeId};
+use crate::state::{StateError, View};
+use crate::vat::{NodeError, NodeSource, TreeId};
 use crate::wal::FaultReason;
 use claims::Claims;
 use finding::{Findings, HELP_BACKUP, HELP_HARMLESS, HELP_LOG, HELP_NAMES, HELP_REPORT};
@@ -153,7 +153,10 @@ impl Check<'_> {
             self.findings.damage(invariant, "the log", what, HELP_LOG);
         }
         if let Some(error) = &self.volume.unfolded {
-            self.findings.damage("SPC-1", "the volume tree", format!("{error}; space is not judged"), HELP_REPORT);
+            // Of what cannot be read nothing is known; only what can be read and cannot be true is a fault of the program.
+            let is_lost = matches!(error, StateError::Miss(_) | StateError::Node(NodeError::Damaged { .. } | NodeError::Io { .. }));
+            let (invariant, help) = if is_lost { ("NOD-1", HELP_BACKUP) } else { ("SPC-1", HELP_REPORT) };
+            self.findings.damage(invariant, "the volume tree", format!("{error}; space is not judged"), help);
             self.gaps = true;
         }
     }

@@ -6,6 +6,9 @@
 //! file, somebody else's file, a newer format, and a damaged line apart.
 
 mod date;
+mod unfinished;
+
+pub use unfinished::is_unfinished;
 
 use crate::device::{Device, read_all, write_whole};
 use crate::limits::{CLUSTER_BYTES, FORMAT_VERSION, REGION_SIDE_PX};
@@ -38,8 +41,12 @@ pub enum VolumeFileError {
     Missing,
     #[error("volume.yaml is not one of Infinite Map's: this directory belongs to something else")]
     Foreign,
+    #[error("volume.yaml is damaged: {0}; take it from a backup of the volume")]
+    Damaged(&'static str),
     #[error("the volume has format {found} and this program knows formats up to {known}: use a newer program")]
     Newer { found: u32, known: u32 },
+    #[error("volume.yaml goes on behind its last line, with line {line}; take the file from a backup of the volume")]
+    Longer { line: usize },
     #[error("line {line} of volume.yaml should read `{key}: ...` with {expected}; take the file from a backup of the volume")]
     Line { line: usize, key: &'static str, expected: &'static str },
     #[error("the directory is not empty (it holds {found}): choose a new or empty one")]
@@ -77,9 +84,15 @@ impl VolumeFile {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// `Foreign`, `Newer`, `Line`.
+    /// `Foreign`, `Damaged`, `Newer`, `Longer`, `Line`.
     pub fn parse(text: &[u8]) -> Result<Self, VolumeFileError> {
-        let text = std::str::from_utf8(text).map_err(|_| VolumeFileError::Foreign)?;
+        if text.is_empty() {
+            return Err(VolumeFileError::Damaged("it is empty"));
+        }
+        let text = std::str::from_utf8(text).map_err(|_| VolumeFileError::Damaged("it is no text"))?;
+        if text.contains('\0') {
+            return Err(VolumeFileError::Damaged("it is no text"));
+        }
         let mut lines = Lines { rest: text.split('\n'), number: 0 };
         if lines.next() != Some(TITLE) {
             return Err(VolumeFileError::Foreign);
@@ -95,7 +108,8 @@ impl VolumeFile {
         let line = lines.number + 1;
         match (lines.next(), lines.next()) {
             (Some(""), None) => Ok(Self { format, uuid, created }),
-            _ => Err(VolumeFileError::Line { line, key: "(end)", expected: "nothing behind the line before it" }),
+            (None, _) => Err(VolumeFileError::Damaged("its last line is not ended")),
+            _ => Err(VolumeFileError::Longer { line }),
         }
     }
 
@@ -134,13 +148,17 @@ pub fn create_skeleton(device: &dyn Device, uuid: [u8; 16], created: Time) -> Re
     Ok(file)
 }
 
-/// Makes the directories of a volume in an empty directory; what is named `volume.yaml` makes it one. Durable when it returns.
+/// Makes the directories of a volume in a directory that is empty, or [unfinished](is_unfinished): then anew. What is named `volume.yaml` makes it one. Durable when it returns.
 ///
 /// # Errors
 /// `NotEmpty`, or the device's.
 pub fn create_directories(device: &dyn Device) -> Result<(), VolumeFileError> {
-    if let Some(found) = device.list("").map_err(at("the volume directory"))?.into_iter().next() {
-        return Err(VolumeFileError::NotEmpty { found: found.name });
+    let failed = || at("the volume directory");
+    if let Some(found) = device.list("").map_err(failed())?.into_iter().next() {
+        if !is_unfinished(device).map_err(failed())? {
+            return Err(VolumeFileError::NotEmpty { found: found.name });
+        }
+        unfinished::clear(device).map_err(failed())?;
     }
     for directory in [MAP_DIRECTORY, SPARE_DIRECTORY, LOG_DIRECTORY, RUN_DIRECTORY] {
         device.create_dir(directory).map_err(at(directory))?;
@@ -246,8 +264,10 @@ mod tests {
         let text = sample().render();
         let parse = |text: &str| VolumeFile::parse(text.as_bytes());
         assert!(matches!(parse("name: shop\n"), Err(VolumeFileError::Foreign)));
-        assert!(matches!(parse(""), Err(VolumeFileError::Foreign)));
-        assert!(matches!(VolumeFile::parse(&[0xFF, 0xFE]), Err(VolumeFileError::Foreign)));
+        assert!(matches!(parse(""), Err(VolumeFileError::Damaged("it is empty"))));
+        for binary in [&[0xFF, 0xFE][..], &[0; 300]] {
+            assert!(matches!(VolumeFile::parse(binary), Err(VolumeFileError::Damaged("it is no text"))));
+        }
         let newer = text.replace("format: 1", "format: 7\nanything: new");
         assert!(matches!(parse(&newer), Err(VolumeFileError::Newer { found: 7, known: 1 })));
         let cases =
@@ -256,8 +276,8 @@ mod tests {
             let found = parse(&text.replace(from, to));
             assert!(matches!(found, Err(VolumeFileError::Line { line: at, .. }) if at == line), "{to}: {found:?}");
         }
-        assert!(matches!(parse(text.trim_end()), Err(VolumeFileError::Line { line: 7, .. })));
-        assert!(matches!(parse(&format!("{text}x: y\n")), Err(VolumeFileError::Line { line: 7, .. })));
+        assert!(matches!(parse(text.trim_end()), Err(VolumeFileError::Damaged(_))));
+        assert!(matches!(parse(&format!("{text}x: y\n")), Err(VolumeFileError::Longer { line: 7 })));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub enum ReadError {
     #[error("cannot read {path}: {source}")]
     Io { path: String, source: io::Error },
-    #[error("{path} is a log segment of another volume: move it away")]
+    #[error("{path} is a log segment of another volume than the one that volume.yaml names")]
     OtherVolume { path: String },
     #[error("{path}: {source}")]
     Header { path: String, source: HeaderError },
