@@ -30,6 +30,8 @@ struct Lock {
     /// Open here too, so that it can be asked when its name is gone.
     file: File,
     pid: Option<u32>,
+    /// The process changes nothing; a mount can be made read-only later, which says nothing of what was written before.
+    only_reads: bool,
 }
 
 /// How the service of a mount ended.
@@ -70,7 +72,7 @@ impl Server {
 
     /// Waits up to `patience` for the end, and says how it went. To be asked when the mount is gone.
     pub fn ended(&self, patience: Duration) -> Result<Ending, MountError> {
-        let Some(Lock { file, pid }) = &self.lock else {
+        let Some(Lock { file, pid, only_reads }) = &self.lock else {
             return Ok(if self.read_only { Ending::InOrder } else { Ending::Unknown });
         };
         let deadline = Instant::now() + patience;
@@ -82,7 +84,7 @@ impl Server {
         }
         let text = lock::text(file);
         let is_removed = file.metadata().map_err(MountError::io("cannot look at the lock"))?.nlink() == 0;
-        Ok(match (is_removed && !self.read_only, text.mountpoint.is_some() && text.pid == *pid) {
+        Ok(match (is_removed && !only_reads, text.mountpoint.is_some() && text.pid == *pid) {
             (true, _) => Ending::Removed,
             (false, true) => Ending::Unfinished,
             (false, false) => Ending::InOrder,
@@ -110,8 +112,8 @@ fn candidate(fd: &Path, mountpoint: &Path) -> Option<(PathBuf, Lock)> {
         return None;
     }
     let file = File::open(fd).ok()?;
-    let Owner { pid, mountpoint: at, .. } = lock::text(&file);
-    (at.as_deref() == Some(mountpoint)).then(|| Some((path.parent()?.to_path_buf(), Lock { file, pid })))?
+    let Owner { pid, only_reads, mountpoint: at } = lock::text(&file);
+    (at.as_deref() == Some(mountpoint)).then(|| Some((path.parent()?.to_path_buf(), Lock { file, pid, only_reads })))?
 }
 
 /// The lock of this volume, if it is of whoever serves or served this mount: it is held, or it names the mount, and that is dead.
@@ -120,7 +122,7 @@ fn served(volume: &Path, mounted: &Mounted) -> Result<Option<Lock>, MountError> 
     let owner = lock::text(&file);
     let served = lock::held(volume)?.is_some()
         || owner.mountpoint.as_deref() == Some(mounted.mountpoint.as_path()) && point::is_dead(&mounted.mountpoint);
-    Ok(served.then_some(Lock { file, pid: owner.pid }))
+    Ok(served.then_some(Lock { file, pid: owner.pid, only_reads: owner.only_reads }))
 }
 
 /// The processes that hold a flock, from the text of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF`.
@@ -156,7 +158,8 @@ mod tests {
         assert_eq!(server.ended(NO_PATIENCE).expect("looked"), Ending::Late { pid: Some(std::process::id()) });
         assert_eq!(of(&mounted(Path::new("/elsewhere"), false)).expect("looked").volume, None);
         fs::remove_file(path.join(FILE)).expect("removed");
-        let server = of(&mounted(&mountpoint, false)).expect("looked");
+        // Read-only by now, which it was not when it was written to.
+        let server = of(&mounted(&mountpoint, true)).expect("looked");
         assert_eq!(server.volume, Some(path));
         drop(lock);
         assert_eq!(server.ended(NO_PATIENCE).expect("looked"), Ending::Removed);
