@@ -18,10 +18,16 @@ mod meters;
 mod mounts;
 mod negotiate;
 mod range;
+mod send;
 mod session;
 mod settings;
 mod xattr;
 
+use fuser::FileHandle;
+
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
 pub use settings::{MountSettings, OpenMode, Shown};
+
+/// Handles mean nothing (DOOR-4).
+const NO_HANDLE: FileHandle = FileHandle(0);

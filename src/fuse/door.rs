@@ -7,25 +7,25 @@
 //! not ask again until the next mount.
 
 use super::answer::{Refuse, Shared, Ticket, answered_here};
-use super::convert::{Lifetimes, file_attr, from_request, set_time};
+use super::convert::{Lifetimes, from_request, set_time};
 use super::herald::Herald;
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
 use super::negotiate::{Agreed, negotiate};
+use super::send::{send_attributes, send_created, send_done, send_entry, send_space};
 use super::settings::{MountSettings, OpenMode};
-use super::{range, xattr};
+use super::{NO_HANDLE, range, xattr};
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, SpaceUse, WriteHow};
+use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, WriteHow};
 use infmap_actors::replier::Replier;
 use infmap_actors::settings::Atime;
 use infmap_actors::volume::CopyRange;
-use infmap_storage::limits::NAME_MAX_BYTES;
 use infmap_storage::row::{FileKind, Inode};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -34,14 +34,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// Handles mean nothing (DOOR-4).
-const NO_HANDLE: FileHandle = FileHandle(0);
-/// Inode numbers are never used again, so one generation is enough.
-const GENERATION: Generation = Generation(0);
 /// The flag of an open file whose readings are not noted (`include/uapi/asm-generic/fcntl.h`).
 const O_NOATIME: i32 = 0o1_000_000;
-/// The unit of `statfs`, in bytes.
-const STATFS_BLOCK: u32 = 4096;
 
 /// A volume as the kernel sees it.
 pub(super) struct Door {
@@ -161,33 +155,6 @@ fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
         RenameFlags::RENAME_EXCHANGE => Some(RenameMode::Exchange),
         _ => None,
     }
-}
-
-fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attributes) {
-    shared.volume.hold(attributes.inode);
-    let lifetimes = &shared.lifetimes;
-    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes, &shared.shown), GENERATION);
-}
-
-fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes) {
-    shared.volume.hold(attributes.inode);
-    // fuser gives name and attributes one lifetime here; the shorter one is always right.
-    let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
-    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
-}
-
-fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
-    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes, &shared.shown));
-}
-
-fn send_done(_: &Shared, reply: ReplyEmpty, (): ()) {
-    reply.ok();
-}
-
-fn send_space(_: &Shared, reply: ReplyStatfs, space: SpaceUse) {
-    let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK);
-    let (total, free, available) = (blocks(space.total_bytes), blocks(space.free_bytes), blocks(space.available_bytes));
-    reply.statfs(total, free, available, space.inodes, space.free_inodes, STATFS_BLOCK, NAME_MAX_BYTES as u32, STATFS_BLOCK);
 }
 
 /// What a SETATTR changes. Privileges fall with an owner or group, and with a size that somebody other than root sets: the kernel's

@@ -1,0 +1,42 @@
+//! Answers of the volume as replies of fuser.
+//!
+//! Must be true: DOOR-2 whoever is given an inode that the kernel will count is held for it, before the kernel hears of it. Fails: never.
+
+use super::NO_HANDLE;
+use super::answer::Shared;
+use super::convert::file_attr;
+use fuser::{FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyStatfs};
+use infmap_actors::api::{Attributes, SpaceUse};
+use infmap_storage::limits::NAME_MAX_BYTES;
+
+/// Inode numbers are never used again, so one generation is enough.
+const GENERATION: Generation = Generation(0);
+/// The unit of `statfs`, in bytes.
+const STATFS_BLOCK: u32 = 4096;
+
+pub(super) fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attributes) {
+    shared.volume.hold(attributes.inode);
+    let lifetimes = &shared.lifetimes;
+    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes, &shared.shown), GENERATION);
+}
+
+pub(super) fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes) {
+    shared.volume.hold(attributes.inode);
+    // fuser gives name and attributes one lifetime here; the shorter one is always right.
+    let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
+    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
+}
+
+pub(super) fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
+    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes, &shared.shown));
+}
+
+pub(super) fn send_done(_: &Shared, reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+pub(super) fn send_space(_: &Shared, reply: ReplyStatfs, space: SpaceUse) {
+    let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK);
+    let (total, free, available) = (blocks(space.total_bytes), blocks(space.free_bytes), blocks(space.available_bytes));
+    reply.statfs(total, free, available, space.inodes, space.free_inodes, STATFS_BLOCK, NAME_MAX_BYTES as u32, STATFS_BLOCK);
+}
