@@ -1,7 +1,7 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the last commit unfinished sends
-//! none. Fails: without it nothing is committed by the clock: the volume is read-only.
+//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the
+//! last commit unfinished sends none. Fails: without it nothing is committed by the clock: the volume is read-only.
 
 use crate::api::Answer;
 use crate::mailbox::{Envelope, Lane};

@@ -23,6 +23,8 @@ pub const BUDGET_RANGE: RangeInclusive<u64> = 32 * MIB..=TIB;
 pub const POOL_THREADS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Threads of the pixel writers' pool: there are 16 slots.
 pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
+/// Threads that write images, by default.
+pub const WRITER_THREADS: usize = 8;
 /// Messages that a mailbox admits from the door; beyond, requests are held back at the gates of the volume.
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
 /// Percent of the flexible memory for decoded data.
@@ -247,7 +249,7 @@ impl Default for Actors {
     fn default() -> Self {
         Self {
             cache: Pool { threads: 2, mailbox: 1024 },
-            pixel_writer: Pool { threads: 8, mailbox: 512 },
+            pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,

@@ -1,8 +1,8 @@
 //! The right to run a slot: one word that says who has it, who came by meanwhile, and whether the owner has been called.
 //!
-//! Owns: the protocol of push, try, release, look again, call, and the tally that says whether to look. It knows no mailbox and no actor, so that the loom model in
-//! `tests/loom_turns.rs` compiles this very file. Must be true: TURN-1 never two turns of a slot at once; TURN-2 no lost wake: a
-//! pushed message is seen by a holder, or the owner is called after it; TURN-3 at most one call is under way.
+//! Owns: the protocol of push, try, release, look again, call, and the tally that says whether to look. It knows no mailbox and no actor,
+//! so that the loom model in `tests/loom_turns.rs` compiles this very file. Must be true: TURN-1 never two turns of a slot at once;
+//! TURN-2 no lost wake: a pushed message is seen by a holder, or the owner is called after it; TURN-3 at most one call is under way.
 //! Fails: never; all operations are lock-free.
 //!
 //! A poster that does not get the turn leaves a mark instead of calling the owner: the holder finds it when it releases, and calls

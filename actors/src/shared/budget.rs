@@ -3,13 +3,14 @@
 //! Must be true: O9 nobody waits here: who gets no room leaves a callback and keeps its replier; what was taken is given back exactly
 //! once. Space is promised at the door: room is given only for bytes that the medium can still take.
 
+use crate::settings::WRITER_THREADS;
 use infmap_storage::limits::REGION_BYTES;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes that wait for a pixel writer at which large writes are held back: one image for each writer of the default pool. What is
 /// further ahead takes fresh memory, where used blocks would come back soon, and the stream gains nothing by it.
-const BACKLOG_BYTES: u64 = 8 * REGION_BYTES as u64;
+const BACKLOG_BYTES: u64 = (WRITER_THREADS * REGION_BYTES) as u64;
 /// Writes of so many bytes are large: one reader of many small files is not held back by somebody's stream.
 const LARGE_WRITE_BYTES: u64 = 128 * 1024;
 

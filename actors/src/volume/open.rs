@@ -225,7 +225,8 @@ fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Setting
         }
         _ => {
             let epoch = recovered.state.generation.epoch();
-            let nowhere = LogPosition { uuid: recovered.root.volume_uuid, epoch, next_lsn: recovered.replayed.next(), previous_crc: 0 };
+            let (uuid, next_lsn) = (recovered.root.volume_uuid, recovered.replayed.next());
+            let nowhere = LogPosition { uuid, epoch, next_lsn, previous_crc: 0, replayed_bytes: 0 };
             Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
         }
     }
@@ -393,7 +394,7 @@ pub fn create(device: &Arc<dyn Device>, uuid: [u8; 16], uid: u32, gid: u32) -> R
     let nodes = NodeStore::new(Arc::new(Images::new(device.clone(), 1)), 1024 * 1024);
     let mut state = root.open(root.generation);
     let change = first_change(&mut state, &nodes, uid, gid, now)?;
-    let position = LogPosition { uuid, epoch: root.generation.epoch(), next_lsn: Lsn::FIRST, previous_crc: 0 };
+    let position = LogPosition { uuid, epoch: root.generation.epoch(), next_lsn: Lsn::FIRST, previous_crc: 0, replayed_bytes: 0 };
     let mut writer = LogWriter::start(device.clone(), &position, writer_settings(&Settings::default()))?;
     let mut appender = Appender::new(&position, WriterSettings::default().group_limit());
     let appended = appender.append(RecordKind::Root, &[&root.encode()], true);

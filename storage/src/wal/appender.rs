@@ -32,6 +32,8 @@ pub struct LogPosition {
     pub next_lsn: Lsn,
     /// Checksum of the record before `next_lsn`; 0 at the first of a volume.
     pub previous_crc: u32,
+    /// Bytes of the log before it that the next replay would read too.
+    pub replayed_bytes: u64,
 }
 
 /// Whole groups to be written in one piece: the unit of writing.
@@ -237,7 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn start() -> LogPosition {
-        LogPosition { uuid: [3; 16], epoch: 2, next_lsn: Lsn(10), previous_crc: 77 }
+        LogPosition { uuid: [3; 16], epoch: 2, next_lsn: Lsn(10), previous_crc: 77, replayed_bytes: 0 }
     }
 
     /// The records of a batch, checked as a chain: LSN, commit mark, payload.

@@ -40,6 +40,8 @@ pub struct LogEnd {
     /// The record after the last whole group: with the checksum, what the next epoch continues from.
     pub next_lsn: Lsn,
     pub previous_crc: u32,
+    /// Bytes of the log from the first group that was asked for to here, with the padding between batches.
+    pub bytes: u64,
     pub kind: EndKind,
 }
 
@@ -59,7 +61,8 @@ impl LogEnd {
     #[must_use]
     pub fn position(&self, uuid: [u8; 16], epoch: u32) -> Option<LogPosition> {
         let corrupt = matches!(self.kind, EndKind::Corrupt(_));
-        (!corrupt).then_some(LogPosition { uuid, epoch, next_lsn: self.next_lsn, previous_crc: self.previous_crc })
+        let LogEnd { next_lsn, previous_crc, bytes, .. } = *self;
+        (!corrupt).then_some(LogPosition { uuid, epoch, next_lsn, previous_crc, replayed_bytes: bytes })
     }
 }
 
@@ -234,7 +237,7 @@ impl LogScan {
         let Some((start, rest)) = start.and_then(|start| self.live.get(start..)).and_then(<[Segment]>::split_first) else {
             return Ok(self.nothing_at(from, synced)?);
         };
-        let mut segment = start;
+        let (mut segment, mut bytes) = (start, 0);
         for next in rest {
             let mut walk = Walk::new(&*self.device, self.tag, segment)?;
             let mut fault = walk.groups(from, Some(next.header.first_lsn), &mut visit)?;
@@ -242,17 +245,18 @@ impl LogScan {
                 let (lsn, path) = (walk.next_lsn, segment_path(next.number));
                 fault = Some(Fault { lsn, path, offset: 0, reason: FaultReason::OutOfChain });
             }
+            bytes += walk.visited_bytes();
             if let Some(fault) = fault {
-                return Ok(end(&walk, EndKind::Corrupt(fault)));
+                return Ok(end(&walk, bytes, EndKind::Corrupt(fault)));
             }
             segment = next;
         }
         let mut walk = Walk::new(&*self.device, self.tag, segment)?;
-        let Some(fault) = walk.groups(from, None, &mut visit)? else {
-            return Ok(end(&walk, EndKind::Clean));
-        };
+        let fault = walk.groups(from, None, &mut visit)?;
+        bytes += walk.visited_bytes();
+        let Some(fault) = fault else { return Ok(end(&walk, bytes, EndKind::Clean)) };
         let kind = self.judge(&mut walk, fault, synced, segment.header.epoch)?;
-        let end = end(&walk, kind);
+        let end = end(&walk, bytes, kind);
         // A root that knows more than a log which was lost: its records are not needed, their numbers are never used again.
         let beyond = from > end.next_lsn && !matches!(end.kind, EndKind::Corrupt(_));
         Ok(if beyond { LogEnd { next_lsn: from, previous_crc: 0, ..end } } else { end })
@@ -286,7 +290,7 @@ impl LogScan {
             None if synced >= from => Some(missing(LOG_DIRECTORY.into())),
             None => self.lost_segment(0, from)?,
         };
-        Ok(LogEnd { next_lsn: from, previous_crc: 0, kind: lost.map_or(EndKind::Clean, EndKind::Corrupt) })
+        Ok(LogEnd { next_lsn: from, previous_crc: 0, bytes: 0, kind: lost.map_or(EndKind::Clean, EndKind::Corrupt) })
     }
 
     /// A file that lost its header although records of the log's newest epoch, `lsn` or above, stand in it (against WAL-3).
@@ -300,8 +304,8 @@ impl LogScan {
     }
 }
 
-fn end(walk: &Walk, kind: EndKind) -> LogEnd {
-    LogEnd { next_lsn: walk.next_lsn, previous_crc: walk.previous_crc, kind }
+fn end(walk: &Walk, bytes: u64, kind: EndKind) -> LogEnd {
+    LogEnd { next_lsn: walk.next_lsn, previous_crc: walk.previous_crc, bytes, kind }
 }
 
 /// For fuzzers: `data` as the only segment of a log, once as it is, once behind a header that leads to its records.

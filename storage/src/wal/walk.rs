@@ -152,6 +152,8 @@ pub(super) struct Walk {
     /// The record after the last whole group, and the checksum of that group's last record.
     pub(super) next_lsn: Lsn,
     pub(super) previous_crc: u32,
+    /// Where the first group that was visited begins and the last one ends.
+    visited: Option<(u64, u64)>,
 }
 
 impl Walk {
@@ -167,6 +169,7 @@ impl Walk {
             group: Vec::new(),
             next_lsn: header.first_lsn,
             previous_crc: header.previous_crc,
+            visited: None,
         })
     }
 
@@ -189,6 +192,8 @@ impl Walk {
                 (self.next_lsn, self.previous_crc) = (self.lsn, self.crc);
                 let group = std::mem::take(&mut self.group);
                 if self.lsn.before() >= from {
+                    let begins = group.first().map_or(self.at, |first| first.at);
+                    self.visited = Some((self.visited.map_or(begins, |(first, _)| first), self.at));
                     for Member { header, crc, at } in &group {
                         let payload = self.window.slice(at + RECORD_HEADER_BYTES as u64, header.payload_bytes as usize);
                         visit(Record { header: *header, crc: *crc, payload })?;
@@ -196,6 +201,11 @@ impl Walk {
                 }
             }
         }
+    }
+
+    /// Bytes of the segment that the visited groups take, in whole blocks.
+    pub(super) fn visited_bytes(&self) -> u64 {
+        self.visited.map_or(0, |(begins, ends)| ends.next_multiple_of(BLOCK) - begins / BLOCK * BLOCK)
     }
 
     /// Whether the fault at which the walk stopped stands inside an unfinished group.

@@ -166,8 +166,9 @@ impl LogWriter {
             ready: VecDeque::new(),
             unready: found.headerless().to_vec(),
             job_out: false,
-            position: 0,
-            marks: VecDeque::new(),
+            position: position.replayed_bytes,
+            // What was replayed is as long as its records, not as the segments in which they stand.
+            marks: VecDeque::from([(position.next_lsn.before(), position.replayed_bytes)]),
             poison: None,
         };
         found.dead().iter().for_each(|segment| writer.make_ready(segment.number, segment.header.segment_bytes));
@@ -329,8 +330,6 @@ impl LogWriter {
         let ends = needed.iter().skip(1).map(|next| next.header.first_lsn.before()).chain([self.next_lsn.before()]);
         for (segment, last_lsn) in needed.iter().zip(ends) {
             self.sealed.push_back(Sealed { number: segment.number, segment_bytes: segment.header.segment_bytes, last_lsn });
-            self.position = self.position.saturating_add(segment.header.segment_bytes.min(segment.file_bytes));
-            self.marks.push_back((last_lsn, self.position));
         }
     }
 

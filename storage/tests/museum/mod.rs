@@ -223,7 +223,7 @@ pub fn segment_header() -> SegmentHeader {
 /// What a segment begins with: the header, a batch of a group of two records, and a batch of a root.
 pub fn segment() -> Vec<u8> {
     let SegmentHeader { uuid, epoch, first_lsn, previous_crc, .. } = segment_header();
-    let mut appender = Appender::new(&LogPosition { uuid, epoch, next_lsn: first_lsn, previous_crc }, 1 << 20);
+    let mut appender = Appender::new(&LogPosition { uuid, epoch, next_lsn: first_lsn, previous_crc, replayed_bytes: 0 }, 1 << 20);
     let mut out = segment_header().encode().to_vec();
     out.resize(LOG_BLOCK_BYTES, 0);
     appender.append(RecordKind::Grant, &[&payload()], false).unwrap();

@@ -50,7 +50,7 @@ impl Builder {
     pub fn new() -> Self {
         let device: Arc<dyn Device> = Arc::new(MemoryDevice::new());
         create_skeleton(device.as_ref(), UUID, NOW).unwrap();
-        let start = LogPosition { uuid: UUID, epoch: 1, next_lsn: Lsn::FIRST, previous_crc: 0 };
+        let start = LogPosition { uuid: UUID, epoch: 1, next_lsn: Lsn::FIRST, previous_crc: 0, replayed_bytes: 0 };
         let settings = WriterSettings { segment_bytes: 1 << 20, keep_ready: 1 };
         let log = LogWriter::start(Arc::clone(&device), &start, settings).unwrap();
         let nodes = NodeStore::new(Arc::new(Images::new(Arc::clone(&device), 1)), 8 << 20);

@@ -130,7 +130,7 @@ fn a_log_that_is_gone_is_a_loss_only_if_a_root_needs_it() {
     let device: Arc<dyn Device> = Arc::new(MemoryDevice::new());
     let scan = scan(device, UUID).unwrap();
     let end = |from, synced| scan.for_each(Lsn(from), Lsn(synced), |_| Ok::<_, ReadError>(())).unwrap();
-    assert_eq!(end(1, 0), LogEnd { next_lsn: Lsn(1), previous_crc: 0, kind: EndKind::Clean });
+    assert_eq!(end(1, 0), LogEnd { next_lsn: Lsn(1), previous_crc: 0, bytes: 0, kind: EndKind::Clean });
     assert_eq!(end(50, 49).next_lsn, Lsn(50));
     assert!(matches!(end(50, 60).kind, EndKind::Corrupt(_)));
 }

@@ -90,7 +90,7 @@ fn what_lay_behind_a_cut_is_never_revived() {
 #[test]
 fn an_epoch_is_used_once() {
     let (device, log) = Log::memory();
-    let position = LogPosition { uuid: UUID, epoch: 1, next_lsn: Lsn(1), previous_crc: 0 };
+    let position = LogPosition { uuid: UUID, epoch: 1, next_lsn: Lsn(1), previous_crc: 0, replayed_bytes: 0 };
     let again = LogWriter::start(Arc::clone(&device), &position, SMALL).err().unwrap();
     assert_eq!(again, WriteError::EpochUsed { epoch: 1, newest: 1 });
     drop(log);
@@ -187,6 +187,30 @@ fn the_bytes_above_a_record_are_known_to_a_quarter_mebibyte() {
         let exact = (1000 - lsn) * 4096;
         let told = log.writer.bytes_above(Lsn(lsn));
         assert!((exact..=exact + 256 * 1024).contains(&told), "{told} above {lsn}, exactly {exact}");
+    }
+}
+
+/// Seen to fail when whole segments were counted: the first report after a mount started a checkpoint.
+#[test]
+fn the_bytes_above_a_record_are_known_again_after_a_restart() {
+    let (device, mut log) = Log::memory();
+    for round in 0..40 {
+        log.group(&[3000]);
+        log.write(usize::MAX).unwrap();
+        if round == 29 {
+            log.sync().unwrap();
+            log.checkpoint().unwrap();
+        }
+    }
+    log.sync().unwrap();
+    let low = Lsn(log.model.low - 1);
+    assert_eq!(low, Lsn(30));
+    for mounts in 1..4 {
+        log = Log::open(&device, log.model, SMALL).map_err(|(error, _)| error).unwrap();
+        assert_eq!(log.writer.bytes_above(low), (9 + mounts) * 4096, "ten groups of a block each, and one more with each mount");
+        log.group(&[3000]);
+        log.write(usize::MAX).unwrap();
+        log.sync().unwrap();
     }
 }
 
