@@ -40,7 +40,7 @@ fn set_too_many(dir: &Path) -> Result<(), Errno> {
 
 fn clone(dir: &Path) -> Result<(), Errno> {
     let to = open(dir.join("clone"), OFlags::RDWR | OFlags::CREATE)?;
-    sys::ioctl_ficlone(&to, &file(dir))
+    sys::ioctl_ficlone(&to, file(dir))
 }
 
 /// The volume has a limit of 64 MiB; `file` holds 5 bytes; `full` is a directory with a file in it.
