@@ -33,7 +33,7 @@ use infmap_storage::row::Inode;
 use infmap_storage::state::{State, StateError};
 use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::{Appender, Lsn, RecordKind};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 /// Bytes of log that are written although nobody waits for a sync, so that the append buffer stays small.
@@ -85,6 +85,8 @@ pub struct Vat {
     /// Inodes of few rows, to be dropped before the next messages of any kind, so that they share a publication. None is lost: a commit
     /// comes with each tick of the Keeper and a checkpoint at the end, and a mount drops what a crash left.
     unused: Vec<Inode>,
+    /// Inodes of which there is more to drop than one step does: what they give up is not all known yet.
+    dropping: HashSet<Inode>,
     refusals: settle::Refusals,
 }
 
@@ -115,6 +117,7 @@ impl Vat {
             checkpoint: start,
             parked: HashMap::new(),
             unused: Vec::new(),
+            dropping: HashSet::new(),
             refusals: settle::Refusals::default(),
         }
     }
@@ -307,6 +310,8 @@ impl Vat {
             }
             VatMessage::Recycled { .. } | VatMessage::Drop { .. } | VatMessage::GoOnDropping { .. } => {
                 self.shared.health.fail("the tables of the volume cannot be read");
+                self.dropping.clear();
+                self.dropped(cx);
             }
             _ => {}
         }
@@ -355,6 +360,7 @@ impl Role for Vat {
     fn turn_ended(&mut self, cx: &mut Context<'_>) {
         self.publish();
         self.shared.reclaim.given_up(self.state.given_up);
+        self.shared.reclaim.dropping(!self.dropping.is_empty());
         self.watch_dirty_nodes(cx);
         self.flush(cx);
     }

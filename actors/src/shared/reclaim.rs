@@ -5,7 +5,7 @@
 //! checkpoint, or a refusal that a later one would have spared.
 
 use infmap_storage::limits::{CLUSTER_BYTES, REGION_BYTES};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Roots after which nothing more comes free: one finds what is dead, the next gives it back, the third what they left dead themselves.
 const ROOTS: u32 = 3;
@@ -20,6 +20,8 @@ pub struct Reclaim {
     in_newest: AtomicU64,
     in_older: AtomicU64,
     asked: AtomicU32,
+    /// Inodes are being dropped, so that more will be given up.
+    is_dropping: AtomicBool,
 }
 
 impl Reclaim {
@@ -29,6 +31,11 @@ impl Reclaim {
         if self.given_up.swap(bytes, Ordering::Relaxed) != bytes {
             self.asked.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether inodes are being dropped.
+    pub fn dropping(&self, some: bool) {
+        self.is_dropping.store(some, Ordering::Relaxed);
     }
 
     /// The trees of a root that will be the newest were frozen now.
@@ -45,7 +52,8 @@ impl Reclaim {
     /// Whether somebody without room may ask for a root: it counts as asked for.
     #[must_use]
     pub fn may_ask(&self) -> bool {
-        self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| (asked < ROOTS).then_some(asked + 1)).is_ok()
+        self.is_dropping.load(Ordering::Relaxed)
+            || self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| (asked < ROOTS).then_some(asked + 1)).is_ok()
     }
 }
 
@@ -60,6 +68,9 @@ mod tests {
         reclaim.given_up(1);
         assert!(reclaim.may_ask());
         (0..9).for_each(|_| reclaim.given_up(1));
+        reclaim.dropping(true);
+        assert!((0..9).all(|_| reclaim.may_ask()), "there will be something");
+        reclaim.dropping(false);
         assert_eq!((0..6).filter(|_| reclaim.may_ask()).count(), ROOTS as usize - 1, "the same again is nothing new");
     }
 

@@ -137,7 +137,16 @@ impl Vat {
     pub(super) fn make_room(&mut self, anyway: bool, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
         self.checkpoint.for_room.push(replier);
         self.checkpoint.anyway = anyway;
-        if matches!(self.checkpoint.stage, Stage::Idle) {
+        self.drop_unused(usize::MAX, cx);
+        // A root now would not know what is still being dropped.
+        if self.dropping.is_empty() && matches!(self.checkpoint.stage, Stage::Idle) {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// A step of dropping is done: who waits for the room that it gives up need not wait for more of them.
+    pub(super) fn dropped(&mut self, cx: &mut Context<'_>) {
+        if self.dropping.is_empty() && !self.checkpoint.for_room.is_empty() && matches!(self.checkpoint.stage, Stage::Idle) {
             self.begin_checkpoint(None, cx);
         }
     }

@@ -82,6 +82,7 @@ impl Vat {
     pub(super) fn drop_soon(&mut self, inode: Inode, cx: &mut Context<'_>) {
         if !self.has_few_rows(inode) {
             if let Some(own) = self.own.upgrade() {
+                self.dropping.insert(inode);
                 cx.post(&own, Lane::Data, VatMessage::GoOnDropping { inode });
             }
             return;
@@ -110,8 +111,9 @@ impl Vat {
 
     /// Does one step of dropping an inode that nobody uses, and comes back for the next.
     pub(super) fn drop_inode(&mut self, inode: Inode, pins: Pins, cx: &mut Context<'_>) {
+        self.dropping.remove(&inode);
         if self.shared.health.is_read_only() {
-            return;
+            return self.dropped(cx);
         }
         self.refusals.forget(inode);
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| names::drop_orphan(txn, inode)));
@@ -119,12 +121,17 @@ impl Vat {
             Ok(outcome) => {
                 let logged = self.append(RecordKind::Changes, &outcome.payload);
                 if let (Ok(_), Dropped::More, Some(own)) = (logged, outcome.value, self.own.upgrade()) {
+                    self.dropping.insert(inode);
                     cx.post(&own, Lane::Background, VatMessage::GoOnDropping { inode });
                 }
             }
             // It was given a name again, or is gone: nothing to do.
             Err(StateError::Refused(_)) => {}
-            Err(error) => self.failed(error, VatMessage::GoOnDropping { inode }, pins, cx),
+            Err(error) => {
+                self.dropping.insert(inode);
+                self.failed(error, VatMessage::GoOnDropping { inode }, pins, cx);
+            }
         }
+        self.dropped(cx);
     }
 }
