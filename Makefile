@@ -8,6 +8,7 @@
 #   make crash                        an hour of power cuts, torn writes and failing disks, simulated
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
+#   make storm                        eight processes in the same directories for a minute
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
 #   make install                      the program and its names for mount(8), below PREFIX
 
@@ -23,7 +24,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash small million posix fuzz install
+.PHONY: build mount umount test crash small million storm posix fuzz install
 
 build:
 	@scripts/setup build
@@ -57,6 +58,10 @@ small:
 million:
 	@scripts/setup build mount test
 	$(CARGO) test --release --locked --test many -- --include-ignored --nocapture --test-threads 1
+
+storm:
+	@scripts/setup build mount test
+	INFMAP_STORM_SECONDS=60 $(CARGO) test --release --locked --test storm -- --nocapture --test-threads 1
 
 posix: build
 	@scripts/setup mount
