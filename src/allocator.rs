@@ -31,9 +31,9 @@ fn is_huge(layout: &Layout) -> bool {
     layout.align() == HUGE_PAGE_BYTES
 }
 
-/// Bytes of a mapping: whole huge pages for what is to lie in them.
+/// Bytes of a mapping: a whole huge page for what is to lie in one. Of what is larger the end lies in small pages.
 fn mapped_bytes(layout: &Layout) -> usize {
-    if is_huge(layout) { layout.size().next_multiple_of(HUGE_PAGE_BYTES) } else { layout.size() }
+    if is_huge(layout) { layout.size().next_multiple_of(PAGE_BYTES).max(HUGE_PAGE_BYTES) } else { layout.size() }
 }
 
 fn map(layout: &Layout) -> *mut u8 {

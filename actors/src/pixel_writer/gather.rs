@@ -17,23 +17,38 @@ use infmap_storage::unit::{Compressor, looks_like_noise};
 use std::collections::VecDeque;
 use std::io;
 
+/// Units of a file that look like noise one after the other, after which the next are taken for the same.
+const NOISY_UNITS: u32 = 8;
+/// Of those, one in so many is looked at all the same: to look at all took a twentieth of the time of a stream.
+const LOOK_EVERY: u32 = 4;
+
 /// Compression, and how much is tried.
 pub(super) struct Effort {
     compressor: Compressor,
     /// What looks like noise is tried too.
     try_noise: bool,
+    /// How many units of this file looked like noise, one after the other up to now.
+    noisy: (Inode, u32),
 }
 
 impl Effort {
     pub(super) fn new(try_noise: bool) -> Self {
-        Self { compressor: Compressor::default(), try_noise }
+        Self { compressor: Compressor::default(), try_noise, noisy: (Inode(0), 0) }
     }
 
-    fn compress(&mut self, unit: &[Block]) -> Option<&[u8]> {
-        if !self.try_noise && looks_like_noise(unit) {
+    fn compress(&mut self, inode: Inode, unit: &[Block]) -> Option<&[u8]> {
+        if !self.try_noise && self.is_noise(inode, || looks_like_noise(unit)) {
             return None;
         }
         self.compressor.compress_blocks(unit)
+    }
+
+    /// Whether a unit of this file is taken for noise.
+    fn is_noise(&mut self, inode: Inode, look: impl FnOnce() -> bool) -> bool {
+        let units = if self.noisy.0 == inode { self.noisy.1 } else { 0 };
+        let is_noise = (units >= NOISY_UNITS && !units.is_multiple_of(LOOK_EVERY)) || look();
+        self.noisy = (inode, if is_noise { units + 1 } else { 0 });
+        is_noise
     }
 }
 
@@ -96,7 +111,7 @@ impl OpenRegion {
         while at < run.blocks.len() {
             let unit_end = unit_end(run, at);
             if let Some(effort) = effort.as_deref_mut()
-                && let Some(stored) = effort.compress(&run.blocks[at..unit_end])
+                && let Some(stored) = effort.compress(job.inode, &run.blocks[at..unit_end])
             {
                 if !self.place(job, run, raw_from, at, None) {
                     return raw_from;
@@ -208,4 +223,29 @@ fn split(mut run: Run, placed: usize) -> (Option<Run>, Option<Run>) {
         sequences: run.sequences.split_off(placed),
     };
     (Some(run).filter(|run| !run.blocks.is_empty()), Some(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_noise_is_looked_at_now_and_then_and_any_other_at_every_unit() {
+        let mut effort = Effort::new(false);
+        let looks = |effort: &mut Effort, inode, units, noise| {
+            let mut looks = 0;
+            for _ in 0..units {
+                effort.is_noise(Inode(inode), || {
+                    looks += 1;
+                    noise
+                });
+            }
+            looks
+        };
+        assert_eq!(looks(&mut effort, 1, 8 + 40, true), 8 + 10);
+        assert_eq!(looks(&mut effort, 2, 5, true), 5, "another file");
+        assert_eq!(looks(&mut effort, 1, 8, true), 8, "and the first again");
+        assert!((1..=4).contains(&looks(&mut effort, 1, 4, false)), "what is no noise any more is seen soon");
+        assert_eq!(looks(&mut effort, 1, 9, false), 9);
+    }
 }

@@ -159,7 +159,7 @@ impl Volume {
             streams: Streams::new(read_ahead_window(settings)),
             blocks: volatile,
             reads: BufferPool::huge(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
-            image_buffers: BufferPool::new(IMAGE_MAX_BYTES, plan.image_buffers),
+            image_buffers: BufferPool::huge(IMAGE_MAX_BYTES, plan.image_buffers),
             encoders: Encoders::new(plan.encoders),
             budget: Budget::new(plan.dirty),
             reclaim: Reclaim::default(),
