@@ -1,4 +1,4 @@
-//! Programs that people run on a filesystem, run on this one: git, cargo, SQLite.
+//! Programs that people run on a filesystem, run on this one: git, cargo, SQLite, rsync, tar.
 //!
 //! Each asks for what few others ask: git for hard links, renames over and mmap; cargo for locks, executables and times; SQLite for
 //! syncs, truncation and shared memory. What they made is judged again after another mount.
@@ -143,4 +143,57 @@ fn sqlite_commits_two_thousand_times_with_a_write_ahead_log() {
 #[test]
 fn sqlite_commits_two_thousand_times_with_a_rollback_journal() {
     sqlite_commits("delete");
+}
+
+/// A tree with everything that rsync and tar carry: links, lists, attributes, capabilities, holes, odd names, old times, a fifo.
+fn curious_tree(dir: &Path) {
+    let script = r#"set -e
+mkdir -p dir/sub; printf 'one' > dir/file; ln dir/file hard; ln -s dir/file soft; ln -s nowhere dangling; mkfifo pipe
+printf 'x' > "a name with $(printf '\t') and \\ in it"; : > empty; truncate -s 3M sparse; printf 'y' | dd of=sparse bs=1 seek=2000000 conv=notrunc status=none
+head -c 300000 /dev/urandom > noise; chmod 4755 noise; touch -d '1965-03-04 05:06:07.123456789' dir/file
+setfattr -n user.colour -v blue dir/file; setfacl -m u:daemon:rwx,g:daemon:r dir/file; setfacl -d -m u:daemon:rx dir
+if [ "$(id -u)" = 0 ]; then setcap cap_net_raw+ep noise; setfattr -n trusted.for -v root dir/sub; mknod null c 1 3; fi
+"#;
+    run(Command::new("bash").args(["-c", script]).current_dir(dir));
+}
+
+#[test]
+fn rsync_and_tar_carry_everything_there_and_back() {
+    if !can_mount() || !["rsync", "tar", "setfacl", "setfattr", "setcap"].iter().all(|program| has(program, "no tree is carried")) {
+        return;
+    }
+    let volume = Volume::new();
+    let (from, back) = (volume.beside("from"), volume.beside("back"));
+    fs::create_dir(&from).expect("a directory");
+    fs::create_dir(&back).expect("a directory");
+    curious_tree(&from);
+    let mut mount = volume.mount();
+    let slash = |path: &Path| format!("{}/", path.display());
+    let rsync = |more: &[&str], from: &Path, to: &Path| {
+        run(Command::new("rsync").args(["-aHAXS", "--delete", "--numeric-ids"]).args(more).args([slash(from), slash(to)]))
+    };
+    for round in 0..2 {
+        let there = mount.path("tree");
+        if round == 0 {
+            fs::create_dir(&there).expect("a directory");
+            rsync(&[], &from, &there);
+        }
+        let differs = rsync(&["--checksum", "--itemize-changes", "--dry-run"], &from, &there);
+        assert_eq!(differs, "", "round {round}: the tree differs on the mount");
+        rsync(&[], &there, &back);
+        assert_eq!(rsync(&["--checksum", "--itemize-changes", "--dry-run"], &from, &back), "", "round {round}: and back");
+        mount.unmount();
+        volume.check();
+        mount = volume.mount();
+    }
+    let (archive, unpacked) = (volume.beside("tree.tar"), mount.path("unpacked"));
+    fs::create_dir(&unpacked).expect("a directory");
+    let tar = || {
+        let mut tar = Command::new("tar");
+        tar.args(["--xattrs", "--xattrs-include=*", "--acls", "--sparse", "--numeric-owner"]);
+        tar
+    };
+    run(tar().arg("-C").arg(&from).arg("-cf").arg(&archive).arg("."));
+    run(tar().arg("-C").arg(&unpacked).arg("-xpf").arg(&archive));
+    assert_eq!(rsync(&["--checksum", "--itemize-changes", "--dry-run"], &from, &unpacked), "", "as tar unpacked it");
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Bytes that the kernel reads ahead, in its largest requests: so many are under way at once, which a disk answers side by side. With one
 /// a cold file was read a fifth slower.
-const READ_AHEAD_WRITES: u32 = 4;
+const READ_AHEAD_WRITES: u32 = 8;
 
 /// Bytes that the kernel may collect for a mount with memory to spare: with a quarter, the kernel's default on many machines, a stream
 /// lost a fifth of its speed to waiting.
