@@ -3,9 +3,15 @@
 //! Owns: `Allowed`, the flags that can change. Must be true: RMT-1 what is not named stays as it is; RMT-2 a volume that was opened
 //! read-only is never made to look writable. Fails: with a [`MountError`]; nothing has changed then.
 
+use super::lock::LOOK_AGAIN;
 use super::{MountError, lock, mountinfo, server};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_remount};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A file that was closed and removed just now is in use until the kernel has heard that we know of it: so long is that waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a mount allows: `None` stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -44,7 +50,13 @@ pub fn remount(path: &Path, allowed: Allowed) -> Result<(), MountError> {
         return Err(MountError::OpenedReadOnly(path.into()));
     }
     let failed = MountError::io(format!("cannot remount {}", path.display()));
-    mount_remount(path, allowed.flags(&mounted.options), "").map_err(|errno| failed(errno.into()))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match mount_remount(path, allowed.flags(&mounted.options), "") {
+            Err(Errno::BUSY) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+            done => return done.map_err(|errno| failed(errno.into())),
+        }
+    }
 }
 
 #[cfg(test)]
