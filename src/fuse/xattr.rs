@@ -6,9 +6,7 @@ use super::answer::Ticket;
 use fuser::{Errno, ReplyXattr};
 use infmap_actors::api::{Answer, SetHow};
 use infmap_actors::replier::Replier;
-
-/// Attributes that only a privileged caller sees in a list.
-const TRUSTED: &[u8] = b"trusted.";
+use infmap_storage::names::TRUSTED;
 
 /// A replier that sends bytes of which the caller takes `room`, or their number if that is zero.
 pub(super) fn sized(ticket: Ticket<ReplyXattr>, room: u32) -> Replier<Answer<Vec<u8>>> {

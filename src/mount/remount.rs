@@ -39,7 +39,7 @@ impl Allowed {
 /// Changes the flags of our mount at this absolute path. What was written before a mount becomes read-only reaches the volume first.
 ///
 /// # Errors
-/// `NotMounted`, `Foreign`, `ReadOnly` for a volume that was opened so, or the kernel's error: only root may.
+/// `NotMounted`, `Foreign`, `OpenedReadOnly` for a volume that was opened so, or the kernel's error: only root may.
 pub fn remount(path: &Path, allowed: Allowed) -> Result<(), MountError> {
     let Some(mounted) = mountinfo::at(path)? else { return Err(MountError::NotMounted(path.into())) };
     if !mounted.is_ours() {

@@ -32,8 +32,8 @@ impl AlignedBuf {
     }
 
     /// As [`Self::zeroed`], and if it takes half of a huge page or more it begins at a multiple of [`HUGE_PAGE_BYTES`]: for what the kernel
-    /// fills or empties again and again, a read of 1 MiB too. It takes a huge page in one piece, and looks up each of the others (11 % of a sequential read). The
-    /// first touch can be dear, though: 4 ms for each, in a virtual machine whose host has taken unused memory back.
+    /// fills or empties again and again, a read of 1 MiB too. It takes a huge page in one piece, and looks up each of the others (11 % of a
+    /// sequential read). The first touch can be dear, though: 4 ms for each, in a virtual machine whose host has taken unused memory back.
     #[must_use]
     pub fn huge(len: usize) -> Self {
         Self::aligned(len, if len >= HUGE_PAGE_BYTES / 2 { HUGE_PAGE_BYTES } else { DIRECT_ALIGN })

@@ -231,9 +231,8 @@ impl FileBuffer {
         if first < end {
             self.blocks.cut(first, end);
         }
-        let mut edges = vec![from / BLOCK, end];
-        edges.dedup();
-        for number in edges.into_iter().filter(|number| !(first..end).contains(number)) {
+        let left_edge = Some(from / BLOCK).filter(|number| *number != end);
+        for number in left_edge.into_iter().chain([end]).filter(|number| !(first..end).contains(number)) {
             let start = number * BLOCK;
             let (left, right) = (from.saturating_sub(start).min(BLOCK) as usize, to.saturating_sub(start).min(BLOCK) as usize);
             if left < right {

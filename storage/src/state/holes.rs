@@ -12,7 +12,7 @@ const STEP: usize = 256;
 
 impl View<'_> {
     /// The first byte from `from` on that has data, below `size`; `None` if there is none. `dirty` gives the ranges that are data whatever
-    /// the tree says, ascending.
+    /// the tree says, ascending and apart.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -24,7 +24,7 @@ impl View<'_> {
             return Ok(Some(from));
         }
         let placed = self.extents(inode, from, size, 1)?.first().map(|(offset, _)| *offset);
-        let held = dirty.iter().find(|range| range.end > from).map(|range| range.start);
+        let held = first_behind(from, dirty).map(|range| range.start);
         let first = [placed, held].into_iter().flatten().min().map(|start| start.max(from));
         Ok(first.filter(|at| *at < size))
     }
@@ -58,12 +58,12 @@ impl View<'_> {
     }
 }
 
-/// Behind the ranges that `at` lies in.
-fn past_held(mut at: u64, dirty: &[Range<u64>]) -> u64 {
-    for range in dirty {
-        if range.contains(&at) {
-            at = range.end;
-        }
-    }
-    at
+/// Behind the range that `at` lies in, if it lies in one.
+fn past_held(at: u64, dirty: &[Range<u64>]) -> u64 {
+    first_behind(at, dirty).filter(|range| range.contains(&at)).map_or(at, |range| range.end)
+}
+
+/// The first range that does not end before `at` is over: found by halves, for a file can have as many as it has dirty blocks.
+fn first_behind(at: u64, dirty: &[Range<u64>]) -> Option<&Range<u64>> {
+    dirty.get(dirty.partition_point(|range| range.end <= at))
 }
