@@ -316,8 +316,17 @@ fn mount_8_finds_the_program_by_its_names_and_changes_a_mount_that_is_there() {
     assert!(helper("mount.infmap", "ro").status.success());
     assert_eq!(helper("mount.infmap", "remount,rw").status.code(), Some(32), "what was opened read-only stays so");
     run(Command::new(helpers.join("umount.infmap")).arg(&mountpoint));
-    fs::write(helpers.join("fsck.infmap.mine"), "").unwrap();
-    fs::remove_file(helpers.join("fsck.infmap")).unwrap();
-    fs::rename(helpers.join("fsck.infmap.mine"), helpers.join("fsck.infmap")).unwrap();
-    assert!(!install().status.success(), "what somebody else put there is left alone");
+    // The last of the names, so that what stands before it shows whether anything was done.
+    let (theirs, first) = (helpers.join("mkfs.infmap"), helpers.join("mount.infmap"));
+    let put: [fn(&Path); 2] = [|path| fs::write(path, "").unwrap(), |path| std::os::unix::fs::symlink("/bin/true", path).unwrap()];
+    for put in put {
+        fs::remove_file(&theirs).unwrap();
+        put(&theirs);
+        for remove in [false, true] {
+            let mut command = common::infmap();
+            command.arg("install-helpers").arg("--into").arg(&helpers).args(remove.then_some("--remove"));
+            assert!(!command.output().unwrap().status.success(), "what somebody else put there is left alone");
+            assert!(theirs.symlink_metadata().is_ok() && first.symlink_metadata().is_ok(), "and nothing is done by halves");
+        }
+    }
 }

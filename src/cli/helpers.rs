@@ -25,10 +25,12 @@ pub struct InstallHelpers {
 impl InstallHelpers {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let program = std::env::current_exe().map_err(CliError::io("cannot tell where this program is"))?;
-        for name in NAMES {
-            let link = self.into.join(name);
+        let links: Vec<_> = NAMES.iter().map(|name| self.into.join(name)).collect();
+        // All are looked at before the first is changed.
+        let there = links.iter().map(|link| is_there(link, &program)).collect::<Result<Vec<_>, _>>()?;
+        for (link, is_there) in links.into_iter().zip(there) {
             let what = format!("cannot change {}", link.display());
-            if is_replaceable(&link)? {
+            if is_there {
                 std::fs::remove_file(&link).map_err(CliError::io(what.clone()))?;
             }
             if !self.remove {
@@ -45,12 +47,17 @@ impl InstallHelpers {
     }
 }
 
-/// Whether there is a link that may be replaced; what is no link is somebody's.
-fn is_replaceable(link: &Path) -> Result<bool, CliError> {
-    match std::fs::symlink_metadata(link) {
-        Ok(found) if found.file_type().is_symlink() => Ok(true),
-        Ok(_) => Err(CliError::new(Code::Helper, format!("{} is there already and no link of ours", link.display()))),
+/// Whether there is a link of ours: to a program of this name, wherever that was. Whatever else is there is somebody's.
+fn is_there(link: &Path, program: &Path) -> Result<bool, CliError> {
+    match std::fs::read_link(link) {
+        Ok(target) if target.file_name() == program.file_name() => Ok(true),
+        Ok(_) => Err(foreign(link)),
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Err(foreign(link)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(CliError::io(format!("cannot look at {}", link.display()))(error)),
     }
+}
+
+fn foreign(link: &Path) -> CliError {
+    CliError::new(Code::Helper, format!("{} is there already and no link of ours", link.display()))
 }
