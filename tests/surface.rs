@@ -271,6 +271,24 @@ fn readings_are_noted_as_the_mount_says() {
 }
 
 #[test]
+fn whoever_made_a_file_is_noted_reading_it_too() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let mount = again(&volume, mount, &["-o", "strictatime"]);
+    let path = mount.path("file");
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+    file.write_all_at(&noise(10_000), 0).unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    for reading in 0..2 {
+        file.set_times(fs::FileTimes::new().set_accessed(old)).unwrap();
+        file.read_exact_at(&mut [0; 10_000], 0).unwrap();
+        assert!(file.metadata().unwrap().accessed().unwrap() > old, "reading {reading}");
+    }
+    drop(file);
+    mount.unmount();
+}
+
+#[test]
 fn a_mount_shows_the_owners_and_bits_that_it_is_told() {
     let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();

@@ -101,6 +101,11 @@ impl Door {
         self.watched(op, || Ticket::new(&self.shared, op, reply).refuse(errno));
     }
 
+    /// How the kernel treats the handle of a file that is opened or made. A reading that it answers by itself is none that we could note.
+    fn handle_flags(&self) -> FopenFlags {
+        if self.settings.atime == Atime::Strictatime { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE }
+    }
+
     /// Somebody read an inode.
     fn note_access(&self, ino: INodeNo) {
         if self.settings.atime != Atime::Noatime {
@@ -270,25 +275,24 @@ impl Filesystem for Door {
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.herald.opened(ino, flags.acc_mode());
         match self.agreed.open {
-            // A reading that the kernel answers by itself is none that we could note.
-            OpenMode::Daemon if self.settings.atime == Atime::Strictatime => {
-                self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_DIRECT_IO));
+            OpenMode::Daemon => {
+                let flags = self.handle_flags();
+                self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, flags));
             }
-            OpenMode::Daemon => self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE)),
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
         }
     }
 
     fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32, reply: ReplyCreate) {
         let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
-        let (herald, mode) = (self.herald.clone(), OpenFlags(flags).acc_mode());
+        let (herald, mode, handle) = (self.herald.clone(), OpenFlags(flags).acc_mode(), self.handle_flags());
         self.answer(
             Op::Create,
             reply,
             |volume, r| volume.create(node, r),
             move |shared, reply, attributes: Attributes| {
                 herald.opened(INodeNo(attributes.inode.0), mode);
-                send_created(shared, reply, attributes);
+                send_created(shared, reply, attributes, handle);
             },
         );
     }

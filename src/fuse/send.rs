@@ -20,11 +20,11 @@ pub(super) fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attribu
     reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes, &shared.shown), GENERATION);
 }
 
-pub(super) fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes) {
+pub(super) fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes, handle: FopenFlags) {
     shared.volume.hold(attributes.inode);
     // fuser gives name and attributes one lifetime here; the shorter one is always right.
     let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
-    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, FopenFlags::FOPEN_KEEP_CACHE);
+    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, handle);
 }
 
 pub(super) fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
