@@ -108,7 +108,13 @@ impl Front {
     /// Requests that were held back.
     #[cfg(test)]
     fn withheld(&self) -> u64 {
-        self.vat.withheld() + self.shards.iter().map(Gate::withheld).sum::<u64>()
+        self.vat.stats().rejected + self.shards.iter().map(|shard| shard.stats().rejected).sum::<u64>()
+    }
+
+    fn posted(&self) -> u64 {
+        let shards = self.shards.iter().map(Gate::stats);
+        let readers = self.reader_slots.iter().map(Address::stats);
+        shards.chain(readers).chain([self.vat.stats()]).map(|stats| stats.posted).sum()
     }
 
     fn change_names(&self, op: NameOp, replier: Replier<Answer<Done>>) {
@@ -136,6 +142,12 @@ impl Volume {
     /// stay small. Answers in some tens of milliseconds.
     pub fn get_ready(&self, replier: Replier<Answer<()>>) {
         self.keeper.post(Lane::Background, KeeperMessage::GetReady { replier });
+    }
+
+    /// Messages posted so far, by anybody, to the actors that answer requests: the Vat, the cache's shards and the pixel readers.
+    #[must_use]
+    pub fn posted(&self) -> u64 {
+        self.front.posted()
     }
 
     /// Has somebody told of each inode that loses suid, sgid or capabilities by a write, before that write is answered. Once for a volume.

@@ -5,7 +5,7 @@
 //! held passes within a millisecond of there being room, or is dropped, and thereby answered, when the volume ends. Fails: never.
 //! Posts among actors pass no gate, so that a full mailbox always empties.
 
-use crate::mailbox::{Envelope, Lane};
+use crate::mailbox::{Envelope, Lane, MailboxStats};
 use crate::runtime::Runtime;
 use crate::slot::Address;
 use parking_lot::Mutex;
@@ -70,9 +70,8 @@ impl<M: Envelope> Gate<M> {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn withheld(&self) -> u64 {
-        self.0.address.stats().rejected
+    pub(super) fn stats(&self) -> MailboxStats {
+        self.0.address.stats()
     }
 
     /// The volume ends: what is held is dropped, what comes is for the address to refuse.
