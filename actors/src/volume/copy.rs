@@ -1,11 +1,14 @@
 //! Copying bytes from one file to another without a way through the kernel.
 //!
 //! Must be true: CPY-1 what is answered was copied, from the beginning of the range on; each piece is a read and a write as any other,
-//! so their orders hold (O1). Fails: with the first refusal, if nothing was copied; otherwise the count says how far it came.
+//! so their orders hold (O1). A piece begins on a reader's thread, so that the door, and what waits for the shards, have their turn
+//! between any two. Fails: with the first refusal, if nothing was copied; otherwise the count says how far it came.
 
 use super::{Front, Volume};
 use crate::api::{Answer, Refusal, WriteHow};
+use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
+use crate::shared::Shared;
 use infmap_storage::row::Inode;
 use std::sync::Arc;
 
@@ -46,12 +49,20 @@ impl Volume {
 }
 
 impl Copying {
+    #[expect(clippy::indexing_slicing, reason = "a number modulo the number of readers, which is a constant above zero")]
     fn go_on(self) {
-        let CopyRange { from, from_offset, length, .. } = self.range;
-        let left = length - self.done;
-        if left == 0 {
+        if self.done == self.range.length {
             return self.end(Ok(()));
         }
+        let front = self.front.clone();
+        let at = self.range.from.0 as usize % front.readers.len();
+        let piece = Box::new(move |_: &Shared| self.piece());
+        front.readers[at].post(ReadMessage::Query(piece));
+    }
+
+    fn piece(self) {
+        let CopyRange { from, from_offset, length, .. } = self.range;
+        let left = length - self.done;
         let (front, offset) = (self.front.clone(), from_offset + self.done);
         let piece = left.min(u64::from(front.shared.settings.max_write())) as u32;
         front.read(
