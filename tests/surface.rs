@@ -140,6 +140,23 @@ fn somebody_whom_a_list_lets_in_gets_in_and_nobody_else() {
     assert!(reads(USER) && !reads(USER + 1));
 }
 
+/// Seen to fail: until it is told otherwise, the kernel takes the root directory for root's, and it asks only who looks.
+#[test]
+fn the_owner_of_the_root_directory_may_change_it_before_anybody_has_looked_at_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: two users are needed, and only root has them");
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount_with(&["-o", "allow_other"]);
+    fs::set_permissions(volume.path().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(mount.dir(), Some(USER), Some(USER)).unwrap();
+    let mount = again(&volume, mount, &["-o", "allow_other"]);
+    // It sets the times, and looks at nothing before.
+    run(Command::new("touch").args(["-c", "-d", "2001-02-03"]).arg(mount.dir()).uid(USER).gid(USER));
+    mount.unmount();
+}
+
 #[test]
 fn holes_are_made_found_and_kept() {
     let Some(volume) = Volume::if_mountable() else { return };
