@@ -305,6 +305,28 @@ fn readings_are_noted_as_the_mount_says() {
 }
 
 #[test]
+fn a_file_that_is_open_to_write_is_not_taken_for_one_of_holes() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let blocks = |path: &Path| fs::metadata(path).unwrap().blocks();
+    fs::write(mount.path("old"), "").unwrap();
+    assert_eq!(blocks(&mount.path("old")), 0);
+    for name in ["new", "old"] {
+        let (path, content) = (mount.path(name), noise(MIB as usize));
+        let file = open(&path);
+        assert!(blocks(&path) > 0, "{name}: what the kernel holds is not known");
+        file.write_all_at(&content, 0).unwrap();
+        assert!(blocks(&path) > 0, "{name}");
+        let archive = Command::new("tar").args(["-cSf", "-", name]).current_dir(mount.dir()).output().unwrap().stdout;
+        assert!(archive.windows(4096).any(|window| window == &content[..4096]), "{name}: its content is not in a sparse archive");
+        file.sync_all().unwrap();
+        drop(file);
+        assert_eq!(blocks(&path), 2048, "{name}");
+    }
+    mount.unmount();
+}
+
+#[test]
 fn a_write_past_the_kernels_pages_is_seen_in_the_times_at_once() {
     let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();

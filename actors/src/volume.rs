@@ -19,7 +19,7 @@ pub use open::{OpenError, OpenOptions, create};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
-use crate::keeper::KeeperMessage;
+use crate::keeper::{KeeperMessage, look_at_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
@@ -195,6 +195,13 @@ impl Volume {
         self.front.query(inode, move |shared, view| shared.attributes_of(view, inode), replier);
     }
 
+    /// Whether an inode is known to have no blocks: not, where its row is not in memory.
+    #[must_use]
+    pub fn is_without_blocks(&self, inode: Inode) -> bool {
+        let shared = &self.front.shared;
+        shared.query(|view| shared.attributes_of(view, inode)).is_ok_and(|attributes| attributes.blocks == 0)
+    }
+
     /// Changes attributes; sizes and times of regular files through their shard (O10).
     pub fn change_attributes(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>) {
         if !change.has_possible_times() {
@@ -350,6 +357,8 @@ impl Volume {
     /// How much there is and how much is free.
     pub fn space(&self, replier: Replier<Answer<SpaceUse>>) {
         let shared = &self.front.shared;
+        // Others may have filled the disk since anybody looked.
+        look_at_space(shared);
         let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let free = shared.budget.space().min(total);

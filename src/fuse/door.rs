@@ -18,8 +18,8 @@ use super::settings::{MountSettings, OpenMode};
 use super::{NO_HANDLE, range, xattr};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, WriteHow};
@@ -54,7 +54,7 @@ impl Door {
     pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>, herald: Arc<Herald>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed)),
+            shared: Arc::new(Self::share(volume, settings, agreed, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
@@ -64,9 +64,9 @@ impl Door {
         }
     }
 
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
+    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, herald: Arc<Herald>) -> Shared {
         let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), lifetimes, shown: settings.shown }
+        Shared { volume, meters: Meters::new(), lifetimes, shown: settings.shown, herald }
     }
 
     /// Asks the volume, and sends what it answers.
@@ -104,6 +104,13 @@ impl Door {
     /// How the kernel treats the handle of a file that is opened or made. A reading that it answers by itself is none that we could note.
     fn handle_flags(&self) -> FopenFlags {
         if self.settings.atime == Atime::Strictatime { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE }
+    }
+
+    /// The kernel may hold of a file that it has no blocks, while somebody is about to write to it.
+    fn show_written_anew(&self, ino: INodeNo, mode: OpenAccMode) {
+        if mode != OpenAccMode::O_RDONLY && self.agreed.writeback_cache && self.shared.volume.is_without_blocks(Inode(ino.0)) {
+            self.herald.forget_attributes(ino);
+        }
     }
 
     /// Somebody read an inode.
@@ -172,7 +179,7 @@ fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
-        self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed));
+        self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
@@ -274,6 +281,7 @@ impl Filesystem for Door {
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.herald.opened(ino, flags.acc_mode());
+        self.show_written_anew(ino, flags.acc_mode());
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();

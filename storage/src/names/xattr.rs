@@ -44,6 +44,7 @@ pub struct SetXattr {
 pub fn check_xattr_name(name: &[u8]) -> Result<(), Refusal> {
     let is_known = name == ACCESS || name == DEFAULT || KINDS.iter().any(|kind| name.starts_with(kind) && name.len() > kind.len());
     match name.len() {
+        _ if KINDS.contains(&name) => Err(Refusal::Invalid),
         _ if !is_known => Err(Refusal::NotSupported),
         1..=XATTR_NAME_MAX_BYTES if !name.contains(&0) => Ok(()),
         1..=XATTR_NAME_MAX_BYTES => Err(Refusal::Invalid),
