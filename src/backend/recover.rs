@@ -121,6 +121,8 @@ pub struct Recovered {
     pub made_up: u64,
     /// Files that are shorter than they were.
     pub cut: u64,
+    /// Files that may be older, shorter or longer than they were.
+    pub uncertain_files: Vec<String>,
     /// Whether nothing is known to be lost.
     pub whole: bool,
 }
@@ -263,6 +265,7 @@ fn told(
         nameless: report.nameless,
         made_up: report.made_up,
         cut: report.cut,
+        uncertain_files: report.uncertain_files.iter().map(|path| shown(path)).collect(),
         whole: report.is_whole(),
     }
 }

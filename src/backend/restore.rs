@@ -109,6 +109,10 @@ pub fn restore(asked: &Restoring<'_>, progress: &mut dyn FnMut(Progress)) -> Res
     work.run();
     let restored = work.restored;
     if restored.files + restored.others + restored.directories <= 1 && !asked.paths.is_empty() && restored.incomplete.is_empty() {
+        if !asked.dry_run {
+            // It was made for nothing; one that was there before is empty, and stays if it cannot be removed.
+            let _ = std::fs::remove_dir(&restored.to);
+        }
         let names: Vec<_> = asked.paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
         return Err(RestoreError::NothingSelected(names.join(", ")));
     }
@@ -271,6 +275,7 @@ impl Work<'_> {
         let mut why: Vec<String> = copied.err().map(|error| error.to_string()).into_iter().collect();
         let (attributes, unread) = self.source.attributes(inode);
         why.extend(unread);
+        why.extend(self.source.is_uncertain(inode).then(|| "perhaps older, shorter or longer than it was".to_string()));
         if let (Some(target), Some(file)) = (&self.target, &file) {
             why.extend(target.finish_file(file, row, &attributes));
         }

@@ -52,7 +52,8 @@ codes! {
     /// There is no volume.
     VolumeMissing = 1010, 10, "`infmap init VOLUME` makes a volume";
     /// It is a directory, but not a volume.
-    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/; if this is it, take volume.yaml from a backup of the volume";
+    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/; if this is it, take volume.yaml from a backup of the volume, \
+         or make a volume of its images: `infmap recover VOLUME/map NEW`";
     /// Something is there already.
     VolumeExists = 1012, 1, "name a directory that does not exist, or an empty one";
     /// Written by a newer version.

@@ -128,6 +128,7 @@ fn text(r: &Recovered) -> String {
         let more = if file.ranges.len() > 8 { format!(" and {} ranges more", file.ranges.len() - 8) } else { String::new() };
         format!("lost: {name}: bytes {}{more} of {}", ranges.join(", "), file.size)
     });
+    some(&mut lines, &r.uncertain_files, |path| format!("perhaps older, shorter or longer than it was: {path}"));
     some(&mut lines, &r.newer_files, |path| format!("perhaps older than it was: {path}"));
     for (count, what) in [
         (r.restored_images, "image(s) were damaged and are restored from their parity"),

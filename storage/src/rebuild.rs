@@ -162,6 +162,10 @@ pub struct Report {
     pub made_up: u64,
     /// Files that are shorter than they were.
     pub cut: u64,
+    /// Inodes that may be older, shorter or longer than they were: rows of them come from nodes without a parent, or are made up.
+    pub uncertain: BTreeSet<u64>,
+    /// The files among them.
+    pub uncertain_files: Vec<Vec<u8>>,
 }
 
 impl Report {
@@ -243,7 +247,8 @@ fn by_pieces(mut found: Found, generation: Generation, with_nodes: bool, step: S
     let unknown = base.as_ref().map_or_else(KeyRanges::all, |root| rows_of(root, generation, &nodes, &mut rows));
     let youngest = youngest_of(&found, base.as_ref().map(|root| root.generation));
     let regions: Vec<RegionId> = youngest.values().copied().collect();
-    let leaves = if with_nodes { Leaves::find(&found, &images, &regions, step).fill(&images, &unknown, &mut rows) } else { 0 };
+    let (leaves, filled) =
+        if with_nodes { Leaves::find(&found, &images, &regions, step).fill(&images, &unknown, &mut rows) } else { (0, BTreeSet::new()) };
     let is_wanted = |inode: u64| {
         let (from, to) = Key::extents_of(Inode(inode));
         !unknown.between(&from, &to).is_empty()
@@ -264,7 +269,10 @@ fn by_pieces(mut found: Found, generation: Generation, with_nodes: bool, step: S
     let next_place = frontier.max(Place(images_end.ok_or(RebuildError::NoPlace)?));
     let mut voids = Voids::new(found.uuid, generation, next_place);
     let is_stale = |id: RegionId| youngest.get(&id.place).is_some_and(|youngest| youngest.generation > id.generation);
-    let mended = mend(&rows, &unknown, pieces, &is_stale, &nodes, &mut state, &mut voids)?;
+    let with_pieces: Vec<u64> = pieces.keys().copied().collect();
+    let mut mended = mend(&rows, &unknown, pieces, &is_stale, &nodes, &mut state, &mut voids)?;
+    mended.uncertain.extend(filled);
+    mended.uncertain.extend(with_pieces);
     drop(rows);
     for id in voids.images.keys() {
         let lost = (0..REGION_CLUSTERS).filter_map(Cluster::new).collect();
@@ -339,9 +347,12 @@ fn finish(
     let is_newer = |id: &&RegionId| how.root().is_some_and(|root| id.generation > root) && !voids.contains_key(id);
     let newer_images: Vec<RegionId> = found.images.keys().filter(is_newer).copied().collect();
     let newer_inodes = owners_of(found, &newer_images);
-    let named = survey.paths(&state.names, &nodes.loading(TreeId::Name), &newer_inodes);
+    let asked: BTreeSet<u64> = newer_inodes.iter().chain(mended.uncertain.iter().take(found.files_max)).copied().collect();
+    let named = survey.paths(&state.names, &nodes.loading(TreeId::Name), &asked);
     let newer_files = newer_inodes.iter().filter_map(|inode| named.of(*inode).into_iter().next()).take(found.files_max).collect();
     let (lost, lost_more) = survey.lost_files(&named);
+    let is_file = |inode: &&u64| !survey.directory_numbers.contains(*inode);
+    let uncertain_files = mended.uncertain.iter().take(found.files_max).filter(is_file).flat_map(|inode| named.of(*inode)).collect();
     let report = Report {
         how,
         roots_passed_over,
@@ -361,6 +372,8 @@ fn finish(
         nameless: mended.nameless,
         made_up: mended.made_up,
         cut: mended.cut,
+        uncertain: mended.uncertain,
+        uncertain_files,
     };
     state.inodes = survey.inodes;
     state.next_inode = state.next_inode.max(survey.last_inode.saturating_add(1));

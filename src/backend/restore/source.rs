@@ -19,7 +19,7 @@ use infmap_storage::state::View;
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{Tree, TreeId};
 use infmap_storage::volume_file::VolumeFile;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -44,6 +44,8 @@ pub struct Source {
     logged: HashMap<u64, Vec<(u64, Block)>>,
     notes: Vec<String>,
     found_by: &'static str,
+    /// Inodes that may not be as they were.
+    uncertain: BTreeSet<u64>,
 }
 
 impl Source {
@@ -109,8 +111,9 @@ impl Source {
         if !matches!(report.how, How::Root { .. }) {
             notes.push("no root is whole: some names may be older, or have been removed; what has none is in lost+found".into());
         }
+        let uncertain = report.uncertain.clone();
         let (names, nodes) = rebuilt.into_names();
-        Ok(Self::of(names, nodes, Images::new(device, 1), HashMap::new(), notes, found_by))
+        Ok(Self { uncertain, ..Self::of(names, nodes, Images::new(device, 1), HashMap::new(), notes, found_by) })
     }
 
     fn of(
@@ -121,7 +124,8 @@ impl Source {
         notes: Vec<String>,
         found_by: &'static str,
     ) -> Self {
-        Self { names, nodes, images, tiers: Tiers::new(TIER_BYTES, TIER_BYTES), pool: BlockPool::new(0), logged, notes, found_by }
+        let (tiers, pool) = (Tiers::new(TIER_BYTES, TIER_BYTES), BlockPool::new(0));
+        Self { names, nodes, images, tiers, pool, logged, notes, found_by, uncertain: BTreeSet::new() }
     }
 
     pub fn notes(&self) -> &[String] {
@@ -130,6 +134,11 @@ impl Source {
 
     pub fn found_by(&self) -> &'static str {
         self.found_by
+    }
+
+    /// Whether it is not known that the inode is as it was.
+    pub fn is_uncertain(&self, inode: Inode) -> bool {
+        self.uncertain.contains(&inode.0)
     }
 
     fn with<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {

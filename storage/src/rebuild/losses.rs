@@ -38,6 +38,7 @@ pub(super) struct Survey<'a> {
     pub claimed: Claimed,
     pub inodes: u64,
     pub directories: u64,
+    pub directory_numbers: BTreeSet<u64>,
     pub file_bytes: u64,
     pub last_inode: u64,
     pub newest_change: Option<Time>,
@@ -62,6 +63,7 @@ impl<'a> Survey<'a> {
             claimed: Claimed::default(),
             inodes: 0,
             directories: 0,
+            directory_numbers: BTreeSet::new(),
             file_bytes: 0,
             last_inode: 0,
             newest_change: None,
@@ -113,6 +115,7 @@ impl<'a> Survey<'a> {
         match row.kind() {
             FileKind::Directory => {
                 self.directories += 1;
+                self.directory_numbers.insert(inode.0);
                 if inode == ROOT_INODE {
                     self.created = Some(row.created);
                 }

@@ -15,7 +15,7 @@ use crate::nodes::NodeStore;
 use crate::row::{CookieRow, EntryRow, ExtentRow, FileKind, Inode, InodeRow, Key};
 use crate::state::{State, StateError, Txn};
 use crate::vat::TreeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Rows put in one step.
@@ -28,6 +28,8 @@ pub(super) struct Mended {
     pub dropped_attributes: u64,
     pub nameless: u64,
     pub made_up: u64,
+    /// Regular files that may be older, shorter or longer than they were.
+    pub uncertain: BTreeSet<u64>,
     /// Files that were cut because there was too much of them of which nothing is known.
     pub cut: u64,
 }
@@ -136,6 +138,17 @@ impl Mender<'_> {
             let ends = pieces.iter().map(end_of).max().unwrap_or(0);
             row.size = ends.max(small.as_ref().map_or(0, |content| content.len() as u64));
             row.version = pieces.iter().map(|(_, row)| row.sequence).max().unwrap_or(0);
+        }
+        if is_made_up && row.size == 0 {
+            // It may have had bytes: an empty file would say that it had none.
+            row.size = CLUSTER_BYTES as u64;
+            if let Some(void) = self.voids.row(inode.0, 0, row.size)? {
+                let source = self.nodes.loading(TreeId::Name);
+                let gained = self.state.transact(&source, |txn| txn.put_extent(inode, 0, &void, true))?.value;
+                row.blocks = 0u64.saturating_add_signed(gained);
+                return Ok(());
+            }
+            row.size = 0;
         }
         row.size = row.size.min(FILE_MAX_BYTES);
         row.blocks = 0;

@@ -14,7 +14,7 @@ use crate::limits::{CLUSTER_BYTES, NODE_MAX_CLUSTERS};
 use crate::region::OwnerKind;
 use crate::row::RegionKind;
 use crate::vat::{TreeId, decode_orphan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of the name tree by key.
 pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -108,14 +108,16 @@ impl Leaves {
         Self(leaves)
     }
 
-    /// Puts rows whose keys are in `unknown`, from the youngest leaf of each key. Gives the number of leaves that gave some.
-    pub fn fill(mut self, images: &Images, unknown: &KeyRanges, rows: &mut Rows) -> u64 {
-        let (mut unknown, mut used) = (unknown.clone(), 0);
+    /// Puts rows whose keys are in `unknown`, from the youngest leaf of each key. Gives the number of leaves that gave some, and the inodes
+    /// that got any: what they were when the leaf was written is all that is known.
+    pub fn fill(mut self, images: &Images, unknown: &KeyRanges, rows: &mut Rows) -> (u64, BTreeSet<u64>) {
+        let (mut unknown, mut used, mut inodes) = (unknown.clone(), 0, BTreeSet::new());
         for leaf in &mut self.0 {
             let mut taken = 0;
             let read = leaf.read(images, |key, value| {
                 if unknown.has(key) {
                     rows.entry(key.to_vec()).or_insert_with(|| value.to_vec());
+                    inodes.extend(key.get(1..9).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes));
                     taken += 1;
                 }
             });
@@ -124,7 +126,7 @@ impl Leaves {
             }
             used += u64::from(taken > 0);
         }
-        used
+        (used, inodes)
     }
 }
 
