@@ -3,8 +3,11 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod gather;
 mod offline;
+pub mod recover;
 mod refusal;
+pub mod restore;
 mod serving;
 
 pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
@@ -15,6 +18,8 @@ use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+pub(crate) use infmap_storage::volume_file::VOLUME_FILE;
 
 /// Why a verb could not be carried out.
 #[derive(Debug, thiserror::Error)]

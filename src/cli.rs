@@ -19,7 +19,9 @@ mod map;
 mod mount;
 mod output;
 mod progress;
+mod recover;
 mod remount;
+mod restore;
 mod settings;
 mod umount;
 mod version;
@@ -55,6 +57,8 @@ enum Verb {
     Info(info::Info),
     #[command(alias = "fsck")]
     Check(check::Check),
+    Recover(recover::Recover),
+    Restore(restore::Restore),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -114,6 +118,8 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::InstallHelpers(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
+        Verb::Recover(verb) => verb.run(context),
+        Verb::Restore(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Version(verb) => verb.run(context),

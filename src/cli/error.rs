@@ -5,6 +5,8 @@
 
 use super::{advice, output};
 use crate::backend::BackendError;
+use crate::backend::recover::{RebuildError, RecoveryError};
+use crate::backend::restore::RestoreError;
 use crate::config::Mistake;
 use crate::mount::MountError;
 
@@ -50,7 +52,8 @@ codes! {
     /// There is no volume.
     VolumeMissing = 1010, 10, "`infmap init VOLUME` makes a volume";
     /// It is a directory, but not a volume.
-    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/; if this is it, take volume.yaml from a backup of the volume";
+    NotAVolume = 1011, 10, "name the directory that holds volume.yaml and map/; if this is it, take volume.yaml from a backup of the volume, \
+         or make a volume of its images: `infmap recover VOLUME/map NEW`";
     /// Something is there already.
     VolumeExists = 1012, 1, "name a directory that does not exist, or an empty one";
     /// Written by a newer version.
@@ -65,8 +68,19 @@ codes! {
     NoPicture = 1017, 1, "a map has a picture when an image was written, as an unmount does; each image is one by itself";
     /// The place for a picture is none.
     Output = 1018, 2, "name a new file, or a regular file that may be replaced, outside of every volume; `-` is stdout";
+    /// Not everything came back.
+    Lost = 1019, 3, "what is missing is named above; every other byte was verified. If there are more images of the volume, or a copy of them, add them and \
+         begin anew";
     /// Another process has the volume.
     VolumeLocked = 1020, 11, "unmount it with `infmap umount DIR`, use the mount that exists, or wait for the process that works on it";
+    /// Images of several volumes, where one is needed.
+    SeveralVolumes = 1021, 2, "say which: --volume UUID";
+    /// Two images claim to be the same and are not.
+    ImagesDiffer = 1022, 1, "the volume was copied and both copies were written to: put the images of one copy into a directory of their own";
+    /// What an interrupted recovery has left.
+    HalfRecovered = 1023, 1, "remove that directory (`rm -r`) and begin anew: it holds copies only";
+    /// Two places of which one must not lie in the other.
+    Inside = 1024, 2, "name a directory that does not exist, outside of the other";
     /// The mountpoint cannot be used.
     Mountpoint = 1030, 15, "name an existing directory that you may enter";
     /// Mountpoint and volume overlap.
@@ -204,6 +218,42 @@ impl From<BackendError> for CliError {
             BackendError::Damaged { help, .. } => shown.help(help),
             BackendError::Io { source, .. } => Self { help: advice::of(&source).map(Into::into), ..shown },
             _ => shown,
+        }
+    }
+}
+
+impl From<RecoveryError> for CliError {
+    fn from(error: RecoveryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RecoveryError::NoImages(_) | RecoveryError::NotThere { .. } => {
+                Self::new(Code::VolumeMissing, message).help("name the directory that holds the PNG images of the volume, at any depth")
+            }
+            RecoveryError::Several { .. } => Self::new(Code::SeveralVolumes, message),
+            RecoveryError::Conflict(..) => Self::new(Code::ImagesDiffer, message),
+            RecoveryError::Exists(_) => Self::new(Code::VolumeExists, message).help("name a directory that does not exist: it is made"),
+            RecoveryError::Unfinished(_) => Self::new(Code::HalfRecovered, message),
+            RecoveryError::Overlap(..) => Self::new(Code::Inside, message),
+            RecoveryError::Rebuild(RebuildError::Write(source)) | RecoveryError::Io { source, .. } => {
+                Self { help: advice::of(&source).map(Into::into), ..Self::new(system(&source), message) }
+            }
+            RecoveryError::Rebuild(_) => {
+                Self::new(Code::Damaged, message).help("add what images there are besides, or take them from a backup")
+            }
+        }
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestoreError::Source(error) => error.into(),
+            RestoreError::NotEmpty(_) => Self::new(Code::VolumeExists, message),
+            RestoreError::Overlap(..) => Self::new(Code::Inside, message),
+            RestoreError::NothingSelected(_) => Self::new(Code::Usage, message)
+                .help("paths begin at the root of the volume; `*` and `?` stand for parts of a name, `**` for directories"),
+            RestoreError::Io { source, .. } => Self { help: advice::of(&source).map(Into::into), ..Self::new(system(&source), message) },
         }
     }
 }

@@ -107,6 +107,10 @@ pub fn volume(path: &Path) -> Result<PathBuf, CliError> {
             let help = format!("`infmap init {}` makes it one; nothing was ever stored in it", path.display());
             Err(CliError::new(Code::NotAVolume, message).help(help))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && backend::recover::is_unfinished(&canonical) => {
+            let message = format!("{} is not a volume yet: a `recover` is making it, or was interrupted", path.display());
+            Err(CliError::new(Code::HalfRecovered, message))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("{} is not a volume: it holds no {IDENTITY_FILE}", path.display());
             Err(CliError::new(Code::NotAVolume, message))

@@ -1,7 +1,7 @@
 //! The region image: one PNG of 1024 x 1024 pixels whose pixels are the stored bytes.
 //!
 //! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading it
-//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one). Must be true: PIC-1 to PIC-8, REG-6 and REG-7, named where they are
+//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `salvage` what is left of one). Must be true: PIC-1 to PIC-8, REG-6 and REG-7, named where they are
 //! kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
 
 mod anatomy;
@@ -13,6 +13,7 @@ pub mod identity;
 pub mod layout;
 pub mod parity;
 pub mod read;
+pub mod salvage;
 mod space;
 pub mod survey;
 pub mod tables;
@@ -26,6 +27,7 @@ pub use encode::{IMAGE_MAX_BYTES, PlaceError, Placed, ROOT_MAX_BYTES, RegionBuil
 pub use identity::{Identity, RegionKind};
 pub use parity::{CODE_TABLES_BYTES, ENCODER_BYTES, ParityEncoder, RowRestorer, TooManyLost};
 pub use read::{ClusterPieces, RawBands};
+pub use salvage::Salvaged;
 pub use survey::Survey;
 pub use tables::{Codec, Owner, OwnerEntry, OwnerKind, Tables};
 

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
@@ -196,6 +197,34 @@ impl Listener {
             thread.join().expect("the listener does not panic");
         }
     }
+}
+
+/// What must be equal of a path, beside the bytes.
+#[must_use]
+pub fn facts(path: &Path) -> String {
+    let meta = path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let target = meta.is_symlink().then(|| fs::read_link(path).expect("a target"));
+    // A directory's size is the filesystem's own affair.
+    let size = if meta.is_dir() { 0 } else { meta.size() };
+    let links = if meta.is_dir() { 0 } else { meta.nlink() };
+    let owner = (meta.uid(), meta.gid());
+    format!("{:o} {owner:?} {size} bytes, {links} links, {}.{:09} {target:?}", meta.mode(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// Requires two trees to be equal in names and facts, and all files in bytes. Returns the number of paths.
+pub fn compare(expected: &Path, actual: &Path) -> usize {
+    let below = |root: &Path| walk(root).into_iter().map(|path| path.strip_prefix(root).expect("below").to_path_buf()).collect::<Vec<_>>();
+    let names = below(expected);
+    assert_eq!(names, below(actual), "the names differ");
+    let wrong: Vec<String> = names
+        .iter()
+        .filter_map(|name| {
+            let (is, should) = (facts(&actual.join(name)), facts(&expected.join(name)));
+            (is != should).then(|| format!("{}: {is} instead of {should}", name.display()))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} paths differ:\n{}", wrong.len(), names.len(), wrong[..wrong.len().min(20)].join("\n"));
+    names.len()
 }
 
 /// A mount whose daemon is a child of this process.

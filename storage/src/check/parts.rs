@@ -10,7 +10,7 @@ const HEAD_BYTES: usize = 8;
 
 /// A value that is being put together.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     bytes: Vec<u8>,
     next: u32,
     gap: bool,

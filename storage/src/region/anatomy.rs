@@ -80,7 +80,7 @@ impl Anatomy {
             }
             KIND_DATA if !self.has_pixels => {
                 self.has_pixels = true;
-                self.moved_by = chunk.offset.saturating_sub(HEADER_BYTES);
+                self.moved_by = moved_by(chunk);
                 is_sound &= chunk.offset >= HEADER_BYTES;
             }
             KIND_TABLES if self.has_pixels => {
@@ -156,6 +156,18 @@ impl Anatomy {
         let is_sound = |root: &[u8]| root.len() == mark.bytes as usize && crc32fast::hash(root) == mark.crc;
         if bytes.get(range.clone()).is_some_and(is_sound) { Ok(Some(range)) } else { Err(RegionError::RootDamaged) }
     }
+}
+
+/// By how much pixels stand behind their place, told by the first chunk of pixels that can be recognised. The one of band 0 has the
+/// header of the stream; if it was damaged this is a later one, and what stands before is no foreign chunk.
+fn moved_by(first_seen: &RawChunk<'_>) -> usize {
+    let RawChunk { offset, data, .. } = *first_seen;
+    let is_first = data.starts_with(&ZLIB_HEADER) || data.len() == ZLIB_HEADER.len() + BLOCK_HEADER.len() + BAND_STORED_BYTES;
+    if is_first {
+        return offset.saturating_sub(HEADER_BYTES);
+    }
+    let stands_in_place = offset.checked_sub(HEADER_BYTES + ZLIB_HEADER.len()).is_none_or(|behind| behind.is_multiple_of(BAND_STRIDE));
+    if stands_in_place { 0 } else { offset.saturating_sub(band_offset(1)) }
 }
 
 /// File offset of the chunk of the first copy of the tables, in an image without foreign chunks.

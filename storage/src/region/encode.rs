@@ -59,14 +59,14 @@ pub struct Placed<'a> {
 
 /// An open region.
 pub struct RegionBuilder<B> {
-    image: B,
+    pub(super) image: B,
     identity: Identity,
     space: Space,
     /// CRC32 of the pieces as stored: four a row.
-    piece_crcs: Vec<u32>,
+    pub(super) piece_crcs: Vec<u32>,
     /// CRC32 of the clusters as they should be.
-    cluster_crcs: Vec<u32>,
-    owners: Vec<OwnerEntry>,
+    pub(super) cluster_crcs: Vec<u32>,
+    pub(super) owners: Vec<OwnerEntry>,
     root: Option<Vec<u8>>,
 }
 
@@ -181,6 +181,11 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         let last_taken = (0..REGION_CLUSTERS).filter(|&n| self.space.is_taken(n)).map(|n| tile_of(n).band + 1).max();
         let used_bands = last_taken.unwrap_or(0);
         self.clear_gaps(used_bands);
+        self.complete(used_bands, encoder)
+    }
+
+    /// Completes an image whose pixels, checksums and owners are as they are to be.
+    pub(super) fn complete(mut self, used_bands: usize, encoder: &mut ParityEncoder) -> SealedRegion<B> {
         self.write_header();
         let mut row_crcs = self.write_bands(used_bands);
         self.owners.sort_unstable_by_key(|entry| entry.first);
