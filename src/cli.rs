@@ -21,6 +21,7 @@ mod output;
 mod progress;
 mod remount;
 mod settings;
+mod status;
 mod umount;
 mod version;
 
@@ -53,6 +54,7 @@ enum Verb {
     Umount(umount::Umount),
     Remount(remount::Remount),
     Info(info::Info),
+    Status(status::Status),
     #[command(alias = "fsck")]
     Check(check::Check),
     Map(map::Map),
@@ -113,6 +115,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Remount(verb) => verb.run(context),
         Verb::InstallHelpers(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
+        Verb::Status(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),

@@ -84,7 +84,7 @@ impl Reading {
             ReadError::State(error) => shared.refuse(&error),
             error => {
                 tracing::error!(inode = self.inode.0, offset = self.offset, %error, "bytes of a file cannot be read");
-                metrics::counter!("infmap_integrity_errors_total", "source" => "read").increment(1);
+                shared.health.found_unreadable();
                 Refusal::Damaged
             }
         });

@@ -13,9 +13,11 @@ mod holds;
 mod open;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 pub use copy::CopyRange;
 pub use open::{OpenError, OpenOptions, create};
+pub use vitals::{PoolVitals, Vitals};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
@@ -23,6 +25,7 @@ use crate::keeper::KeeperMessage;
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
+use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
 use crate::shared::{Shared, has_content};
 use crate::slot::Address;
@@ -50,6 +53,7 @@ const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
 pub struct Volume {
     front: Arc<Front>,
     keeper: Address<KeeperMessage>,
+    runtime: Arc<dyn Runtime>,
     pools: Option<Arc<ActixPools>>,
 }
 

@@ -94,6 +94,13 @@ codes! {
     Unfinished = 1044, 1, "its messages say why, in the volume's run/daemon.log or where it was started; the next mount brings back what was synced";
     /// A file that is not ours stands where a helper's name is to be.
     Helper = 1045, 1, "look at what it is; remove it, or name another directory with --into";
+    /// A volume turned read-only because something failed.
+    ReadOnly = 1050, 5, "copy away what you need, then unmount it; what was synced before is safe. `infmap check VOLUME` says what is damaged; \
+         when the disk is well, mount it again";
+    /// A mount works, but something needs attention.
+    Degraded = 1051, 7, "`infmap check VOLUME`, when it is unmounted, lists what is damaged; the daemon's messages say more";
+    /// A mount is there and its daemon does not answer.
+    NoAnswer = 1052, 8, "look at the daemon's process and its messages, in the volume's run/daemon.log or where it was started";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }
@@ -195,13 +202,14 @@ impl From<BackendError> for CliError {
             BackendError::Exists(_) => Code::VolumeExists,
             BackendError::Version { .. } => Code::VolumeVersion,
             BackendError::Damaged { .. } => Code::Damaged,
+            BackendError::TurnedReadOnly { .. } => Code::ReadOnly,
             BackendError::Fuse(_) => Code::Fuse,
             BackendError::NoPicture { .. } => Code::NoPicture,
             BackendError::Io { source, .. } => system(source),
         };
         let shown = Self::new(code, error.to_string());
         match error {
-            BackendError::Damaged { help, .. } => shown.help(help),
+            BackendError::Damaged { help, .. } | BackendError::TurnedReadOnly { help, .. } => shown.help(help),
             BackendError::Io { source, .. } => Self { help: advice::of(&source).map(Into::into), ..shown },
             _ => shown,
         }

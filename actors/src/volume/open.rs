@@ -135,7 +135,7 @@ impl Volume {
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
-        let health = Health::default();
+        let health = Health::new(runtime.clock().clone());
         if let Some(fault) = &recovered.corrupt {
             health.fail(format!("the log is corrupt: {fault}"));
         }
@@ -291,7 +291,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, pools: None })
+    Ok(Volume { front, keeper, runtime: runtime.clone(), pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn tables_that_cannot_be_read_make_a_volume_read_only_and_nothing_else_does() {
-        let health = Health::default();
+        let health = Health::new(Arc::new(RealClock::new()));
         let damaged = || Err::<Vec<u64>, _>(OpenError::State(StateError::Contradiction("two rows")));
         let full = || Err::<Vec<u64>, _>(OpenError::State(StateError::Refused(Refusal::BatchTooBig)));
         assert!(readable(&health, "this", full()).is_err() && readable(&health, "this", Ok(vec![7])).is_ok_and(|found| found == [7]));
