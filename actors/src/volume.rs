@@ -30,12 +30,14 @@ use crate::runtime::actix_pool::ActixPools;
 use crate::shared::{Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
+use crate::watchdog::{Watch, Watchdog};
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
 use infmap_storage::names::{Removed, check_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 pub use crate::pixel_reader::ReadData;
@@ -54,6 +56,9 @@ pub struct Volume {
     front: Arc<Front>,
     keeper: Address<KeeperMessage>,
     runtime: Arc<dyn Runtime>,
+    watchdog: Arc<Watchdog>,
+    /// It looks by itself until this is dropped.
+    watch: Mutex<Option<Watch>>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -163,6 +168,12 @@ impl Volume {
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
         &self.front.shared
+    }
+
+    /// What names whoever takes too long.
+    #[must_use]
+    pub fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.watchdog
     }
 
     /// Finds a name in a directory.
@@ -399,6 +410,7 @@ impl Volume {
         if let Some(pools) = &self.pools {
             pools.stop();
         }
+        drop(self.watch.lock().take());
         self.front.end();
         done
     }

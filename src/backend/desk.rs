@@ -2,7 +2,7 @@
 //!
 //! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody. Fails: with `Reply::Refused`.
 
-use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Space, Status};
+use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Space, Status, Stuck};
 use infmap_actors::Volume;
 use infmap_actors::volume::{PoolVitals, Vitals};
 use infmap_storage::row::Time;
@@ -57,6 +57,7 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
         failed: read_only.is_some() && !is_asked,
         reason: read_only.map(|turned| turned.reason).or(attention),
         space: Space { available_bytes, image_bytes, limit_bytes: None, dirty_bytes, dirty_limit_bytes, is_log_full },
+        stuck: vitals.stuck.iter().map(|stuck| shown(stuck, vitals.now_us)).collect(),
         actors: vitals.pools.into_iter().map(pool).collect(),
         damage: Damage { unreadable: vitals.unreadable, restored: vitals.restored },
         ..base
@@ -65,7 +66,12 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
 
 /// What needs attention although changes are taken.
 fn attention(vitals: &Vitals) -> Option<String> {
+    if let Some(stuck) = vitals.stuck.first() {
+        return Some(format!("{} is stuck: it waits for {}", stuck.who, stuck.waits_for));
+    }
+    let restarted: u64 = vitals.pools.iter().map(|pool| pool.restarted).sum();
     match (vitals.unreadable, vitals.restored) {
+        (0, 0) if restarted > 0 => Some(format!("an actor panicked and went on, {restarted} time(s): the messages say where")),
         (0, 0) => None,
         (0, restored) => Some(format!("what is stored is damaged: parity saved {restored} read(s)")),
         (unreadable, _) => Some(format!("what is stored is damaged: {unreadable} read(s) could not be answered")),
@@ -73,8 +79,13 @@ fn attention(vitals: &Vitals) -> Option<String> {
 }
 
 fn pool(pool: PoolVitals) -> Pool {
-    let PoolVitals { name, slots, dead, waiting, handled } = pool;
-    Pool { name: name.into(), slots, dead, waiting, handled }
+    let PoolVitals { name, slots, dead, restarted, waiting, handled } = pool;
+    Pool { name: name.into(), slots, dead, restarted, waiting, handled }
+}
+
+fn shown(stuck: &infmap_actors::watchdog::Stuck, now_us: u64) -> Stuck {
+    let seconds = now_us.saturating_sub(stuck.since_us) / 1_000_000;
+    Stuck { who: stuck.who.to_string(), seconds, waits_for: stuck.waits_for.clone() }
 }
 
 fn moment(wall_ns: i64) -> String {

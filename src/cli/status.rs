@@ -55,7 +55,7 @@ fn all(context: &Context) -> Result<(), CliError> {
 }
 
 /// What the daemon of a mount says.
-fn ask(path: &Path) -> Result<Facts, CliError> {
+pub fn ask(path: &Path) -> Result<Facts, CliError> {
     let place = point::untouched(path);
     let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
     let volume = match &mounted {
@@ -82,7 +82,7 @@ fn ask(path: &Path) -> Result<Facts, CliError> {
 }
 
 /// Whether all is well.
-fn judge(facts: &Facts) -> Result<(), CliError> {
+pub fn judge(facts: &Facts) -> Result<(), CliError> {
     match facts.mode {
         Mode::Degraded => Err(CliError::new(Code::Degraded, format!("{}: {}", facts.volume, reason(facts)))),
         _ => judge_writable(facts),
@@ -118,7 +118,9 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
     let Facts { space, damage, .. } = facts;
     let limit = space.limit_bytes.map_or_else(String::new, |limit| format!(", limit {}", human(limit)));
     let waits = if space.is_log_full { ", the log is full: writes wait for a checkpoint" } else { "" };
-    table(&[
+    let stuck =
+        facts.stuck.iter().map(|stuck| ("stuck", format!("{}, for {}, waits for {}", stuck.who, span(stuck.seconds), stuck.waits_for)));
+    let rows = [
         ("volume", facts.volume.clone()),
         ("mounted", format!("at {} by process {}, for {}", facts.mountpoint, facts.pid, span(facts.uptime_seconds))),
         ("version", facts.version.clone()),
@@ -127,14 +129,17 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
         ("unplaced", format!("{} of {}{waits}", human(space.dirty_bytes), human(space.dirty_limit_bytes))),
         ("actors", actors(&facts.actors)),
         ("damage", format!("{} read(s) failed, {} saved by parity", damage.unreadable, damage.restored)),
-    ])
+    ];
+    table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
 }
 
 fn actors(pools: &[Pool]) -> String {
     let sum = |of: fn(&Pool) -> usize| pools.iter().map(of).sum::<usize>();
     let dead: Vec<&str> = pools.iter().filter(|pool| pool.dead > 0).map(|pool| pool.name.as_str()).collect();
     let dead = if dead.is_empty() { String::new() } else { format!("; dead: {}", dead.join(", ")) };
-    format!("{}, {} message(s) waiting{dead}", sum(|pool| pool.slots), sum(|pool| pool.waiting))
+    let restarted: u64 = pools.iter().map(|pool| pool.restarted).sum();
+    let restarted = if restarted == 0 { String::new() } else { format!("; restarts: {restarted}") };
+    format!("{}, {} message(s) waiting{dead}{restarted}", sum(|pool| pool.slots), sum(|pool| pool.waiting))
 }
 
 /// A time for people.
@@ -169,7 +174,7 @@ mod tests {
 
     #[test]
     fn dead_actors_are_named() {
-        let pool = |name: &str, dead| Pool { name: name.into(), slots: 2, dead, waiting: 1, handled: 0 };
+        let pool = |name: &str, dead| Pool { name: name.into(), slots: 2, dead, waiting: 1, ..Pool::default() };
         assert_eq!(actors(&[pool("vat", 0), pool("wal", 1)]), "4, 2 message(s) waiting; dead: wal");
     }
 }

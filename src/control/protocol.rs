@@ -64,7 +64,18 @@ pub struct Status {
     pub failed: bool,
     pub space: Space,
     pub actors: Vec<Pool>,
+    /// What takes longer than it should.
+    pub stuck: Vec<Stuck>,
     pub damage: Damage,
+}
+
+/// An actor in a message, or a request that nobody has answered, beyond its deadline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stuck {
+    pub who: String,
+    pub seconds: u64,
+    pub waits_for: String,
 }
 
 /// How much room there is, as the daemon last saw it.
@@ -91,6 +102,8 @@ pub struct Pool {
     pub slots: usize,
     /// Slots that panicked, and answer with errors.
     pub dead: usize,
+    /// Panics after which a slot went on.
+    pub restarted: u64,
     /// Messages that wait.
     pub waiting: usize,
     pub handled: u64,

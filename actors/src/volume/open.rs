@@ -17,6 +17,7 @@ use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shar
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
+use crate::watchdog::Watchdog;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
@@ -33,6 +34,7 @@ use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, TreeId};
 use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,6 +104,7 @@ impl Volume {
         match Self::open_on(&runtime, device, options) {
             Ok(mut volume) => {
                 volume.pools = Some(pools);
+                *volume.watch.lock() = Some(volume.watchdog.start()?);
                 Ok(volume)
             }
             Err(error) => {
@@ -248,7 +251,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
     let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
     // On the Keeper's thread: no read waits behind what the Wal has done there.
-    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()))?;
+    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::for_errands(shared.clone()))?;
     let wal =
         spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =
@@ -291,7 +294,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, runtime: runtime.clone(), pools: None })
+    let watchdog = Arc::new(Watchdog::new(runtime.clone()));
+    Ok(Volume { front, keeper, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.

@@ -4,6 +4,7 @@
 
 use super::Volume;
 use crate::shared::Turned;
+use crate::watchdog::Stuck;
 
 /// How an open volume is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Vitals {
     pub unreadable: u64,
     /// Reads that parity saved.
     pub restored: u64,
+    /// What takes too long, as the watchdog last saw it.
+    pub stuck: Vec<Stuck>,
+    /// Now, by the clock that the watchdog goes by.
+    pub now_us: u64,
     /// In the order in which they were made.
     pub pools: Vec<PoolVitals>,
 }
@@ -36,6 +41,8 @@ pub struct PoolVitals {
     pub slots: usize,
     /// Slots that panicked, and answer with errors.
     pub dead: usize,
+    /// Panics after which a slot went on.
+    pub restarted: u64,
     /// Messages that wait.
     pub waiting: usize,
     pub handled: u64,
@@ -56,6 +63,8 @@ impl Volume {
             is_log_full: shared.budget.is_log_full(),
             unreadable: shared.health.unreadable(),
             restored: shared.images.restored(),
+            stuck: self.watchdog.stuck(),
+            now_us: shared.clock.now_us(),
             pools: self.pool_vitals(),
         }
     }
@@ -65,12 +74,13 @@ impl Volume {
         for slot in self.runtime.slots() {
             let (name, stats) = (slot.home().pool, slot.stats());
             let at = pools.iter().position(|pool| pool.name == name).unwrap_or_else(|| {
-                pools.push(PoolVitals { name, slots: 0, dead: 0, waiting: 0, handled: 0 });
+                pools.push(PoolVitals { name, slots: 0, dead: 0, restarted: 0, waiting: 0, handled: 0 });
                 pools.len() - 1
             });
             let Some(pool) = pools.get_mut(at) else { continue };
             pool.slots += 1;
             pool.dead += usize::from(stats.dead);
+            pool.restarted += stats.restarted;
             pool.waiting += stats.depth;
             pool.handled += stats.handled;
         }
