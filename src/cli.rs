@@ -10,8 +10,10 @@ pub mod options;
 mod advice;
 mod alias;
 mod check;
+mod code;
 mod config;
 mod destination;
+mod explain;
 mod helpers;
 mod info;
 mod init;
@@ -60,6 +62,7 @@ enum Verb {
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
+    Explain(explain::Explain),
     Version(version::Version),
 }
 
@@ -119,6 +122,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Check(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
+        Verb::Explain(verb) => verb.run(context),
         Verb::Version(verb) => verb.run(context),
     }
 }
