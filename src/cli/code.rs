@@ -221,6 +221,13 @@ codes! {
         help: "look at what it is; remove it, or name another directory with --into",
         examples: ["ls -l /sbin/mount.infmap", "infmap install-helpers --into /usr/local/sbin"]
     }
+    /// A mount is not restarted any more.
+    GaveUp = 1046, exit 6 {
+        cause: "`infmap mount --supervise` mounts again when the daemon crashes. It has given up: the daemon crashed more often than --restarts \
+                allows, or the volume cannot be opened any more. The dead mount is left in its place.",
+        help: "the messages above, or in the volume's run/daemon.log, say how it crashed; find out why before you mount it again",
+        examples: ["tail my.map/run/daemon.log", "infmap check my.map", "infmap mount -d --supervise --restarts 5/10m my.map DIR"]
+    }
     /// The volume turned read-only because something failed.
     ReadOnly = 1050, exit 5 {
         cause: "The log, an image, a root or the tables could not be written or read, or an actor of the daemon failed. From that moment on \

@@ -29,6 +29,12 @@ impl CliError {
         Self { code, message: message.into(), help: None, exit: None, silent: false }
     }
 
+    /// The end of another process that has said why, on the same terminal.
+    #[must_use]
+    pub fn handed_on(code: u8) -> Self {
+        Self { exit: Some(code), silent: true, ..Self::new(Code::DaemonEnded, "the daemon ended") }
+    }
+
     /// The same with a better help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
