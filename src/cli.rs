@@ -13,6 +13,7 @@ mod check;
 mod code;
 mod config;
 mod destination;
+mod doctor;
 mod explain;
 mod helpers;
 mod info;
@@ -62,6 +63,7 @@ enum Verb {
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
+    Doctor(doctor::Doctor),
     Explain(explain::Explain),
     Version(version::Version),
 }
@@ -122,6 +124,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Check(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
+        Verb::Doctor(verb) => verb.run(context),
         Verb::Explain(verb) => verb.run(context),
         Verb::Version(verb) => verb.run(context),
     }

@@ -249,6 +249,19 @@ codes! {
         help: "look at the daemon's process and its messages, in the volume's run/daemon.log or where it was started",
         examples: ["infmap info my.map", "infmap mount -d my.map DIR"]
     }
+    /// This machine lacks something that a mount needs.
+    Unfit = 1053, exit 1 {
+        cause: "`infmap doctor` looked at the kernel, /dev/fuse, limits, memory and all mounts, and something of that is in the way.",
+        help: "each line above that is BAD says what to do",
+        examples: ["infmap doctor", "infmap --json doctor"]
+    }
+    /// A drill was not as promised.
+    DrillFailed = 1054, exit 1 {
+        cause: "`infmap doctor --drill` did something to a volume of its own that should have been survived, or told, and was not. No other volume \
+                was touched.",
+        help: "the message names the step; run it again with --in on another disk, and report it if it fails there too",
+        examples: ["infmap doctor --drill", "infmap doctor --drill --in /var/tmp"]
+    }
     /// The system refused something.
     System = 1060, exit 1 {
         cause: "A call of the system failed for a reason that is not ours: a limit, a missing right, a broken disk.",
