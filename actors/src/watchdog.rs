@@ -64,9 +64,13 @@ pub struct Stuck {
 /// What is looked at: given the time in microseconds, everything of it that is overdue.
 pub type Watched = Box<dyn Fn(u64) -> Vec<Overdue> + Send + Sync>;
 
+/// What holds requests back now although no actor is stuck.
+pub type HeldBack = Box<dyn Fn() -> Option<&'static str> + Send + Sync>;
+
 /// The watchdog of one volume.
 pub struct Watchdog {
     runtime: Arc<dyn Runtime>,
+    held_back: HeldBack,
     watched: Mutex<Vec<Watched>>,
     stuck: Mutex<Vec<Stuck>>,
 }
@@ -74,8 +78,8 @@ pub struct Watchdog {
 impl Watchdog {
     /// One that watches all slots of a runtime.
     #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, watched: Mutex::default(), stuck: Mutex::default() }
+    pub fn new(runtime: Arc<dyn Runtime>, held_back: HeldBack) -> Self {
+        Self { runtime, held_back, watched: Mutex::default(), stuck: Mutex::default() }
     }
 
     /// Watches something else too.
@@ -107,7 +111,7 @@ impl Watchdog {
             let seconds = now_us.saturating_sub(since_us) / 1_000_000;
             let known = before.iter().find(|known| (known.who, known.since_us) == (who, since_us)).cloned();
             let now = known.unwrap_or_else(|| {
-                let waits_for = waits_for(who, actor);
+                let waits_for = self.waits_for(who, actor);
                 tracing::warn!(%who, seconds, waits_for, "stuck: it takes longer than it should");
                 metrics::counter!("infmap_watchdog_stuck_total", "kind" => who.kind()).increment(1);
                 Stuck { who, since_us, waits_for }
@@ -121,6 +125,23 @@ impl Watchdog {
         for kind in ["actor", "request"] {
             let number = stuck.iter().filter(|stuck| stuck.who.kind() == kind).count();
             metrics::gauge!("infmap_watchdog_stuck", "kind" => kind).set(u32::try_from(number).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// What somebody waits for, as far as that can be told from outside. `actor`: one that is stuck too.
+    fn waits_for(&self, who: Who, actor: Option<Who>) -> String {
+        match (who, actor) {
+            (Who::Actor { pool, .. }, _) => match pool {
+                "wal" => "the disk, which writes or syncs the log".into(),
+                "pixel_writer" => "the disk, which writes an image".into(),
+                "pixel_reader" => "the disk, which reads an image".into(),
+                "checkpointer" => "the disk, which writes the tables".into(),
+                "keeper" => "the disk, or the memory that is made ready".into(),
+                "vat" | "cache" => "nothing that it should wait for: it never waits for a disk".into(),
+                other => format!("what the pool {other} does"),
+            },
+            (Who::Request { .. }, Some(actor)) => actor.to_string(),
+            (Who::Request { .. }, None) => (self.held_back)().unwrap_or("its turn: no actor is stuck").into(),
         }
     }
 
@@ -171,23 +192,6 @@ impl Drop for Watch {
     }
 }
 
-/// What somebody waits for, as far as that can be told from outside. `actor`: one that is stuck too.
-fn waits_for(who: Who, actor: Option<Who>) -> String {
-    match (who, actor) {
-        (Who::Actor { pool, .. }, _) => match pool {
-            "wal" => "the disk, which writes or syncs the log".into(),
-            "pixel_writer" => "the disk, which writes an image".into(),
-            "pixel_reader" => "the disk, which reads an image".into(),
-            "checkpointer" => "the disk, which writes the tables".into(),
-            "keeper" => "the disk, or the memory that is made ready".into(),
-            "vat" | "cache" => "nothing that it should wait for: it never waits for a disk".into(),
-            other => format!("what the pool {other} does"),
-        },
-        (Who::Request { .. }, Some(actor)) => actor.to_string(),
-        (Who::Request { .. }, None) => "its turn, or room: no actor is stuck".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +225,7 @@ mod tests {
     fn an_actor_that_stays_in_a_message_is_named_until_it_goes_on() {
         let step = StepRuntime::new(Order::Fifo);
         let runtime: Arc<dyn Runtime> = step.clone();
-        let dog = Arc::new(Watchdog::new(runtime.clone()));
+        let dog = Arc::new(Watchdog::new(runtime.clone(), Box::new(|| Some("room"))));
         let worker = spawn(&runtime, Home { pool: "wal", index: 3 }, 10, |_| Worker).expect("spawned");
         let (clock, watching) = (step.clone(), dog.clone());
         let work = Work(Box::new(move || {
@@ -249,7 +253,7 @@ mod tests {
     fn a_request_that_is_late_waits_for_the_actor_that_is_stuck() {
         let step = StepRuntime::new(Order::Fifo);
         let runtime: Arc<dyn Runtime> = step.clone();
-        let dog = Arc::new(Watchdog::new(runtime.clone()));
+        let dog = Arc::new(Watchdog::new(runtime.clone(), Box::new(|| Some("room"))));
         dog.watch(Box::new(|now_us| {
             let late = Overdue { who: Who::Request { kind: "fsync", number: 5 }, since_us: 0 };
             (30_000_000..60_000_000).contains(&now_us).then_some(late).into_iter().collect()
@@ -271,11 +275,14 @@ mod tests {
         step.sim_clock().advance(Duration::from_secs(30));
         dog.look();
         assert!(dog.stuck().is_empty());
+        dog.watch(Box::new(|_| vec![Overdue { who: Who::Request { kind: "write", number: 6 }, since_us: 0 }]));
+        dog.look();
+        assert_eq!(dog.stuck().pop().expect("late").waits_for, "room", "what holds it back, when no actor is stuck");
     }
 
     #[test]
     fn a_watch_ends_at_once_when_it_is_dropped() {
-        let dog = Arc::new(Watchdog::new(StepRuntime::new(Order::Fifo)));
+        let dog = Arc::new(Watchdog::new(StepRuntime::new(Order::Fifo), Box::new(|| None)));
         drop(dog.start().expect("started"));
     }
 }

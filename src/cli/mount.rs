@@ -177,7 +177,8 @@ impl Mount {
 
     fn killed(&self, signal: i32) -> CliError {
         let message = format!("the daemon was ended by signal {signal} before {} answered", self.dir.display());
-        CliError::new(Code::DaemonEnded, message).help("a limit of the system, or memory that ran out, may have ended it: see dmesg")
+        CliError::new(Code::DaemonEnded, message)
+            .help("memory that ran out, or a limit of it (`ulimit -v`, that of its cgroup), may have ended it: see dmesg")
     }
 
     fn late(&self, pid: u32) -> CliError {

@@ -280,6 +280,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let shard_gates = shards.iter().map(shard_gate).collect();
     let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
     tell_of_deaths(&shared, &vat, &shards, &writers);
+    let budgets = shared.clone();
+    let watchdog = Arc::new(Watchdog::new(runtime.clone(), Box::new(move || budgets.budget.holds_back())));
     let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
@@ -294,7 +296,6 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    let watchdog = Arc::new(Watchdog::new(runtime.clone()));
     Ok(Volume { front, keeper, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
 }
 
