@@ -3,6 +3,7 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod desk;
 mod gather;
 mod offline;
 pub mod recover;
@@ -34,6 +35,9 @@ pub enum BackendError {
     Version { path: PathBuf, found: u32, newest: u32 },
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String, help: &'static str },
+    /// Something failed while it was served, and from then on nothing was changed any more.
+    #[error("{} turned read-only: {why}", path.display())]
+    TurnedReadOnly { path: PathBuf, why: String, help: &'static str },
     #[error("there is no picture of {}: {why}", path.display())]
     NoPicture { path: PathBuf, why: &'static str },
     /// The kernel, or the helper, does not mount.

@@ -14,7 +14,7 @@ mod streams;
 
 pub use budget::{Budget, NoRoom};
 pub use encoders::Encoders;
-pub use health::Health;
+pub use health::{Health, Turned};
 pub use live::LiveRows;
 pub use reclaim::Reclaim;
 pub use spares::Spares;

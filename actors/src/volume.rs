@@ -13,9 +13,11 @@ mod holds;
 mod open;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 pub use copy::CopyRange;
 pub use open::{OpenError, OpenOptions, create};
+pub use vitals::{PoolVitals, Vitals};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
@@ -23,16 +25,19 @@ use crate::keeper::{KeeperMessage, look_at_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
+use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
 use crate::shared::{NoRoom, Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
+use crate::watchdog::{Watch, Watchdog};
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
 use infmap_storage::names::{Removed, check_name, check_xattr_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 pub use crate::pixel_reader::ReadData;
@@ -50,6 +55,10 @@ const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
 pub struct Volume {
     front: Arc<Front>,
     keeper: Address<KeeperMessage>,
+    runtime: Arc<dyn Runtime>,
+    watchdog: Arc<Watchdog>,
+    /// It looks by itself until this is dropped.
+    watch: Mutex<Option<Watch>>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -166,6 +175,12 @@ impl Volume {
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
         &self.front.shared
+    }
+
+    /// What names whoever takes too long.
+    #[must_use]
+    pub fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.watchdog
     }
 
     /// Finds a name in a directory.
@@ -414,6 +429,7 @@ impl Volume {
         if let Some(pools) = &self.pools {
             pools.stop();
         }
+        drop(self.watch.lock().take());
         self.front.end();
         done
     }

@@ -1,11 +1,12 @@
 //! From a request to its reply: measured, caught, answered once.
 //!
-//! Owns: `Ticket`, a request under way; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
+//! Owns: `Ticket`, a request under way, which the watchdog sees; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
 //! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
 
 use super::convert::{Lifetimes, file_attr};
 use super::errno::errno;
 use super::herald::Herald;
+use super::in_flight::{InFlight, Seat};
 use super::meters::{Meters, Op};
 use super::settings::Shown;
 use fuser::{Errno, FileAttr};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Shared {
     pub volume: Arc<Volume>,
     pub meters: Meters,
+    pub in_flight: Arc<InFlight>,
     pub lifetimes: Lifetimes,
     pub shown: Shown,
     pub herald: Arc<Herald>,
@@ -77,12 +79,15 @@ pub(super) struct Ticket<R: Refuse> {
     shared: Arc<Shared>,
     op: Op,
     began: Instant,
+    seat: Seat,
     reply: Option<R>,
 }
 
 impl<R: Refuse> Ticket<R> {
     pub(super) fn new(shared: &Arc<Shared>, op: Op, reply: R) -> Self {
-        Self { shared: Arc::clone(shared), op, began: Instant::now(), reply: Some(reply) }
+        let began = Instant::now();
+        let seat = shared.in_flight.begin(op, began);
+        Self { shared: Arc::clone(shared), op, began, seat, reply: Some(reply) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -102,6 +107,7 @@ impl<R: Refuse> Ticket<R> {
     pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
         if let Some(reply) = self.reply.take() {
             send(&self.shared, reply);
+            self.shared.in_flight.end(&self.seat);
             ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, None);
         }
@@ -132,6 +138,7 @@ impl<R: Refuse> Ticket<R> {
     fn end(&mut self, errno: Errno) {
         if let Some(reply) = self.reply.take() {
             reply.refuse(errno);
+            self.shared.in_flight.end(&self.seat);
             ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, Some(errno));
         }

@@ -9,6 +9,7 @@
 use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, from_request, set_time};
 use super::herald::Herald;
+use super::in_flight::InFlight;
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
@@ -53,8 +54,11 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>, herald: Arc<Herald>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
+        let in_flight = Arc::new(InFlight::new(&**volume.watchdog().clock()));
+        let watched = in_flight.clone();
+        volume.watchdog().watch(Box::new(move |now_us| watched.overdue(now_us)));
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed, herald.clone())),
+            shared: Arc::new(Self::share(volume, settings, agreed, in_flight, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
@@ -64,9 +68,9 @@ impl Door {
         }
     }
 
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, herald: Arc<Herald>) -> Shared {
+    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
         let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), lifetimes, shown: settings.shown, herald }
+        Shared { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald }
     }
 
     /// Asks the volume, and sends what it answers.
@@ -179,7 +183,8 @@ fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
-        self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed, self.herald.clone()));
+        let (volume, in_flight) = (self.shared.volume.clone(), self.shared.in_flight.clone());
+        self.shared = Arc::new(Self::share(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }

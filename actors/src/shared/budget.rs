@@ -173,6 +173,16 @@ impl Budget {
         self.log_full.load(Ordering::Acquire)
     }
 
+    /// What withholds answers now, for people.
+    #[must_use]
+    pub fn holds_back(&self) -> Option<&'static str> {
+        match (self.is_log_full(), self.has_waiting.load(Ordering::Relaxed)) {
+            (true, _) => Some("a checkpoint, which makes room in the log"),
+            (false, true) => Some("room for bytes that are not placed yet"),
+            (false, false) => None,
+        }
+    }
+
     /// How often room may have come free so far: to be read before [`Self::take`], for [`Self::wait`].
     #[must_use]
     pub fn releases(&self) -> u64 {

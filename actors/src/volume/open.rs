@@ -17,6 +17,7 @@ use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shar
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
+use crate::watchdog::Watchdog;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
@@ -33,6 +34,7 @@ use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, TreeId};
 use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,6 +104,7 @@ impl Volume {
         match Self::open_on(&runtime, device, options) {
             Ok(mut volume) => {
                 volume.pools = Some(pools);
+                *volume.watch.lock() = Some(volume.watchdog.start()?);
                 Ok(volume)
             }
             Err(error) => {
@@ -135,7 +138,7 @@ impl Volume {
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
-        let health = Health::default();
+        let health = Health::new(runtime.clock().clone());
         if let Some(fault) = &recovered.corrupt {
             health.fail(format!("the log is corrupt: {fault}"));
         }
@@ -249,7 +252,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
     let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
     // On the Keeper's thread: no read waits behind what the Wal has done there.
-    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()))?;
+    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::for_errands(shared.clone()))?;
     let wal =
         spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =
@@ -278,6 +281,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let shard_gates = shards.iter().map(shard_gate).collect();
     let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
     tell_of_deaths(&shared, &vat, &shards, &writers);
+    let budgets = shared.clone();
+    let watchdog = Arc::new(Watchdog::new(runtime.clone(), Box::new(move || budgets.budget.holds_back())));
     let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
@@ -292,7 +297,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, pools: None })
+    Ok(Volume { front, keeper, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.
@@ -414,7 +419,7 @@ mod tests {
 
     #[test]
     fn tables_that_cannot_be_read_make_a_volume_read_only_and_nothing_else_does() {
-        let health = Health::default();
+        let health = Health::new(Arc::new(RealClock::new()));
         let damaged = || Err::<Vec<u64>, _>(OpenError::State(StateError::Contradiction("two rows")));
         let full = || Err::<Vec<u64>, _>(OpenError::State(StateError::Refused(Refusal::BatchTooBig)));
         assert!(readable(&health, "this", full()).is_err() && readable(&health, "this", Ok(vec![7])).is_ok_and(|found| found == [7]));
