@@ -8,6 +8,7 @@
 mod batch;
 mod bytes;
 mod copy;
+mod durable;
 mod gate;
 mod holds;
 mod open;
@@ -27,6 +28,7 @@ use crate::runtime::actix_pool::ActixPools;
 use crate::shared::{Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
+use durable::Covers;
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
@@ -117,7 +119,8 @@ impl Front {
         shards.chain(readers).chain([self.vat.stats()]).map(|stats| stats.posted).sum()
     }
 
-    fn change_names(&self, op: NameOp, replier: Replier<Answer<Done>>) {
+    fn change_names(self: &Arc<Self>, op: NameOp, replier: Replier<Answer<Done>>) {
+        let replier = self.durable(Covers::Names, replier);
         self.vat.post(VatMessage::Names { op, replier });
     }
 }
@@ -193,6 +196,7 @@ impl Volume {
         if !change.has_possible_times() {
             return replier.reply(Err(Refusal::Invalid));
         }
+        let replier = self.front.durable(Covers::File(inode), replier);
         self.front.shard(inode).post(CacheMessage::Change { inode, change, replier });
     }
 
@@ -293,7 +297,8 @@ impl Volume {
                 Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
             }
         };
-        let (front, parent, replier) = (self.front.clone(), rename.parent, self.removing(replier));
+        let replier = self.front.durable(Covers::Names, self.removing(replier));
+        let (front, parent) = (self.front.clone(), rename.parent);
         let replaced = Replier::from_fn(move |replaced: Answer<Option<EntryRow>>| {
             let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| front.shared.live.get(*inode).is_some());
             let dirty = dirty.filter(|_| rename.mode != RenameMode::NoReplace);

@@ -3,12 +3,20 @@
 //! Every test says its seed when it fails. `make crash` runs more of each. Must be true: what an answered sync, checkpoint or commit
 //! interval covers is there after every crash, and nothing is there that was never written (`crash/model.rs`).
 
+#[path = "crash/failing.rs"]
+mod failing;
+#[path = "crash/fault_device.rs"]
+mod fault_device;
 #[path = "crash/faults.rs"]
 mod faults;
 #[path = "crash/model.rs"]
 mod model;
+#[path = "crash/points.rs"]
+mod points;
 #[path = "crash/regressions.rs"]
 mod regressions;
+#[path = "crash/scripts.rs"]
+mod scripts;
 #[path = "crash/workload.rs"]
 mod workload;
 #[path = "crash/world.rs"]

@@ -5,7 +5,7 @@
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
-use infmap_actors::settings::FuseOpen;
+use infmap_actors::settings::{FuseOpen, Sync};
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
 use std::io;
@@ -115,7 +115,8 @@ fn door_settings(mount: &Serve) -> MountSettings {
         allow_exec: flags.exec,
         threads: settings.mount.fuse_threads,
         look_out: Duration::from_micros(settings.mount.fuse_spin_us),
-        writeback_cache: settings.mount.writeback,
+        // Under `always` what is answered is durable: the kernel is to answer nothing for us.
+        writeback_cache: settings.mount.writeback && settings.durability.sync != Sync::Always,
         open: match settings.mount.fuse_open {
             FuseOpen::Daemon => OpenMode::Daemon,
             FuseOpen::Kernel => OpenMode::Kernel,
