@@ -397,6 +397,9 @@ impl Volume {
         if done.is_ok() {
             self.tidy();
         }
+        if !self.front.shared.health.is_read_only() {
+            self.front.shared.spares.let_go(self.front.shared.device.as_ref());
+        }
         if let Some(pools) = &self.pools {
             pools.stop();
         }

@@ -175,7 +175,11 @@ fn one_seed(seed: u64, place: &dyn Place) -> Result<Outcome, String> {
     let commands = faults.left().max(before);
     world.faulty = true;
     for _ in 0..30 + random.below(60) {
-        if !world.apply(generate_any(&mut random)) {
+        let op = generate_any(&mut random);
+        if std::env::var_os("INFMAP_FAULT_SEED").is_some() {
+            println!("{op:?}, {} faults are to come", faults.left());
+        }
+        if !world.apply(op) {
             break;
         }
     }
@@ -197,8 +201,12 @@ fn one_seed(seed: u64, place: &dyn Place) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// All of these seeds on as many threads as there are processors.
+/// All of these seeds on as many threads as there are processors. `INFMAP_FAULT_SEED=seed` does one alone, and shows what is done.
 fn all_seeds(seeds: std::ops::Range<u64>, place: fn(u64) -> Box<dyn Place>) {
+    if let Some(seed) = std::env::var("INFMAP_FAULT_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        one_seed(seed, place(seed).as_ref()).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        return;
+    }
     let count = seeds.end - seeds.start;
     let (next, all, bad) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

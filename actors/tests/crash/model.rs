@@ -80,6 +80,8 @@ struct Version {
     content: Content,
     /// It was cut to this size.
     cut: Option<u64>,
+    /// This range was made zero. Whoever finds that need not find what was written before it, nor in the same block.
+    cleared: Option<(u64, u64)>,
 }
 
 /// The changes of a file since the last promise.
@@ -92,7 +94,7 @@ pub struct FileHistory {
 
 impl FileHistory {
     fn new(content: Content) -> Self {
-        Self { versions: vec![Version { content, cut: None }], base: 0 }
+        Self { versions: vec![Version { content, cut: None, cleared: None }], base: 0 }
     }
 
     pub fn newest(&self) -> &Content {
@@ -148,7 +150,15 @@ impl FileHistory {
             let fits = |n: usize| {
                 let cut_at = cuts.iter().filter(|(cut, _)| *cut > n).map(|(_, size)| *size).min().unwrap_or(u64::MAX);
                 let kept = usize::try_from(cut_at).unwrap_or(usize::MAX).saturating_sub(start).min(length);
-                shown[..kept] == versions[n].content.block(number)[..kept] && shown[kept..].iter().all(|byte| *byte == 0)
+                let mut block = *versions[n].content.block(number);
+                let fits = |block: &[u8; BLOCK]| shown[..kept] == block[..kept] && shown[kept..].iter().all(|byte| *byte == 0);
+                // Later ranges that were made zero may show, up to any of them.
+                let later = versions[n + 1..end].iter().filter_map(|version| version.cleared);
+                fits(&block)
+                    || later.filter_map(|range| within(range, start)).any(|(from, to)| {
+                        block[from..to].fill(0);
+                        fits(&block)
+                    })
             };
             if !(from..end).any(fits) {
                 let older = (0..from).rev().find(|n| fits(*n));
@@ -258,7 +268,26 @@ impl Model {
         let before = content.size;
         change(&mut content);
         let cut = (content.size < before).then_some(content.size);
-        file.versions.push(Version { content, cut });
+        file.versions.push(Version { content, cut, cleared: None });
+    }
+
+    /// A range is made zero; the file grows to its end if it `extends`.
+    pub fn clear_file(&mut self, inode: Inode, (from, to): (u64, u64), extends: bool) {
+        self.change_file(inode, |content| {
+            content.clear(from, to);
+            content.size = if extends { content.size.max(to) } else { content.size };
+        });
+        if let Some(version) = self.files.get_mut(&inode).and_then(|file| file.versions.last_mut()) {
+            version.cleared = Some((from, to));
+        }
+    }
+
+    /// The last change of a file was refused: nothing was changed.
+    pub fn take_back(&mut self, inode: Inode) {
+        let versions = &mut self.files.get_mut(&inode).unwrap().versions;
+        if versions.len() > 1 {
+            versions.pop();
+        }
     }
 
     /// What a sync that is asked for now will promise: of one file, or of all.
@@ -350,6 +379,12 @@ impl Model {
         self.files = found.files.into_iter().map(|(inode, content)| (inode, FileHistory::new(content))).collect();
         self.targets = found.targets;
     }
+}
+
+/// The part of a range that lies in the block which starts there.
+fn within((from, to): (u64, u64), start: usize) -> Option<(usize, usize)> {
+    let (from, to) = ((from as usize).max(start), (to as usize).min(start + BLOCK));
+    (from < to).then(|| (from - start, to - start))
 }
 
 fn same(expected: &Names, found: &Names) -> bool {

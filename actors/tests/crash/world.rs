@@ -153,6 +153,11 @@ impl World {
         self.volume.as_ref().unwrap()
     }
 
+    /// Bytes of the disk that the volume holds for when there are none.
+    pub fn held_bytes(&self) -> u64 {
+        self.volume().shared().spares.held_bytes()
+    }
+
     /// Why nothing can be changed any more, if so.
     pub fn read_only(&self) -> Option<String> {
         self.volume().shared().health.reason()
@@ -315,6 +320,9 @@ impl World {
             let answer = self.ask(|volume, replier| volume.write(file, offset, piece, WriteHow::default(), replier));
             self.excused("write", &answer);
             self.answered(&answer);
+            if answer == Err(Refusal::NoSpace) {
+                self.model_mut().take_back(file);
+            }
             if self.is_over() {
                 return;
             }
@@ -379,12 +387,7 @@ impl World {
     fn clear(&mut self, path: Path, offset: u64, length: u64, how: ClearHow) {
         let Some(file) = self.regular(path).filter(|_| !self.is_over()) else { return };
         let range = ClearRange { offset, length, how, clear_privileges: false };
-        self.model_mut().change_file(file, |content| {
-            content.clear(offset, offset + length);
-            if range.extends() {
-                content.size = content.size.max(offset + length);
-            }
-        });
+        self.model_mut().clear_file(file, (offset, offset + length), range.extends());
         let answer = self.ask(|volume, replier| volume.clear(file, range, replier));
         self.excused("clear", &answer);
         self.answered(&answer);
