@@ -51,11 +51,14 @@ fn random(mount: &Mount, scale: Scale, seed: u64) -> Duration {
     fs::write(mount.path("random"), &content).expect("written");
     let file = File::options().write(true).open(mount.path("random")).expect("a file");
     file.sync_all().expect("synced");
+    let mut pieces = vec![0; scale.random_writes * PIECE];
+    numbers.fill(&mut pieces);
+    let places: Vec<usize> =
+        (0..scale.random_writes).map(|_| numbers.below((scale.random_bytes / PIECE) as u64) as usize * PIECE).collect();
+    places.iter().zip(pieces.chunks(PIECE)).for_each(|(&at, piece)| content[at..at + PIECE].copy_from_slice(piece));
     let start = Instant::now();
-    for _ in 0..scale.random_writes {
-        let at = numbers.below((scale.random_bytes / PIECE) as u64) as usize * PIECE;
-        numbers.fill(&mut content[at..at + PIECE]);
-        file.write_all_at(&content[at..at + PIECE], at as u64).expect("written");
+    for (&at, piece) in places.iter().zip(pieces.chunks(PIECE)) {
+        file.write_all_at(piece, at as u64).expect("written");
     }
     file.sync_all().expect("synced");
     let took = start.elapsed();

@@ -17,6 +17,34 @@ const ROUNDS: u64 = 20;
 /// Rounds after which the volume is checked as the crash has left it.
 const CHECK_EVERY: u64 = 4;
 
+/// Nobody asks for a sync, and everything that was answered is there.
+#[test]
+fn under_always_what_was_answered_survives_kill_9_without_a_sync() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mut numbers = Numbers(0x616c_7761);
+    for round in 0..3 {
+        let mount = volume.mount_with(&["-o", "durability.sync=always"]);
+        let mut promised = Vec::new();
+        for number in 0..20 {
+            let mut content = vec![0; numbers.below(20_000) as usize];
+            numbers.fill(&mut content);
+            let name = format!("{round}-{number}");
+            fs::write(mount.path("new"), &content).expect("written");
+            fs::rename(mount.path("new"), mount.path(&name)).expect("renamed");
+            promised.push((name, content));
+        }
+        fs::remove_file(mount.path(&promised.remove(7).0)).expect("removed");
+        mount.kill();
+        let mount = volume.mount();
+        for (name, content) in &promised {
+            assert!(fs::read(mount.path(name)).expect("it was answered") == *content, "{name}: other bytes than were answered");
+        }
+        assert!(!mount.path(&format!("{round}-7")).exists() && !mount.path("new").exists(), "a removal or rename that was answered");
+        mount.kill();
+    }
+    volume.check();
+}
+
 #[test]
 fn what_fsync_has_answered_survives_kill_9_of_the_daemon() {
     let rounds = rounds("INFMAP_KILL_ROUNDS", ROUNDS);
