@@ -38,7 +38,7 @@ fn full_world(capacity: u64) -> (World, u8) {
     (world, count)
 }
 
-/// Seen to fail when nothing was held: the root that is to give room back cannot be written.
+/// Seen to fail when nothing was held.
 #[test]
 fn what_is_held_serves_removals_and_roots_and_never_writes() {
     let capacity = 200 << 20;
