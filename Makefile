@@ -15,6 +15,7 @@
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
 #   make storm                        eight processes in the same directories for a minute
+#   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
 #   make install                      the program and its names for mount(8), below PREFIX
 
@@ -33,7 +34,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal small million storm posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal small million storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -93,6 +94,10 @@ million:
 storm:
 	@scripts/setup build mount test
 	INFMAP_STORM_SECONDS=60 $(CARGO) test --release --locked --test storm -- --nocapture --test-threads 1
+
+programs:
+	@scripts/setup build mount test programs
+	INFMAP_PGBENCH_SECONDS=30 $(CARGO) test --release --locked --test programs -- --nocapture --test-threads 1
 
 posix: build
 	@scripts/setup mount

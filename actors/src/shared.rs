@@ -70,6 +70,8 @@ pub struct Shared {
     pub handed_out: AtomicU64,
     /// The pixel writers were told that something will come.
     pub expecting: AtomicBool,
+    /// How often a file was given capabilities since the volume was opened.
+    pub capabilities_given: AtomicU64,
     /// Who hears of inodes that lost suid, sgid or capabilities because somebody wrote: before that write is answered.
     pub on_privileges_cleared: OnceLock<Box<dyn Fn(Inode) + Send + Sync>>,
 }

@@ -25,14 +25,14 @@ use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::actix_pool::ActixPools;
-use crate::shared::{Shared, has_content};
+use crate::shared::{NoRoom, Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use durable::Covers;
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
-use infmap_storage::names::{Removed, check_name, is_access_due};
+use infmap_storage::names::{Removed, check_name, check_xattr_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use std::sync::Arc;
@@ -119,7 +119,15 @@ impl Front {
         shards.chain(readers).chain([self.vat.stats()]).map(|stats| stats.posted).sum()
     }
 
+    /// Changes names or attributes. What makes the tables grow waits while the log is over its hard limit, unless there is no room for what
+    /// would make it shorter: then the Vat decides.
     fn change_names(self: &Arc<Self>, op: NameOp, replier: Replier<Answer<Done>>) {
+        let budget = &self.shared.budget;
+        let seen = budget.releases();
+        if op.adds() && budget.is_log_full() && budget.space() > 0 && !self.shared.health.is_read_only() {
+            let front = self.clone();
+            return budget.wait(NoRoom::Wait, seen, move || front.change_names(op, replier));
+        }
         let replier = self.durable(Covers::Names, replier);
         self.vat.post(VatMessage::Names { op, replier });
     }
@@ -223,6 +231,9 @@ impl Volume {
 
     /// The value of an extended attribute.
     pub fn xattr(&self, inode: Inode, name: Vec<u8>, replier: Replier<Answer<Vec<u8>>>) {
+        if let Err(refusal) = check_xattr_name(&name) {
+            return replier.reply(Err(refusal));
+        }
         let question = move |_: &Shared, view: View<'_>| match view.xattr(inode, &name)? {
             Some(value) => Ok(value),
             None => Err(Refusal::NoAttribute.into()),

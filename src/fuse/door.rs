@@ -162,10 +162,10 @@ fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
     }
 }
 
-/// What a SETATTR changes. Privileges fall with an owner or group, and with a size that somebody other than root sets: the kernel's
-/// own bit for that (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. The volume spares directories.
+/// What a SETATTR changes. Privileges fall with a size that somebody other than root sets: the kernel's own bit for that
+/// (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. That they fall with an owner or group the volume knows.
 fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>) -> AttributeChange {
-    let clear_privileges = uid.is_some() || gid.is_some() || (size.is_some() && uid_of_caller != 0);
+    let clear_privileges = size.is_some() && uid_of_caller != 0;
     AttributeChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, size, clear_privileges, ..AttributeChange::default() }
 }
 

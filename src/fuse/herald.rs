@@ -3,7 +3,7 @@
 //! Owns: `Herald`, and the count of those who have a file open to write. Must be true: HER-1 no thread that answers requests sends a
 //! notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count is never too small, so
 //! that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone.
-//! Fails: whoever waits hears that the kernel could not be told.
+//! Fails: whoever waits hears that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
 //! the writeback cache the kernel answers SEEK_DATA and SEEK_HOLE by asking us, without first writing back what it holds (Linux 6.18,

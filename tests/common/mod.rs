@@ -1,6 +1,6 @@
 //! What the tests on a real mount share: a volume in a temporary directory, and a daemon that is this test's own child.
 //!
-//! Owns: `Volume`, `Mount`, `run`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
+//! Owns: `Volume`, `Mount`, `Listener`, `run`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
 //! started here is killed, by its own handle; nothing sleeps: a mount is ready when the daemon says so. Fails: by panic, with
 //! what the daemon said.
 #![allow(dead_code, reason = "each test uses a part of it")]
@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn can_mount() -> bool {
 pub fn has(program: &str, left_out: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        eprintln!("skipped: {program} is missing (scripts/setup test installs it): {left_out}");
+        eprintln!("skipped: {program} is missing (scripts/setup test programs installs it): {left_out}");
     }
     found
 }
@@ -162,12 +162,53 @@ pub fn walk(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a child says on its stderr, kept as it comes.
+pub struct Listener {
+    said: Arc<Mutex<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Begins to listen. A message comes with each line that holds `ready`; that no more can come is noticed when the child ends.
+    #[must_use]
+    pub fn new(stderr: ChildStderr, ready: &'static str) -> (Self, mpsc::Receiver<()>) {
+        let said = Arc::new(Mutex::new(String::new()));
+        let (is_ready, messages) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let said = said.clone();
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if line.contains(ready) {
+                        let _ = is_ready.send(());
+                    }
+                    let mut said = said.lock().expect("no panic");
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+        });
+        (Self { said, thread: Some(thread) }, messages)
+    }
+
+    /// All that was said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    /// Waits for the last word.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the listener does not panic");
+        }
+    }
+}
+
 /// A mount whose daemon is a child of this process.
 pub struct Mount {
     child: Child,
     dir: PathBuf,
-    said: Arc<Mutex<String>>,
-    listener: Option<JoinHandle<()>>,
+    listener: Listener,
     ended: bool,
 }
 
@@ -182,23 +223,8 @@ impl Mount {
     #[must_use]
     pub fn run(command: &mut Command, mountpoint: &Path) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("infmap mount starts");
-        let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let said = Arc::new(Mutex::new(String::new()));
-        let (ready, is_ready) = mpsc::channel();
-        let listener = std::thread::spawn({
-            let said = said.clone();
-            move || {
-                for line in lines.lines().map_while(Result::ok) {
-                    if line.contains("mounted; Ctrl-C unmounts") {
-                        let _ = ready.send(());
-                    }
-                    let mut said = said.lock().expect("no panic");
-                    said.push_str(&line);
-                    said.push('\n');
-                }
-            }
-        });
-        let mount = Self { child, dir: mountpoint.into(), said, listener: Some(listener), ended: false };
+        let (listener, is_ready) = Listener::new(child.stderr.take().expect("piped"), "mounted; Ctrl-C unmounts");
+        let mount = Self { child, dir: mountpoint.into(), listener, ended: false };
         // The sender goes with the daemon's stderr, so a daemon that ends is noticed at once.
         let answers = is_ready.recv_timeout(Duration::from_secs(120)).is_ok();
         assert!(answers, "the mount does not answer:\n{}", mount.said());
@@ -224,7 +250,7 @@ impl Mount {
     /// What the daemon has said so far.
     #[must_use]
     pub fn said(&self) -> String {
-        self.said.lock().expect("no panic").clone()
+        self.listener.said()
     }
 
     /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
@@ -261,9 +287,7 @@ impl Mount {
     /// Waits for the end of the daemon.
     pub fn join(&mut self) -> ExitStatus {
         let status = self.child.wait().expect("waited");
-        if let Some(listener) = self.listener.take() {
-            listener.join().expect("the listener does not panic");
-        }
+        self.listener.join();
         self.ended = true;
         status
     }

@@ -10,6 +10,9 @@ use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
 
+/// Bytes of a range that is cleared on the thread that posts it, at most.
+const INLINE_CLEAR_BYTES: u64 = 256 * 1024;
+
 /// Bytes for one block of a file.
 pub struct Piece {
     pub number: u64,
@@ -141,7 +144,13 @@ impl Envelope for CacheMessage {
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied)
+        match self {
+            Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied => false,
+            // It looks at all dirty blocks behind an offset, and this lets all in a range go.
+            Self::Seek { .. } => false,
+            Self::Clear { range, .. } => range.length <= INLINE_CLEAR_BYTES,
+            _ => true,
+        }
     }
 
     fn payload_bytes(&self) -> usize {

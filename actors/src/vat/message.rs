@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// thread that posts is kept for longer than a request may take.
 const INLINE_SETTLE_BYTES: usize = 64 * 1024;
 
+/// Bytes of a value that is stored where it is posted, at most: it is stored as rows of less than a kilobyte.
+const INLINE_VALUE_BYTES: usize = 8 * 1024;
+
 /// A change of names or attributes.
 #[derive(Clone, Debug)]
 pub enum NameOp {
@@ -53,6 +56,23 @@ pub enum NameOp {
         inode: Inode,
         name: Vec<u8>,
     },
+}
+
+impl NameOp {
+    /// Whether the tables grow by it: what a full volume refuses.
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Symlink(..) | Self::Link { .. } | Self::SetXattr(_))
+    }
+
+    /// Bytes of values in it.
+    fn value_bytes(&self) -> usize {
+        match self {
+            Self::SetXattr(what) => what.value.len(),
+            Self::Symlink(_, target) => target.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What a change of names gave.
@@ -228,6 +248,7 @@ impl Envelope for VatMessage {
             // Up to a slice of rows, or a whole batch.
             Self::GoOnDropping { .. } | Self::Batch { .. } | Self::Fold | Self::Recycled { .. } => false,
             Self::RootWritten(_) | Self::ActorDied | Self::Join(_) => false,
+            Self::Names { op, .. } => op.value_bytes() <= INLINE_VALUE_BYTES,
             _ => true,
         }
     }
@@ -235,6 +256,7 @@ impl Envelope for VatMessage {
     fn payload_bytes(&self) -> usize {
         match self {
             Self::Settle(settle) => settle.data.iter().map(|run| run.bytes() as usize).sum(),
+            Self::Names { op, .. } => op.value_bytes(),
             _ => 0,
         }
     }

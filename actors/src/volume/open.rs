@@ -165,6 +165,7 @@ impl Volume {
             reclaim: Reclaim::default(),
             handed_out: std::sync::atomic::AtomicU64::new(0),
             expecting: std::sync::atomic::AtomicBool::new(false),
+            capabilities_given: std::sync::atomic::AtomicU64::new(0),
             on_privileges_cleared: std::sync::OnceLock::new(),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,

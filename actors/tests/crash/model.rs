@@ -290,6 +290,13 @@ impl Model {
         }
     }
 
+    /// So was the last change of names.
+    pub fn take_back_names(&mut self) {
+        if self.names.len() > 1 {
+            self.names.pop();
+        }
+    }
+
     /// What a sync that is asked for now will promise: of one file, or of all.
     pub fn promise(&self, file: Option<Inode>, firm: bool) -> Promise {
         let files = self.files.iter().filter(|(inode, _)| file.is_none_or(|file| file == **inode));

@@ -298,6 +298,7 @@ impl World {
             _ => self.ask(|volume, replier| volume.create(node, replier)),
         };
         self.excused("create", &answer);
+        self.take_back_if_refused(&answer);
         let Ok(made) = &answer else { return };
         self.model_mut().learn(dir, &name, made.inode);
         if kind == FileKind::Symlink {
@@ -368,6 +369,13 @@ impl World {
         self.answered(&answer);
     }
 
+    /// A change of names that found no room was not made.
+    fn take_back_if_refused<T>(&mut self, answer: &Answer<T>) {
+        if matches!(answer, Err(Refusal::NoSpace)) {
+            self.model_mut().take_back_names();
+        }
+    }
+
     fn exchange(&mut self, from: Path, to: Path) {
         let (Some((dir, one)), Some((new_dir, other))) = (self.find(from), self.find(to)) else { return };
         if self.is_over() || one.inode == other.inode || one.kind != FileKind::Regular || other.kind != FileKind::Regular {
@@ -411,6 +419,7 @@ impl World {
             None => self.ask(|volume, replier| volume.remove_xattr(inode, name, replier)),
         };
         self.excused("set_xattr", &answer);
+        self.take_back_if_refused(&answer);
         self.answered(&answer);
     }
 
@@ -463,6 +472,7 @@ impl World {
         });
         let answer = self.ask(|volume, replier| volume.link(file, dir, name(to.1).into(), replier));
         self.excused("link", &answer);
+        self.take_back_if_refused(&answer);
         self.answered(&answer);
     }
 

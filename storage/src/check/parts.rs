@@ -19,7 +19,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Takes the next part row.
     pub fn add(&mut self, number: u16, part: &[u8]) {
-        self.gap |= u32::from(number) != self.next || self.bytes.len() > XATTR_MAX_BYTES + HEAD_BYTES;
+        self.gap |= u32::from(number) != self.next || self.bytes.len() + part.len() > XATTR_MAX_BYTES + HEAD_BYTES;
         self.next = self.next.saturating_add(1);
         if !self.gap {
             self.bytes.extend_from_slice(part);
