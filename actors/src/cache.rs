@@ -257,7 +257,7 @@ impl Role for Cache {
             }
             CacheMessage::Filled { inode, blocks } => self.filled(inode, blocks, cx),
             CacheMessage::Placed { inode, ticket, extents, grant } => self.placed(inode, ticket, &extents, &grant, cx),
-            CacheMessage::NotPlaced { inode, ticket } => self.not_placed(inode, ticket, cx),
+            CacheMessage::NotPlaced { inode, ticket, refusal } => self.not_placed(inode, ticket, refusal, cx),
             CacheMessage::Settled { inode, ticket, done } => self.settled(inode, ticket, done, cx),
             CacheMessage::Commit { place } => self.commit(place, cx),
             CacheMessage::Room => self.room(cx),

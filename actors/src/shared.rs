@@ -17,7 +17,7 @@ pub use encoders::Encoders;
 pub use health::{Health, Turned};
 pub use live::LiveRows;
 pub use reclaim::Reclaim;
-pub use spares::Spares;
+pub use spares::{FOR_ROOTS, Spares};
 pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};

@@ -8,6 +8,7 @@
 mod batch;
 mod bytes;
 mod copy;
+mod durable;
 mod gate;
 mod holds;
 mod open;
@@ -31,6 +32,7 @@ use crate::shared::{NoRoom, Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
 use crate::watchdog::{Watch, Watchdog};
+use durable::Covers;
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
@@ -126,14 +128,16 @@ impl Front {
         shards.chain(readers).chain([self.vat.stats()]).map(|stats| stats.posted).sum()
     }
 
-    /// Changes names or attributes. What makes the tables grow waits while the log is over its hard limit.
+    /// Changes names or attributes. What makes the tables grow waits while the log is over its hard limit, unless there is no room for what
+    /// would make it shorter: then the Vat decides.
     fn change_names(self: &Arc<Self>, op: NameOp, replier: Replier<Answer<Done>>) {
         let budget = &self.shared.budget;
         let seen = budget.releases();
-        if op.adds() && budget.is_log_full() && !self.shared.health.is_read_only() {
+        if op.adds() && budget.is_log_full() && budget.space() > 0 && !self.shared.health.is_read_only() {
             let front = self.clone();
             return budget.wait(NoRoom::Wait, seen, move || front.change_names(op, replier));
         }
+        let replier = self.durable(Covers::Names, replier);
         self.vat.post(VatMessage::Names { op, replier });
     }
 }
@@ -222,6 +226,7 @@ impl Volume {
         if !change.has_possible_times() {
             return replier.reply(Err(Refusal::Invalid));
         }
+        let replier = self.front.durable(Covers::File(inode), replier);
         self.front.shard(inode).post(CacheMessage::Change { inode, change, replier });
     }
 
@@ -325,7 +330,8 @@ impl Volume {
                 Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
             }
         };
-        let (front, parent, replier) = (self.front.clone(), rename.parent, self.removing(replier));
+        let replier = self.front.durable(Covers::Names, self.removing(replier));
+        let (front, parent) = (self.front.clone(), rename.parent);
         let replaced = Replier::from_fn(move |replaced: Answer<Option<EntryRow>>| {
             let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| front.shared.live.get(*inode).is_some());
             let dirty = dirty.filter(|_| rename.mode != RenameMode::NoReplace);
@@ -425,6 +431,9 @@ impl Volume {
         let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
         if done.is_ok() {
             self.tidy();
+        }
+        if !self.front.shared.health.is_read_only() {
+            self.front.shared.spares.let_go(self.front.shared.device.as_ref());
         }
         if let Some(pools) = &self.pools {
             pools.stop();

@@ -7,7 +7,7 @@ use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::control::server::Server;
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
-use infmap_actors::settings::FuseOpen;
+use infmap_actors::settings::{FuseOpen, Sync};
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
 use std::io;
@@ -30,7 +30,11 @@ pub fn serve(mount: Serve) -> Served {
 
 /// # Errors
 /// Why nothing could be served.
-fn begin(mount: Serve) -> Result<Served, BackendError> {
+fn begin(mut mount: Serve) -> Result<Served, BackendError> {
+    if mount.flags.sync {
+        // The kernel syncs what is written; what changes names it answers as we do.
+        mount.settings.durability.sync = Sync::Always;
+    }
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
@@ -139,7 +143,8 @@ fn door_settings(mount: &Serve) -> MountSettings {
         allow_exec: flags.exec,
         threads: settings.mount.fuse_threads,
         look_out: Duration::from_micros(settings.mount.fuse_spin_us),
-        writeback_cache: settings.mount.writeback,
+        // Under `always` what is answered is durable: the kernel is to answer nothing for us.
+        writeback_cache: settings.mount.writeback && settings.durability.sync != Sync::Always,
         open: match settings.mount.fuse_open {
             FuseOpen::Daemon => OpenMode::Daemon,
             FuseOpen::Kernel => OpenMode::Kernel,

@@ -49,6 +49,12 @@ pub fn infmap() -> Command {
     command
 }
 
+/// A number from the environment: how often a test is to do what it does.
+#[must_use]
+pub fn rounds(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |rounds| rounds.parse().unwrap_or_else(|_| panic!("{variable} is no number: {rounds}")))
+}
+
 /// Runs to the end and requires success; returns what it printed.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

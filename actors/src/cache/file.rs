@@ -131,9 +131,9 @@ impl File {
     }
 
     /// Refuses what waits until the file is safe.
-    pub(super) fn refuse_after(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn refuse_after(&mut self, refusal: Refusal, cx: &mut Context<'_>) {
         for (_, after) in std::mem::take(&mut self.after) {
-            after.refuse(Refusal::Damaged, cx);
+            after.refuse(refusal, cx);
         }
     }
 

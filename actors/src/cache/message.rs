@@ -1,6 +1,6 @@
 //! What a shard is told.
 
-use crate::api::{Answer, AttributeChange, Attributes, ClearRange, SeekWhat, WriteHow};
+use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat, WriteHow};
 use crate::mailbox::Envelope;
 use crate::pixel_reader::Reading;
 use crate::replier::Replier;
@@ -93,9 +93,11 @@ pub enum CacheMessage {
         extents: Vec<PlacedExtent>,
         grant: Grant,
     },
+    /// Not durable: for want of room, or because the volume has become read-only.
     NotPlaced {
         inode: Inode,
         ticket: Ticket,
+        refusal: Refusal,
     },
     /// A settlement was published (`done`), or refused.
     Settled {

@@ -1,7 +1,7 @@
 //! What the Vat is told, and what it answers.
 
 use super::{Grant, Peers, Pins, RootWritten};
-use crate::api::{Answer, Attributes};
+use crate::api::{Answer, Attributes, Refusal};
 use crate::mailbox::Envelope;
 use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
@@ -174,6 +174,10 @@ pub enum VatMessage {
     },
     /// A shard has posted what a commit or checkpoint asked for.
     Posted,
+    /// A shard has blocks that could not be placed.
+    NotPlaced {
+        refusal: Refusal,
+    },
     /// A shard holds nothing any more of what a commit or checkpoint asked for.
     Drained,
     Checkpoint {
@@ -226,6 +230,7 @@ impl Envelope for VatMessage {
             Self::Fetched { .. } => "fetched",
             Self::Commit { .. } => "commit",
             Self::Posted => "posted",
+            Self::NotPlaced { .. } => "not_placed",
             Self::Drained => "drained",
             Self::Checkpoint { .. } => "checkpoint",
             Self::MakeRoom { .. } => "make_room",

@@ -21,7 +21,7 @@ use crate::watchdog::Watchdog;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice};
+use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice, RetryingDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::{Dropped, trim, trim_logged};
@@ -134,7 +134,7 @@ impl Volume {
         keep_log_small(&mut options.settings, device.as_ref());
         let settings = &options.settings;
         let plan = settings.memory_plan();
-        let device = prepared(device, options.read_only)?;
+        let device = prepared(patient(device), options.read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
@@ -185,6 +185,15 @@ fn keep_log_small(settings: &mut Settings, device: &dyn Device) {
     let total = device.space().map_or(u64::MAX, |space| space.total_bytes);
     let share = (total.min(settings.limit.unwrap_or(u64::MAX)) / LOG_SHARE).max(LOG_LEAST_BYTES);
     settings.durability.checkpoint_at = settings.durability.checkpoint_at.min(share);
+}
+
+/// A device that is asked again when a read fails in passing, which is said and counted.
+fn patient(device: Arc<dyn Device>) -> Arc<dyn Device> {
+    let note = |what: &str, error: &std::io::Error| {
+        tracing::warn!(%error, "the disk failed to {what} and is asked again");
+        metrics::counter!("infmap_device_retries_total").increment(1);
+    };
+    Arc::new(RetryingDevice::new(device, Box::new(note)))
 }
 
 /// A device that takes no changes, or one that has all directories of a volume.
