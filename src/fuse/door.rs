@@ -507,9 +507,11 @@ mod tests {
     }
 
     #[test]
-    fn privileges_fall_with_an_owner_and_with_a_size_that_a_user_sets() {
+    fn privileges_fall_with_a_size_that_a_user_sets_and_an_owner_is_the_volumes_affair() {
         let falls = |caller, uid, gid, size| attribute_change(caller, None, uid, gid, size).clear_privileges;
-        assert!(falls(0, Some(1), None, None) && falls(0, None, Some(1), None) && falls(1000, None, None, Some(0)));
+        assert!(falls(1000, None, None, Some(0)));
         assert!(!falls(0, None, None, Some(0)) && !falls(1000, None, None, None));
+        // A directory keeps its setgid, so it is judged where the kind is known.
+        assert!(!falls(0, Some(1), None, None) && !falls(0, None, Some(1), None));
     }
 }
