@@ -6,6 +6,7 @@
 #   make test                         what .ci/run runs
 #   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
 #   make crash                        an hour of power cuts, torn writes and failing disks, simulated
+#   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
 #   make storm                        eight processes in the same directories for a minute
@@ -24,7 +25,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash small million storm posix fuzz install
+.PHONY: build mount umount test crash rot small million storm posix fuzz install
 
 build:
 	@scripts/setup build
@@ -50,6 +51,10 @@ fuzz:
 crash:
 	@scripts/setup build
 	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored
+
+rot:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-storage --test rot -- --include-ignored --nocapture
 
 small:
 	@scripts/setup build mount test

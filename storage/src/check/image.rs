@@ -145,7 +145,7 @@ impl<'a> ImageChecker<'a> {
 /// Tells what a survey found.
 fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findings) {
     let path = id.path();
-    if survey.tables_sound == [false; 2] {
+    if !survey.tables_known {
         findings.damage("IMG-4", &path, "both copies of its tables are lost: nothing in it can be verified", HELP_BACKUP);
     } else if !survey.tables_sound.iter().all(|sound| *sound) {
         findings.warning("IMG-4", &path, "one of the two copies of its tables is damaged", HELP_SOUND);
@@ -159,8 +159,10 @@ fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findin
         let what = format!("{rows} rows of it are damaged, more than parity restores, in {}", users(claims, is_damaged));
         findings.damage("IMG-4", &path, what, HELP_BACKUP);
     }
-    if survey.root_damaged {
-        findings.warning("IMG-4", &path, "the root that it carries is damaged; the log has its own", HELP_SOUND);
+    match survey.roots_damaged {
+        0 => {}
+        1 => findings.warning("IMG-4", &path, "one of the two copies of the root that it carries is damaged", HELP_SOUND),
+        _ => findings.warning("IMG-4", &path, "both copies of the root that it carries are damaged; the log has its own", HELP_SOUND),
     }
     if survey.moved_by > 0 {
         findings.damage("IMG-4", &path, "chunks were added before its pixels, which are not found there any more", HELP_REPAIR);
