@@ -5,9 +5,11 @@
 
 mod offline;
 mod refusal;
+mod repairing;
 mod serving;
 
 pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use repairing::{Damaged, RepairReport, repair};
 pub use serving::serve;
 
 use crate::fuse::Shown;
@@ -179,6 +181,8 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub help: String,
+    /// `infmap repair` puts it right, and nothing is lost.
+    pub repairable: bool,
 }
 
 /// What `check` looked at, and what it found.
@@ -187,6 +191,14 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Findings that were counted and are not among `findings`, so that memory stays bounded.
     pub not_shown: u64,
+    /// Bytes of files that are lost: `damage::Damage` as JSON.
+    pub lost: Vec<serde_json::Value>,
+    /// The same as sentences.
+    #[serde(skip)]
+    pub lost_text: Vec<String>,
+    pub lost_not_shown: u64,
+    /// Every finding is one that `infmap repair` puts right.
+    pub all_repairable: bool,
     pub images: u64,
     pub clusters: u64,
     pub nodes: u64,

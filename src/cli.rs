@@ -20,6 +20,7 @@ mod mount;
 mod output;
 mod progress;
 mod remount;
+mod repair;
 mod settings;
 mod umount;
 mod version;
@@ -55,6 +56,7 @@ enum Verb {
     Info(info::Info),
     #[command(alias = "fsck")]
     Check(check::Check),
+    Repair(repair::Repair),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -114,6 +116,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::InstallHelpers(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
+        Verb::Repair(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Version(verb) => verb.run(context),

@@ -179,11 +179,16 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckRep
             r#where: finding.place,
             what: finding.what,
             help: finding.help.into(),
+            repairable: finding.repairable,
         })
         .collect();
     Ok(CheckReport {
         not_shown: (report.damage + report.warnings).saturating_sub(findings.len() as u64),
         findings,
+        lost: report.lost.iter().filter_map(|damage| serde_json::from_str(&damage.to_json()).ok()).collect(),
+        lost_text: report.lost.iter().map(ToString::to_string).collect(),
+        lost_not_shown: report.lost_count.saturating_sub(report.lost.len() as u64),
+        all_repairable: report.lost_count == 0 && report.damage + report.warnings == report.repairable,
         images: counts.images,
         clusters: counts.live_clusters,
         nodes: counts.nodes,

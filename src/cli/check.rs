@@ -9,7 +9,8 @@ use crate::mount::lock::VolumeLock;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Verify everything that a volume stores; nothing is changed.
+/// Verify everything that a volume stores; nothing is changed. Exits with 4 if `infmap repair` puts right all that is found, with 3 if
+/// something is lost.
 #[derive(clap::Args)]
 pub struct Check {
     /// The volume's directory; it must not be mounted.
@@ -31,6 +32,7 @@ impl Check {
                 r#where: "wal".into(),
                 what: backend::LOG_GONE.into(),
                 help: "Put the files of wal/ back if there is a copy of them; else what the images hold is all there is.".into(),
+                repairable: false,
             });
         }
         if context.json {
@@ -40,6 +42,9 @@ impl Check {
         }
         match report.findings.len() as u64 + report.not_shown {
             0 => Ok(()),
+            count if report.all_repairable && report.findings.iter().all(|finding| finding.repairable) => {
+                Err(CliError::new(Code::Repairable, format!("{count} finding(s) in {}, and nothing is lost", self.volume.display())))
+            }
             count => Err(CliError::new(Code::CheckFound, format!("{count} finding(s) in {}", self.volume.display()))),
         }
     }
@@ -50,7 +55,11 @@ fn text(report: &CheckReport) -> String {
     for finding in &report.findings {
         lines.push(format!("[{}] {}: {}\n  help: {}", finding.invariant, finding.r#where, finding.what, finding.help));
     }
-    let CheckReport { images, clusters, nodes, files, bytes, findings, not_shown } = report;
+    lines.extend(report.lost_text.iter().cloned());
+    if report.lost_not_shown > 0 {
+        lines.push(format!("{} more lost ranges are not shown", report.lost_not_shown));
+    }
+    let CheckReport { images, clusters, nodes, files, bytes, findings, not_shown, .. } = report;
     let found = match (findings.len(), not_shown) {
         (0, 0) => "nothing is wrong".into(),
         (shown, 0) => format!("{shown} finding(s)"),
@@ -66,7 +75,13 @@ mod tests {
 
     #[test]
     fn a_finding_names_its_invariant_its_place_and_what_to_do() {
-        let finding = Finding { invariant: "REG-1".into(), r#where: "(0, 0).1".into(), what: "torn".into(), help: "restore it".into() };
+        let finding = Finding {
+            invariant: "REG-1".into(),
+            r#where: "(0, 0).1".into(),
+            what: "torn".into(),
+            help: "restore it".into(),
+            repairable: false,
+        };
         let text = text(&CheckReport { findings: vec![finding], images: 2, ..CheckReport::default() });
         assert!(text.starts_with("[REG-1] (0, 0).1: torn\n  help: restore it\nChecked 2 images"), "{text}");
         assert!(text.ends_with(": 1 finding(s)."), "{text}");

@@ -65,6 +65,8 @@ codes! {
     NoPicture = 1017, 1, "a map has a picture when an image was written, as an unmount does; each image is one by itself";
     /// The place for a picture is none.
     Output = 1018, 2, "name a new file, or a regular file that may be replaced, outside of every volume; `-` is stdout";
+    /// Findings of `check`, all of which `repair` puts right.
+    Repairable = 1019, 4, "`infmap repair VOLUME` puts the images back as they were written";
     /// Another process has the volume.
     VolumeLocked = 1020, 11, "unmount it with `infmap umount DIR`, use the mount that exists, or wait for the process that works on it";
     /// The mountpoint cannot be used.
@@ -94,6 +96,8 @@ codes! {
     Unfinished = 1044, 1, "its messages say why, in the volume's run/daemon.log or where it was started; the next mount brings back what was synced";
     /// A file that is not ours stands where a helper's name is to be.
     Helper = 1045, 1, "look at what it is; remove it, or name another directory with --into";
+    /// Damage was found and all of it was put right; the report has said what.
+    Repaired = 1050, 4, "nothing is left to do; look at the health of the disk";
     /// The system refused something.
     System = 1060, 1, "the message names the system's reason";
 }

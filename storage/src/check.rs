@@ -11,6 +11,7 @@
 //! * INO-1 rows belong to an inode that exists; INO-2 and suit its kind and size.
 //! * SPC-3 no two extents or nodes share a cluster; SPC-4 the sums of the root are right.
 //! * IMG-3 an image in use is there; IMG-4 it is as it was written; IMG-5 what else lies in `map/`; IMG-6 what nobody knows.
+//! * DMG-1 what is lost of files is named block by block.
 //!
 //! Memory: the log's data, 56 bytes an inode, 32 a node, 40 an image, 40 a place, one image, and of claims on clusters
 //! `claims_bytes`: the name tree is walked once for each batch of regions whose claims fit. Where nodes are lost, what is left is
@@ -22,6 +23,7 @@ mod image;
 mod inodes;
 mod links;
 mod listing;
+mod lost;
 mod offline;
 mod parts;
 mod places;
@@ -128,7 +130,9 @@ pub fn check(
         check.regions(&claims, &mut images);
         batch = claims.next().map(|next| check.claims_of(next));
     }
-    Ok(check.findings.report)
+    let mut report = check.findings.report;
+    lost::name(&volume.recovered.state, &volume.nodes.loading(TreeId::Name), &mut report.lost);
+    Ok(report)
 }
 
 struct Check<'a> {
