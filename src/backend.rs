@@ -3,12 +3,14 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod checking;
 mod offline;
 mod refusal;
 mod repairing;
 mod serving;
 
-pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use checking::{check, check_path};
+pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use repairing::{Damaged, RepairReport, repair};
 pub use serving::serve;
 

@@ -98,6 +98,16 @@ impl Sample {
             (from / BLOCK..(from + length).div_ceil(BLOCK)).map(move |block| (path.clone(), block))
         });
         let blocks: BTreeSet<_> = blocks.collect();
+        // The same, file by file, with the places.
+        for (name, is_lost) in self.files.keys().map(|name| (name, blocks.iter().any(|(of, _)| of == name))) {
+            let output = infmap().args(["--json", "check", "--path", name]).arg(self.volume.path()).output().expect("it starts");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let file: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+            assert_eq!(output.status.code(), Some(if is_lost { 3 } else { 0 }), "{name}: {text}");
+            let listed: Vec<&Value> = lost.iter().filter(|damage| damage["paths"][0] == **name).collect();
+            assert_eq!(file["lost"].as_array().expect("a list").iter().collect::<Vec<_>>(), listed);
+            assert!(!file["places"].as_array().expect("a list").is_empty());
+        }
         assert!(blocks.len() >= 11, "{blocks:?}");
         blocks
     }

@@ -1,6 +1,6 @@
 //! Which bytes of which files are lost with clusters that cannot be had, and how those files are called.
 //!
-//! Owns: `tell`, `name`. Must be true: DMG-1 a raw extent loses the blocks of the clusters that are lost, a compressed one all that its row
+//! Owns: `tell`, `tell_row`, `name`. Must be true: DMG-1 a raw extent loses the blocks of the clusters that are lost, a compressed one all that its row
 //! gives; names are looked up once, when all damages are known, in one walk over the tree. Fails: never; a name whose directory
 //! cannot be read is left out.
 
@@ -24,16 +24,35 @@ const NAMES_MAX: usize = 16;
 pub(super) fn tell(claims: &[Claim], found: impl Fn(Address, u32) -> Option<Found>, findings: &mut Findings) {
     for claim in claims {
         let Claim::Extent { inode, offset, row } = claim else { continue };
-        let (first, count) = row.touched_clusters();
-        for number in first..first + count {
-            let (Some(at), Some(expected_crc)) = (row.address(number), row.crc(number)) else { continue };
-            let Some(found) = found(at, expected_crc) else { continue };
-            let (start, end) = bytes_of(row, number);
-            let offset = offset.saturating_add(start);
-            findings.lost(Damage { inode: *inode, paths: Vec::new(), offset, length: end - start, at, expected_crc, found, when: None });
-            if row.codec == Codec::Zstd {
-                break;
-            }
+        tell_row(*inode, *offset, row, &found, &mut |damage| findings.lost(damage));
+    }
+}
+
+/// The same for one row of a file.
+pub(super) fn tell_row(
+    inode: Inode,
+    offset: u64,
+    row: &ExtentRow,
+    found: impl Fn(Address, u32) -> Option<Found>,
+    lost: &mut dyn FnMut(Damage),
+) {
+    let (first, count) = row.touched_clusters();
+    for number in first..first + count {
+        let (Some(at), Some(expected_crc)) = (row.address(number), row.crc(number)) else { continue };
+        let Some(found) = found(at, expected_crc) else { continue };
+        let (start, end) = bytes_of(row, number);
+        lost(Damage {
+            inode,
+            paths: Vec::new(),
+            offset: offset.saturating_add(start),
+            length: end - start,
+            at,
+            expected_crc,
+            found,
+            when: None,
+        });
+        if row.codec == Codec::Zstd {
+            break;
         }
     }
 }
