@@ -5,11 +5,18 @@
 #   make umount                       unmounts, and returns when everything is durable
 #   make test                         what .ci/run runs
 #   make fuzz                         fuzzes every decoder, each for FUZZ_SECONDS; FUZZ="node wal" only these
-#   make crash                        an hour of power cuts, torn writes and failing disks, simulated
+#   make crash                        minutes of power cuts at every point, torn writes and failing disks, simulated; prints figures
+#   make crash-hour                   an hour of the same, by seeds
+#   make crash-real                   the next three, on real mounts:
+#   make kill                         kill -9 of the daemon under a load, KILL_ROUNDS times (200)
+#   make power                        a disk below the volume that forgets what was not synced, POWER_ROUNDS times (50)
+#   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
+#   make wal                          what the log costs: throughput with it and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
 #   make storm                        eight processes in the same directories for a minute
+#   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
 #   make install                      the program and its names for mount(8), below PREFIX
 
@@ -20,12 +27,15 @@ PREFIX   ?= /usr/local
 CARGO    ?= cargo
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
+KILL_ROUNDS  ?= 200
+POWER_ROUNDS ?= 50
+FULL_ROUNDS  ?= 20
 INFMAP   := $(TARGET)/release/infmap
 
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash rot small million storm posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal rot small million storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -50,7 +60,29 @@ fuzz:
 
 crash:
 	@scripts/setup build
-	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored
+	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored --nocapture --test-threads 1 points:: failing::
+
+crash-hour:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-actors --test crash -- --include-ignored --skip points:: --skip failing::
+
+crash-real: kill power full
+
+kill:
+	@scripts/setup build mount test
+	INFMAP_KILL_ROUNDS='$(KILL_ROUNDS)' $(CARGO) test --release --locked --test kill -- --nocapture
+
+power:
+	@scripts/setup build mount test
+	INFMAP_POWER_ROUNDS='$(POWER_ROUNDS)' $(CARGO) test --release --locked --test power -- --nocapture
+
+full:
+	@scripts/setup build mount test
+	INFMAP_FULL_ROUNDS='$(FULL_ROUNDS)' $(CARGO) test --release --locked --test full -- --nocapture
+
+wal:
+	@scripts/setup build mount test
+	$(CARGO) bench --locked --bench wal_overhead
 
 rot:
 	@scripts/setup build
@@ -67,6 +99,10 @@ million:
 storm:
 	@scripts/setup build mount test
 	INFMAP_STORM_SECONDS=60 $(CARGO) test --release --locked --test storm -- --nocapture --test-threads 1
+
+programs:
+	@scripts/setup build mount test programs
+	INFMAP_PGBENCH_SECONDS=30 $(CARGO) test --release --locked --test programs -- --nocapture --test-threads 1
 
 posix: build
 	@scripts/setup mount

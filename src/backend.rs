@@ -4,9 +4,13 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 mod checking;
+mod desk;
+mod gather;
 mod offline;
+pub mod recover;
 mod refusal;
 mod repairing;
+pub mod restore;
 mod serving;
 
 pub use checking::{check, check_path};
@@ -19,6 +23,8 @@ use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+pub(crate) use infmap_storage::volume_file::VOLUME_FILE;
 
 /// Why a verb could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub enum BackendError {
     Version { path: PathBuf, found: u32, newest: u32 },
     #[error("{} is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String, help: &'static str },
+    /// Something failed while it was served, and from then on nothing was changed any more.
+    #[error("{} turned read-only: {why}", path.display())]
+    TurnedReadOnly { path: PathBuf, why: String, help: &'static str },
     #[error("there is no picture of {}: {why}", path.display())]
     NoPicture { path: PathBuf, why: &'static str },
     /// The kernel, or the helper, does not mount.

@@ -10,8 +10,11 @@ pub mod options;
 mod advice;
 mod alias;
 mod check;
+mod code;
 mod config;
 mod destination;
+mod doctor;
+mod explain;
 mod helpers;
 mod info;
 mod init;
@@ -19,9 +22,12 @@ mod map;
 mod mount;
 mod output;
 mod progress;
+mod recover;
 mod remount;
 mod repair;
+mod restore;
 mod settings;
+mod status;
 mod umount;
 mod version;
 
@@ -54,12 +60,17 @@ enum Verb {
     Umount(umount::Umount),
     Remount(remount::Remount),
     Info(info::Info),
+    Status(status::Status),
     #[command(alias = "fsck")]
     Check(check::Check),
     Repair(repair::Repair),
+    Recover(recover::Recover),
+    Restore(restore::Restore),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
+    Doctor(doctor::Doctor),
+    Explain(explain::Explain),
     Version(version::Version),
 }
 
@@ -115,10 +126,15 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Remount(verb) => verb.run(context),
         Verb::InstallHelpers(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
+        Verb::Status(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
         Verb::Repair(verb) => verb.run(context),
+        Verb::Recover(verb) => verb.run(context),
+        Verb::Restore(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
+        Verb::Doctor(verb) => verb.run(context),
+        Verb::Explain(verb) => verb.run(context),
         Verb::Version(verb) => verb.run(context),
     }
 }

@@ -12,6 +12,7 @@ mod door;
 pub mod errno;
 mod helper;
 mod herald;
+mod in_flight;
 mod listing;
 mod lookout;
 mod meters;

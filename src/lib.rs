@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod fuse;
 mod memory;
 pub mod mount;

@@ -13,6 +13,7 @@ pub mod point;
 pub mod remount;
 pub mod server;
 pub mod signals;
+pub mod supervisor;
 pub mod unmount;
 
 use std::path::PathBuf;

@@ -35,7 +35,7 @@ const CASES: &[Case] = &[
     ("- memory\n", (1, 1), "the file is a section, but here is a list", "keys version, memory", ""),
     ("durability: { commit_interval: 5 }\n", (1, 32), "is not a duration", "100ms..5m", "a duration needs a unit: 5s, 5ms"),
     ("durability: { commit_interval: 10m }\n", (1, 32), "out of range", "100ms..5m", ""),
-    ("durability: { sync: groupe }\n", (1, 21), "is not one of the words", "group | none", "did you mean `group`?"),
+    ("durability: { sync: groupe }\n", (1, 21), "is not one of the words", "group | always | none", "did you mean `group`?"),
     ("actors: { cache: { threads: two } }\n", (1, 29), "is not a whole number", "1..64", ""),
     ("actors: { cache: { threads: \"2\" } }\n", (1, 29), "is not a whole number", "1..64", "write it without quotation marks"),
     ("actors: { cache: { threads: 2.5 } }\n", (1, 29), "is not a whole number", "1..64", ""),

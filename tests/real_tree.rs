@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{SOURCE, Volume, has, run, walk};
+use common::{SOURCE, Volume, compare, has, run, walk};
 use infmap_storage::address::Cluster;
 use infmap_storage::limits::{PIECE_BYTES, REGION_BYTES, REGION_CLUSTERS, ROW_BYTES};
 use infmap_storage::region::decode::RawRegion;
@@ -79,33 +79,6 @@ fn make_tree(tree: &Path) {
 fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
     let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: Timespec { tv_sec, tv_nsec } };
     utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("utimensat");
-}
-
-/// What must be equal of a path, beside the bytes.
-fn facts(path: &Path) -> String {
-    let meta = path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let target = meta.is_symlink().then(|| fs::read_link(path).expect("a target"));
-    // A directory's size is the filesystem's own affair.
-    let size = if meta.is_dir() { 0 } else { meta.size() };
-    let links = if meta.is_dir() { 0 } else { meta.nlink() };
-    let owner = (meta.uid(), meta.gid());
-    format!("{:o} {owner:?} {size} bytes, {links} links, {}.{:09} {target:?}", meta.mode(), meta.mtime(), meta.mtime_nsec())
-}
-
-/// Requires two trees to be equal in names and facts, and all files in bytes. Returns the number of paths.
-fn compare(expected: &Path, actual: &Path) -> usize {
-    let below = |root: &Path| walk(root).into_iter().map(|path| path.strip_prefix(root).expect("below").to_path_buf()).collect::<Vec<_>>();
-    let names = below(expected);
-    assert_eq!(names, below(actual), "the names differ");
-    let wrong: Vec<String> = names
-        .iter()
-        .filter_map(|name| {
-            let (is, should) = (facts(&actual.join(name)), facts(&expected.join(name)));
-            (is != should).then(|| format!("{}: {is} instead of {should}", name.display()))
-        })
-        .collect();
-    assert!(wrong.is_empty(), "{} of {} paths differ:\n{}", wrong.len(), names.len(), wrong[..wrong.len().min(20)].join("\n"));
-    names.len()
 }
 
 /// The pixels of an image as the png crate decodes them.

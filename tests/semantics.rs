@@ -76,10 +76,6 @@ const ERRORS: &[(&str, &str, &str, Errno, Body)] = &[
         rename(d, "file", "none", RenameFlags::EXCHANGE)
     }),
     ("rename", "`RENAME_WHITEOUT`", "EINVAL", Errno::INVAL, |d| rename(d, "file", "none", RenameFlags::WHITEOUT)),
-    ("truncate", "a directory", "EISDIR", Errno::ISDIR, |d| match fs::File::options().write(true).open(d.join("full")) {
-        Err(error) => Err(Errno::from_io_error(&error).unwrap()),
-        Ok(_) => Ok(()),
-    }),
     ("truncate", "beyond the greatest file", "EFBIG", Errno::FBIG, |d| sys::ftruncate(file(d), (1 << 63) - 1)),
     ("lseek", "`SEEK_DATA` behind all data", "ENXIO", Errno::NXIO, |d| sys::seek(file(d), SeekFrom::Data(5)).map(drop)),
     ("lseek", "`SEEK_HOLE` behind the end", "ENXIO", Errno::NXIO, |d| sys::seek(file(d), SeekFrom::Hole(5)).map(drop)),

@@ -140,6 +140,23 @@ fn somebody_whom_a_list_lets_in_gets_in_and_nobody_else() {
     assert!(reads(USER) && !reads(USER + 1));
 }
 
+/// Seen to fail: until it is told otherwise, the kernel takes the root directory for root's, and it asks only who looks.
+#[test]
+fn the_owner_of_the_root_directory_may_change_it_before_anybody_has_looked_at_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: two users are needed, and only root has them");
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount_with(&["-o", "allow_other"]);
+    fs::set_permissions(volume.path().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(mount.dir(), Some(USER), Some(USER)).unwrap();
+    let mount = again(&volume, mount, &["-o", "allow_other"]);
+    // It sets the times, and looks at nothing before.
+    run(Command::new("touch").args(["-c", "-d", "2001-02-03"]).arg(mount.dir()).uid(USER).gid(USER));
+    mount.unmount();
+}
+
 #[test]
 fn holes_are_made_found_and_kept() {
     let Some(volume) = Volume::if_mountable() else { return };
@@ -215,7 +232,7 @@ fn whatever_changes_a_program_takes_its_privileges() {
         return;
     }
     let Some(volume) = Volume::if_mountable() else { return };
-    let _mount = volume.mount_with(&["-o", "allow_other,suid"]);
+    let mut mount = volume.mount_with(&["-o", "allow_other,suid"]);
     fs::set_permissions(volume.path().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(volume.mountpoint(), fs::Permissions::from_mode(0o777)).unwrap();
     let program: PathBuf = volume.mountpoint().join("program");
@@ -235,6 +252,11 @@ fn whatever_changes_a_program_takes_its_privileges() {
         assert_eq!(fs::metadata(&program).unwrap().mode() & 0o7777, 0o755, "{change}");
         fs::remove_file(&program).unwrap();
     }
+    let shared = volume.mountpoint().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o2775)).unwrap();
+    run(Command::new("chgrp").arg("7").arg(&shared));
+    assert_eq!(fs::metadata(&shared).unwrap().mode() & 0o7777, 0o2775, "a directory stays shared with its group");
     if !has("setcap", "capabilities of files") {
         return;
     }
@@ -245,6 +267,18 @@ fn whatever_changes_a_program_takes_its_privileges() {
         run(Command::new("sh").args(["-c", change]).current_dir(volume.mountpoint()));
         assert_eq!(names(&program), "", "{change}");
     }
+    fs::write(volume.mountpoint().join("other"), noise(10_000)).unwrap();
+    for options in ["allow_other,suid", "allow_other,suid,strictatime"] {
+        mount = again(&volume, mount, &["-o", options]);
+        // The second is known as a file without capabilities when it gets them.
+        for change in ["dd if=other of=program bs=1 count=1 conv=notrunc status=none", "dd if=other of=program conv=notrunc status=none"] {
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o777)).unwrap();
+            run(Command::new("setcap").arg("cap_net_raw+ep").arg(&program));
+            run(Command::new("sh").args(["-c", change]).current_dir(volume.mountpoint()).uid(USER).gid(USER));
+            assert_eq!(names(&program), "", "{options}: {change}");
+        }
+    }
+    mount.unmount();
 }
 
 #[test]
@@ -271,6 +305,47 @@ fn readings_are_noted_as_the_mount_says() {
 }
 
 #[test]
+fn a_file_that_is_open_to_write_is_not_taken_for_one_of_holes() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let blocks = |path: &Path| fs::metadata(path).unwrap().blocks();
+    fs::write(mount.path("old"), "").unwrap();
+    assert_eq!(blocks(&mount.path("old")), 0);
+    for name in ["new", "old"] {
+        let (path, content) = (mount.path(name), noise(MIB as usize));
+        let file = open(&path);
+        assert!(blocks(&path) > 0, "{name}: what the kernel holds is not known");
+        file.write_all_at(&content, 0).unwrap();
+        assert!(blocks(&path) > 0, "{name}");
+        let archive = Command::new("tar").args(["-cSf", "-", name]).current_dir(mount.dir()).output().unwrap().stdout;
+        assert!(archive.windows(4096).any(|window| window == &content[..4096]), "{name}: its content is not in a sparse archive");
+        file.sync_all().unwrap();
+        drop(file);
+        assert_eq!(blocks(&path), 2048, "{name}");
+    }
+    mount.unmount();
+}
+
+#[test]
+fn a_write_past_the_kernels_pages_is_seen_in_the_times_at_once() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let mount = again(&volume, mount, &["-o", "strictatime"]);
+    let (path, old) = (mount.path("file"), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+    fs::write(&path, "x").unwrap();
+    let file = open(&path);
+    file.set_times(fs::FileTimes::new().set_accessed(old).set_modified(old)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), old);
+    file.write_all_at(b"y", 0).unwrap();
+    assert!(fs::metadata(&path).unwrap().modified().unwrap() > old);
+    fs::rename(&path, mount.path("renamed")).unwrap();
+    drop(file);
+    let mount = again(&volume, mount, &[]);
+    assert!(fs::metadata(mount.path("renamed")).unwrap().modified().unwrap() > old, "and kept");
+    mount.unmount();
+}
+
+#[test]
 fn whoever_made_a_file_is_noted_reading_it_too() {
     let Some(volume) = Volume::if_mountable() else { return };
     let mount = volume.mount();
@@ -285,6 +360,29 @@ fn whoever_made_a_file_is_noted_reading_it_too() {
         assert!(file.metadata().unwrap().accessed().unwrap() > old, "reading {reading}");
     }
     drop(file);
+    mount.unmount();
+}
+
+#[test]
+fn bits_that_a_mount_does_not_show_let_nobody_in_by_a_list_either() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: two users are needed, and only root has them");
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount_with(&["-o", "allow_other"]);
+    fs::set_permissions(volume.path().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(mount.path("file"), "secret").unwrap();
+    let lets_in = list(&[(1, 6, NOBODY), (2, 6, 5), (4, 4, NOBODY), (0x10, 6, NOBODY), (0x20, 4, NOBODY)]);
+    setxattr(mount.path("file"), "system.posix_acl_access", &lets_in, XattrFlags::empty()).unwrap();
+    fs::set_permissions(mount.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let can_read = |mount: &Mount| {
+        let mut cat = Command::new("cat");
+        cat.arg(mount.path("file")).uid(USER).gid(USER).output().unwrap().status.success()
+    };
+    assert!(can_read(&mount));
+    let mount = again(&volume, mount, &["-o", "allow_other,umask=006"]);
+    assert!(!can_read(&mount), "shown as 0660");
     mount.unmount();
 }
 

@@ -73,7 +73,7 @@ impl Images<'_> {
     fn seal(&mut self) -> Result<(), Failure> {
         let Some((region, builder)) = self.open.take() else { return Ok(()) };
         let sealed = self.shared.encoders.lend(|encoder| builder.finish(encoder));
-        self.shared.spares.install(self.shared.device.as_ref(), region, sealed.bytes()).map_err(|e| e.to_string())?;
+        self.shared.spares.install(self.shared.device.as_ref(), region, sealed.bytes(), 0).map_err(|e| e.to_string())?;
         look_at_space(self.shared);
         Ok(())
     }

@@ -137,6 +137,21 @@ pub(crate) fn contain(action: impl FnOnce()) {
     }
 }
 
+/// Effects that the batch of this thread has left so far. Only inside a handler's batch.
+pub(crate) fn in_batch() -> usize {
+    DESK.with(|desk| desk.batch.borrow().len())
+}
+
+/// Throws away what a batch has left beyond so many; what waits in it is answered when the batch has ended.
+pub(crate) fn throw_away(beyond: usize) {
+    let thrown = DESK.with(|desk| {
+        let mut batch = desk.batch.borrow_mut();
+        let at = beyond.min(batch.len());
+        batch.split_off(at)
+    });
+    thrown.into_iter().for_each(|effect| later(move || drop(effect)));
+}
+
 /// Runs the handlers of one batch, and returns what they leave, not yet performed.
 pub(crate) fn handling<X>(handlers: impl FnOnce() -> X) -> (X, Vec<Effect>) {
     let outer = DESK.with(|desk| desk.phase.replace(Phase::Handling));

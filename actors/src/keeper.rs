@@ -17,6 +17,9 @@ const CHECKPOINT_EVERY_US: u64 = 5 * 60 * 1_000_000;
 /// Bytes of the medium that writes never get: checkpoints, deletes and the log need them.
 const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
 
+/// Below this, room is held for what must go on when others have filled the medium.
+const HOLD_BELOW_BYTES: u64 = 16 << 30;
+
 /// Below this, checkpoints come with every tick.
 const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
 
@@ -89,8 +92,10 @@ impl Keeper {
 pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
         Ok(space) => {
+            // What is held counts as free: it is a part of the reserve.
+            let held = if shared.health.is_read_only() { 0 } else { hold_room(shared, space.free_bytes) };
             let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
-            shared.budget.set_space(space.free_bytes.saturating_sub(RESERVE_BYTES).min(left));
+            shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
         }
         Err(error) => {
             tracing::warn!(%error, "the medium does not say how much room it has");
@@ -98,6 +103,21 @@ pub fn look_at_space(shared: &Shared) {
             shared.budget.look_again();
         }
     }
+}
+
+/// Holds room where it may become short. Bytes that were held before: those are not free any more.
+fn hold_room(shared: &Shared, free_bytes: u64) -> u64 {
+    let held = shared.spares.held_bytes();
+    if free_bytes < HOLD_BELOW_BYTES {
+        shared.spares.hold(shared.device.as_ref());
+    }
+    held
+}
+
+/// Whether there is so little room that some is held.
+#[must_use]
+pub fn is_room_held(shared: &Shared) -> bool {
+    shared.spares.held_bytes() > 0
 }
 
 /// Whether writes are refused, or soon will be.

@@ -23,6 +23,7 @@ mod turn;
 mod vat;
 pub mod volume;
 mod wal;
+pub mod watchdog;
 
 pub use volume::{ReadData, Volume};
 

@@ -11,7 +11,7 @@ mod meter;
 #[cfg(test)]
 mod tests;
 
-pub use meter::{LaneStats, MailboxStats};
+pub use meter::{LaneStats, MailboxStats, Working};
 pub(crate) use meter::{Meter, SAMPLE, publish};
 
 use crate::sync::{AtomicU64, Ordering};

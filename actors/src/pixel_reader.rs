@@ -1,7 +1,8 @@
 //! The pixel readers: everything that waits for the disk to be read.
 //!
 //! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
-//! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which.
+//! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which. A panic makes the
+//! message fail that it came in, and the reader goes on; one that panics again and again is dead, and the volume read-only.
 //!
 //! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
 
@@ -17,6 +18,7 @@ use infmap_storage::read::{FileReader, ReadError};
 use infmap_storage::row::{FileKind, Inode};
 use infmap_storage::state::View;
 use infmap_storage::vat::{Node, NodePtr};
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -84,7 +86,7 @@ impl Reading {
             ReadError::State(error) => shared.refuse(&error),
             error => {
                 tracing::error!(inode = self.inode.0, offset = self.offset, %error, "bytes of a file cannot be read");
-                metrics::counter!("infmap_integrity_errors_total", "source" => "read").increment(1);
+                shared.health.found_unreadable();
                 Refusal::Damaged
             }
         });
@@ -200,17 +202,31 @@ impl Envelope for ReadMessage {
     }
 }
 
+/// Panics of one reader that are too many, and the time in which.
+const PANICS_MAX: usize = 5;
+const PANICS_WITHIN_US: u64 = 60_000_000;
+
 /// The role of a reader.
 pub struct PixelReader {
     shared: Arc<Shared>,
     /// Reads of all readers that parity had saved when this one last looked.
     restored: u64,
+    /// When it panicked lately.
+    panics_us: VecDeque<u64>,
+    /// Somebody waits for what its messages post, and not for their answers.
+    runs_errands: bool,
 }
 
 impl PixelReader {
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, restored: 0 }
+        Self { shared, restored: 0, panics_us: VecDeque::new(), runs_errands: false }
+    }
+
+    /// One for work that reports by a post: if that is lost in a panic, somebody would wait for ever, so that it does not go on.
+    #[must_use]
+    pub fn for_errands(shared: Arc<Shared>) -> Self {
+        Self { runs_errands: true, ..Self::new(shared) }
     }
 
     /// Says that an image is damaged although nobody has noticed.
@@ -225,6 +241,7 @@ impl PixelReader {
 
 impl Role for PixelReader {
     type Message = ReadMessage;
+    const RESTARTS: bool = true;
 
     fn handle(&mut self, message: ReadMessage, cx: &mut Context<'_>) {
         match message {
@@ -240,6 +257,13 @@ impl Role for PixelReader {
             }
         }
         self.report_restored();
+    }
+
+    fn restart(&mut self, now_us: u64) -> bool {
+        self.panics_us.push_back(now_us);
+        self.panics_us.retain(|panic_us| now_us.saturating_sub(*panic_us) < PANICS_WITHIN_US);
+        self.restored = self.shared.images.restored();
+        !self.runs_errands && self.panics_us.len() < PANICS_MAX
     }
 
     fn dead(&mut self) {

@@ -3,13 +3,14 @@
 //! Owns: one open region a slot, its image buffer, a compressor. Accepts: `Expect`, `Place`, `Flush`, `Granted`, `ActorDied`. Sends:
 //! `Placed` or `NotPlaced` to shards, `Grant` to the Vat. Full: what has no place yet waits in the backlog; the door holds large writes
 //! back while it is long. Fails: an image that cannot be written is abandoned and its blocks go to another; after three in a row the
-//! volume is read-only.
+//! volume is read-only. Where there is no room, blocks go back to where they came from, and are tried again with the next commit.
 //!
 //! Must be true: O3 a shard hears of a place only when the image is durable under its name; an image gets its name only after its
 //! grant was synced, which the Vat sees to.
 
 mod gather;
 
+use crate::api::Refusal;
 use crate::cache::CacheMessage;
 use crate::keeper::look_at_space;
 use crate::mailbox::{Envelope, Lane};
@@ -21,6 +22,7 @@ use gather::{Effort, Gathered, OpenRegion};
 use infmap_storage::file_buffer::{Run, Ticket};
 use infmap_storage::row::{Inode, RegionKind};
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Places that are asked for at once, and the number left at which more are asked for.
@@ -116,7 +118,7 @@ impl PixelWriter {
         while let Some(mut job) = self.backlog.pop_front() {
             if self.shared.health.is_read_only() {
                 self.shared.budget.gathered(job.bytes());
-                give_up(job);
+                give_up(job, Refusal::Damaged);
                 continue;
             }
             let Some(mut open) = self.open.take().or_else(|| self.open_region()) else {
@@ -191,6 +193,12 @@ impl PixelWriter {
                     );
                 }
             }
+            Err((jobs, error)) if error.kind() == ErrorKind::StorageFull => {
+                tracing::warn!(%error, "there is no room for an image: its blocks wait until there is");
+                self.shared.budget.set_space(0);
+                jobs.into_iter().for_each(|job| give_up(job, Refusal::NoSpace));
+                self.give_up_backlog(Refusal::NoSpace);
+            }
             Err((jobs, error)) => {
                 self.failures += 1;
                 tracing::error!(%error, failures = self.failures, "an image could not be written; its blocks go to another");
@@ -211,16 +219,20 @@ impl PixelWriter {
 
     /// Gives up everything: what is open goes where the rest is.
     fn give_up_all(&mut self) {
-        self.open.take().into_iter().flat_map(OpenRegion::into_jobs).for_each(give_up);
+        self.open.take().into_iter().flat_map(OpenRegion::into_jobs).for_each(|job| give_up(job, Refusal::Damaged));
+        self.give_up_backlog(Refusal::Damaged);
+    }
+
+    fn give_up_backlog(&mut self, refusal: Refusal) {
         for job in self.backlog.drain(..) {
             self.shared.budget.gathered(job.bytes());
-            give_up(job);
+            give_up(job, refusal);
         }
     }
 }
 
-fn give_up(job: PlaceJob) {
-    job.from.post(Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket });
+fn give_up(job: PlaceJob, refusal: Refusal) {
+    job.from.post(Lane::Data, CacheMessage::NotPlaced { inode: job.inode, ticket: job.ticket, refusal });
 }
 
 impl Role for PixelWriter {

@@ -40,6 +40,8 @@ pub trait Runtime: Send + Sync {
     /// # Errors
     /// Its pool does not exist, or the runtime has stopped.
     fn adopt(&self, slot: &Arc<dyn Runnable>) -> Result<(), RuntimeError>;
+    /// The slots that it was given and that live, in that order.
+    fn slots(&self) -> Vec<Arc<dyn Runnable>>;
 }
 
 /// Why a runtime refuses.

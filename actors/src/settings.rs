@@ -91,6 +91,8 @@ choice!(
     Sync {
         /// Callers that wait at the same time share one sync of the disk.
         Group = "group",
+        /// Whatever changes something is answered when it is durable, as if a sync followed it. The kernel then keeps no writes back.
+        Always = "always",
         /// Nobody waits for a sync: a power cut loses up to everything since the last checkpoint, never the order. Places of images
         /// and roots are synced all the same, for the order hangs on them.
         None = "none",

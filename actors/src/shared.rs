@@ -14,10 +14,10 @@ mod streams;
 
 pub use budget::{Budget, NoRoom};
 pub use encoders::Encoders;
-pub use health::Health;
+pub use health::{Health, Turned};
 pub use live::LiveRows;
 pub use reclaim::Reclaim;
-pub use spares::Spares;
+pub use spares::{FOR_ROOTS, Spares};
 pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};
@@ -70,6 +70,8 @@ pub struct Shared {
     pub handed_out: AtomicU64,
     /// The pixel writers were told that something will come.
     pub expecting: AtomicBool,
+    /// How often a file was given capabilities since the volume was opened.
+    pub capabilities_given: AtomicU64,
     /// Who hears of inodes that lost suid, sgid or capabilities because somebody wrote: before that write is answered.
     pub on_privileges_cleared: OnceLock<Box<dyn Fn(Inode) + Send + Sync>>,
 }

@@ -4,7 +4,8 @@
 //! messages of a lane are handled in posting order, by one thread at a time; O6 `turn_ended` runs before anything of its batch leaves;
 //! O9 nobody waits: who does not get the turn leaves a mark. Fails: a panic of a role kills its slot alone: what its unfinished batch
 //! would have posted and answered is thrown away (it was never published), and everything that waits, in the lanes, in the role, or
-//! posted later, is dropped, so that its repliers answer.
+//! posted later, is dropped, so that its repliers answer. A role that owns nothing may go on instead ([`Role::RESTARTS`]): then only the
+//! message that panicked is thrown away.
 
 mod address;
 mod context;
@@ -18,7 +19,7 @@ use address::Port;
 
 use crate::clock::Clock;
 use crate::effects::{self, Effect};
-use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter};
+use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter, Working};
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::turn::{Turn, leave};
 use metrics::Histogram;
@@ -34,12 +35,18 @@ const OWNER_MESSAGES: u32 = 64;
 /// What an actor does.
 pub trait Role: Send + 'static {
     type Message: Envelope;
+    /// Whether a panic can leave nothing half done in this role, nor in what it posts: it owns nothing, and each message answers for itself.
+    const RESTARTS: bool = false;
     /// Handles one message. What is posted and answered in here leaves when the batch ends. Must not block unless the message is not
     /// inline and its pool is made for it.
     fn handle(&mut self, message: Self::Message, cx: &mut Context<'_>);
     /// Once at the end of a batch, before its effects leave: the place to publish (O6).
     fn turn_ended(&mut self, _cx: &mut Context<'_>) {}
-    /// Once, after a panic in this role. What is answered in here still leaves; then the role is dropped.
+    /// After a panic at this time, if [`Role::RESTARTS`]: makes it as it was when it was new, or says that it must not go on.
+    fn restart(&mut self, _now_us: u64) -> bool {
+        false
+    }
+    /// Once, after a panic in this role that it does not survive. What is answered in here still leaves; then the role is dropped.
     fn dead(&mut self) {}
 }
 
@@ -52,6 +59,8 @@ pub trait Runnable: Send + Sync {
     /// Which thread of which pool runs it.
     fn home(&self) -> Home;
     fn stats(&self) -> MailboxStats;
+    /// The message that it is in, and since when.
+    fn working(&self) -> Option<Working>;
     /// True if nothing waits, nobody runs it, and its owner is not called.
     fn is_quiet(&self) -> bool;
     /// Ends it: what waits and what comes is dropped, and thereby answered.
@@ -134,6 +143,7 @@ impl<R: Role> Slot<R> {
         loop {
             let mut state = self.state.lock();
             let (outcome, effects) = effects::handling(|| self.batch(&mut state, runner));
+            self.meter.rests();
             let left_over = match outcome {
                 Ok(left_over) => {
                     effects::let_go(effects);
@@ -189,7 +199,11 @@ impl<R: Role> Slot<R> {
             }
             let Some(entry) = inbox.take(&self.mailbox, source, now_us) else { break false };
             handled += 1;
-            self.handle(role, entry, now_us, kinds, &mut cx)?;
+            let before = if R::RESTARTS { effects::in_batch() } else { 0 };
+            if self.handle(role, entry, now_us, kinds, &mut cx).is_err() {
+                self.restart(role, now_us)?;
+                effects::throw_away(before);
+            }
         };
         if handled > 0 {
             self.meter.handled(u64::from(handled), runner != Runner::Owner);
@@ -210,6 +224,21 @@ impl<R: Role> Slot<R> {
         }
     }
 
+    /// Lets a role go on after a panic, if it may.
+    fn restart(&self, role: &mut R, now_us: u64) -> Result<(), Panicked> {
+        let mut goes_on = false;
+        if R::RESTARTS {
+            self.guard(|| goes_on = role.restart(now_us))?;
+        }
+        if !goes_on {
+            return Err(Panicked);
+        }
+        self.meter.restarted();
+        let Home { pool, index } = self.home;
+        tracing::warn!(pool, index, "the actor that panicked goes on; the message that it was in was answered with an error");
+        Ok(())
+    }
+
     /// Handles one message, from `start_us` on, and measures it if it carries its time.
     fn handle(
         &self,
@@ -219,13 +248,16 @@ impl<R: Role> Slot<R> {
         kinds: &mut Vec<(&'static str, Histogram)>,
         cx: &mut Context<'_>,
     ) -> Result<(), Panicked> {
+        let kind = self.meter.kind(kinds, entry.message.kind());
+        self.meter.begins(start_us, kind);
         let Some(posted_us) = entry.posted_us else {
             return self.guard(|| role.handle(entry.message, cx));
         };
-        let kind = entry.message.kind();
         self.meter.waited(start_us.saturating_sub(posted_us));
         self.guard(|| role.handle(entry.message, cx))?;
-        self.meter.took(kinds, kind, self.clock.now_us().saturating_sub(start_us));
+        if let Some((_, seconds)) = kinds.get(kind) {
+            Meter::took(seconds, self.clock.now_us().saturating_sub(start_us));
+        }
         Ok(())
     }
 
@@ -234,7 +266,7 @@ impl<R: Role> Slot<R> {
         catch_unwind(AssertUnwindSafe(act)).map_err(|panic| {
             self.meter.panicked();
             let Home { pool, index } = self.home;
-            tracing::error!(pool, index, reason = reason(&*panic), "an actor panicked; its slot is dead and answers with errors");
+            tracing::error!(pool, index, reason = reason(&*panic), "an actor panicked");
             // A payload may panic when it is dropped.
             effects::later(move || drop(panic));
             Panicked
@@ -244,6 +276,8 @@ impl<R: Role> Slot<R> {
     /// After a panic: the slot is dead, and nothing of its unpublished batch leaves.
     fn bury(&self, state: &mut State<R>, unpublished: Vec<Effect>) {
         self.dead.store(true, Ordering::Release);
+        let Home { pool, index } = self.home;
+        tracing::error!(pool, index, "the slot of the actor that panicked is dead, and answers with errors");
         for effect in unpublished {
             effects::later(move || drop(effect));
         }
@@ -302,8 +336,13 @@ impl<R: Role> Runnable for Slot<R> {
             handled_inline: self.meter.handled_inline.load(Ordering::Relaxed),
             called: self.meter.called.load(Ordering::Relaxed),
             dead: self.dead.load(Ordering::Relaxed),
+            restarted: self.meter.restarted.load(Ordering::Relaxed),
             ..self.mailbox.stats()
         }
+    }
+
+    fn working(&self) -> Option<Working> {
+        self.meter.working()
     }
 
     fn is_quiet(&self) -> bool {

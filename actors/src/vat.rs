@@ -204,7 +204,7 @@ impl Vat {
         self.checkpoint_synced(cx);
         // A length from before the last checkpoint says nothing: the log is shorter by now.
         if self.is_news_since_checkpoint(report.low) && report.bytes_above_low > self.shared.settings.checkpoint_at() {
-            self.begin_checkpoint(None, cx);
+            self.checkpoint_is_due(cx);
         }
     }
 
@@ -280,10 +280,11 @@ impl Vat {
             VatMessage::Sync { replier } => self.sync(replier, cx),
             VatMessage::Grant { kind, count, to } => self.grant(kind, count, to, pins, cx),
             VatMessage::Written(report) => self.written(report, cx),
-            VatMessage::LogFull => self.begin_checkpoint(None, cx),
+            VatMessage::LogFull => self.checkpoint_is_due(cx),
             VatMessage::Fetched { message, ptr, node, pins } => self.fetched(*message, ptr, node, pins, cx),
             VatMessage::Commit { replier } => self.commit(replier, cx),
             VatMessage::Posted => self.posted(cx),
+            VatMessage::NotPlaced { refusal } => self.gathering_failed(refusal),
             VatMessage::Drained => self.drained(cx),
             VatMessage::Checkpoint { replier } => self.begin_checkpoint(Some(replier), cx),
             VatMessage::MakeRoom { anyway, replier } => self.make_room(anyway, replier, cx),

@@ -8,31 +8,38 @@
 mod batch;
 mod bytes;
 mod copy;
+mod durable;
 mod gate;
 mod holds;
 mod open;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 pub use copy::CopyRange;
 pub use open::{OpenError, OpenOptions, create};
+pub use vitals::{PoolVitals, Vitals};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
-use crate::keeper::KeeperMessage;
+use crate::keeper::{KeeperMessage, look_at_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
+use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
-use crate::shared::{Shared, has_content};
+use crate::shared::{NoRoom, Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
+use crate::watchdog::{Watch, Watchdog};
+use durable::Covers;
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
-use infmap_storage::names::{Removed, check_name, is_access_due};
+use infmap_storage::names::{Removed, check_name, check_xattr_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 pub use crate::pixel_reader::ReadData;
@@ -50,6 +57,10 @@ const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
 pub struct Volume {
     front: Arc<Front>,
     keeper: Address<KeeperMessage>,
+    runtime: Arc<dyn Runtime>,
+    watchdog: Arc<Watchdog>,
+    /// It looks by itself until this is dropped.
+    watch: Mutex<Option<Watch>>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -117,7 +128,16 @@ impl Front {
         shards.chain(readers).chain([self.vat.stats()]).map(|stats| stats.posted).sum()
     }
 
-    fn change_names(&self, op: NameOp, replier: Replier<Answer<Done>>) {
+    /// Changes names or attributes. What makes the tables grow waits while the log is over its hard limit, unless there is no room for what
+    /// would make it shorter: then the Vat decides.
+    fn change_names(self: &Arc<Self>, op: NameOp, replier: Replier<Answer<Done>>) {
+        let budget = &self.shared.budget;
+        let seen = budget.releases();
+        if op.adds() && budget.is_log_full() && budget.space() > 0 && !self.shared.health.is_read_only() {
+            let front = self.clone();
+            return budget.wait(NoRoom::Wait, seen, move || front.change_names(op, replier));
+        }
+        let replier = self.durable(Covers::Names, replier);
         self.vat.post(VatMessage::Names { op, replier });
     }
 }
@@ -161,6 +181,12 @@ impl Volume {
         &self.front.shared
     }
 
+    /// What names whoever takes too long.
+    #[must_use]
+    pub fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.watchdog
+    }
+
     /// Finds a name in a directory.
     pub fn lookup(&self, parent: Inode, name: &[u8], replier: Replier<Answer<Attributes>>) {
         let name = name.to_vec();
@@ -188,11 +214,19 @@ impl Volume {
         self.front.query(inode, move |shared, view| shared.attributes_of(view, inode), replier);
     }
 
+    /// Whether an inode is known to have no blocks: not, where its row is not in memory.
+    #[must_use]
+    pub fn is_without_blocks(&self, inode: Inode) -> bool {
+        let shared = &self.front.shared;
+        shared.query(|view| shared.attributes_of(view, inode)).is_ok_and(|attributes| attributes.blocks == 0)
+    }
+
     /// Changes attributes; sizes and times of regular files through their shard (O10).
     pub fn change_attributes(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>) {
         if !change.has_possible_times() {
             return replier.reply(Err(Refusal::Invalid));
         }
+        let replier = self.front.durable(Covers::File(inode), replier);
         self.front.shard(inode).post(CacheMessage::Change { inode, change, replier });
     }
 
@@ -219,6 +253,9 @@ impl Volume {
 
     /// The value of an extended attribute.
     pub fn xattr(&self, inode: Inode, name: Vec<u8>, replier: Replier<Answer<Vec<u8>>>) {
+        if let Err(refusal) = check_xattr_name(&name) {
+            return replier.reply(Err(refusal));
+        }
         let question = move |_: &Shared, view: View<'_>| match view.xattr(inode, &name)? {
             Some(value) => Ok(value),
             None => Err(Refusal::NoAttribute.into()),
@@ -293,7 +330,8 @@ impl Volume {
                 Ok(target.and(source).filter(|source| source.kind == FileKind::Regular))
             }
         };
-        let (front, parent, replier) = (self.front.clone(), rename.parent, self.removing(replier));
+        let replier = self.front.durable(Covers::Names, self.removing(replier));
+        let (front, parent) = (self.front.clone(), rename.parent);
         let replaced = Replier::from_fn(move |replaced: Answer<Option<EntryRow>>| {
             let dirty = replaced.ok().flatten().map(|source| source.inode).filter(|inode| front.shared.live.get(*inode).is_some());
             let dirty = dirty.filter(|_| rename.mode != RenameMode::NoReplace);
@@ -340,6 +378,8 @@ impl Volume {
     /// How much there is and how much is free.
     pub fn space(&self, replier: Replier<Answer<SpaceUse>>) {
         let shared = &self.front.shared;
+        // Others may have filled the disk since anybody looked.
+        look_at_space(shared);
         let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let free = shared.budget.space().min(total);
@@ -392,9 +432,13 @@ impl Volume {
         if done.is_ok() {
             self.tidy();
         }
+        if !self.front.shared.health.is_read_only() {
+            self.front.shared.spares.let_go(self.front.shared.device.as_ref());
+        }
         if let Some(pools) = &self.pools {
             pools.stop();
         }
+        drop(self.watch.lock().take());
         self.front.end();
         done
     }

@@ -5,7 +5,7 @@
 //! from then on, and everybody who waits hears it.
 
 use crate::api::{Answer, Refusal};
-use crate::keeper::{is_room_short, look_at_space};
+use crate::keeper::{is_room_held, is_room_short, look_at_space};
 use crate::mailbox::{Envelope, Lane};
 use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
@@ -14,6 +14,7 @@ use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{VatMessage, Written};
 use infmap_storage::wal::{Batch, LogWriter, Lsn, Spare};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Files that are kept ready for the log where room is short.
@@ -64,7 +65,14 @@ pub struct Wal {
     own: WeakAddress<WalMessage>,
     /// All data up to here is placed.
     low: Lsn,
+    /// There was no room for a segment: none is made ready before something has come free.
+    no_room: bool,
+    /// Roots that were asked for since, so that old segments come free.
+    asked: u32,
 }
+
+/// Roots after which every segment that can come free has.
+const ROOTS: u32 = 2;
 
 impl Wal {
     #[must_use]
@@ -76,7 +84,7 @@ impl Wal {
         own: WeakAddress<WalMessage>,
         low: Lsn,
     ) -> Self {
-        Self { shared, writer, vat, errands, own, low }
+        Self { shared, writer, vat, errands, own, low, no_room: false, asked: 0 }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), String> {
@@ -138,7 +146,9 @@ impl Wal {
     /// Has a segment made ready ahead, if it is time.
     fn prepare(&mut self, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
-        let Some(job) = self.writer.as_mut().and_then(LogWriter::spare_job) else { return };
+        // Where room may become short, one is always ready: others may have filled the medium when it is needed.
+        let early = is_room_held(&self.shared);
+        let Some(job) = self.writer.as_mut().filter(|_| !self.no_room).and_then(|writer| writer.spare_job(early)) else { return };
         let errand = move |shared: &Shared| {
             let made = job.run();
             // A fast writer fills a disk between two ticks.
@@ -148,15 +158,30 @@ impl Wal {
         cx.post(&self.errands, Lane::Background, ReadMessage::Query(Box::new(errand)));
     }
 
-    fn prepared(&mut self, made: std::io::Result<Spare>) {
+    fn prepared(&mut self, made: std::io::Result<Spare>, cx: &mut Context<'_>) {
         let Some(writer) = &mut self.writer else { return };
         match made {
-            Ok(spare) => writer.spare_done(&spare),
+            Ok(spare) => {
+                writer.spare_done(&spare);
+                self.asked = 0;
+            }
             Err(error) => {
                 tracing::warn!(%error, "no log segment could be made ready ahead");
                 writer.spare_failed();
+                self.no_room = error.kind() == ErrorKind::StorageFull;
+                self.ask_for_room(cx);
             }
         }
+    }
+
+    /// Has old segments come free, which two roots see to.
+    fn ask_for_room(&mut self, cx: &mut Context<'_>) {
+        let has_ready = self.writer.as_ref().is_none_or(LogWriter::has_ready);
+        if self.no_room && !has_ready && self.asked < ROOTS {
+            self.asked += 1;
+            cx.post(&self.vat, Lane::Foreground, VatMessage::MakeRoom { anyway: true, replier: Replier::ignored() });
+        }
+        self.no_room &= !has_ready;
     }
 }
 
@@ -177,12 +202,14 @@ impl Role for Wal {
                 self.low = low;
                 self.recycle(below);
                 self.watch_length();
+                self.ask_for_room(cx);
                 if self.shared.budget.is_log_full() {
                     // It grew while the checkpoint ran, and who might write more waits for it.
                     cx.post(&self.vat, Lane::Foreground, VatMessage::LogFull);
                 }
             }
             WalMessage::Shrink { replier } => {
+                self.no_room = false;
                 if let Some(writer) = &mut self.writer {
                     writer.shrink(KEEP_SHORT);
                 }
@@ -190,7 +217,7 @@ impl Role for Wal {
                 return cx.reply(replier, Ok(()));
             }
             // One that failed is tried again with the next batch, not at once.
-            WalMessage::Prepared(made) => return self.prepared(made),
+            WalMessage::Prepared(made) => return self.prepared(made, cx),
         }
         self.prepare(cx);
     }

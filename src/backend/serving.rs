@@ -2,16 +2,18 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
+use super::desk::Desk;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
+use crate::control::server::Server;
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
-use infmap_actors::settings::FuseOpen;
+use infmap_actors::settings::{FuseOpen, Sync};
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes that the kernel reads ahead, in its largest requests: so many are under way at once, which a disk answers side by side. With one
 /// a cold file was read a fifth slower.
@@ -28,7 +30,11 @@ pub fn serve(mount: Serve) -> Served {
 
 /// # Errors
 /// Why nothing could be served.
-fn begin(mount: Serve) -> Result<Served, BackendError> {
+fn begin(mut mount: Serve) -> Result<Served, BackendError> {
+    if mount.flags.sync {
+        // The kernel syncs what is written; what changes names it answers as we do.
+        mount.settings.durability.sync = Sync::Always;
+    }
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
@@ -44,6 +50,19 @@ fn begin(mount: Serve) -> Result<Served, BackendError> {
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
     let volume = Arc::new(volume);
+    // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
+    let control = open_control(&volume, &mount.volume, &mount.mountpoint);
+    let _control = match control {
+        Ok(control) => Some(control),
+        Err(error) if refusal::is_shortage(&error) => {
+            let _ = volume.close();
+            return Err(BackendError::Io { what: "cannot open the control socket".into(), source: error });
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: `infmap status` will not reach this mount");
+            None
+        }
+    };
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -66,6 +85,12 @@ fn begin(mount: Serve) -> Result<Served, BackendError> {
     }
     let closed = close(&volume, &mount.volume, close_help);
     Ok(served(closed, ended))
+}
+
+/// The control socket. A mount serves without one where none can be made: on a medium that cannot be written to.
+fn open_control(volume: &Arc<Volume>, path: &Path, mountpoint: &Path) -> io::Result<Server> {
+    let desk = Desk { volume: volume.clone(), path: path.into(), mountpoint: mountpoint.into(), began: Instant::now() };
+    Server::open(path, Box::new(move |request| desk.answer(request)))
 }
 
 /// What is not durable is said first: a session that broke lost nothing that was answered.
@@ -97,8 +122,11 @@ fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<(), Backend
         // Read-only from the start: there was nothing to make durable.
         Err(_) if volume.shared().health.is_asked_read_only() => Ok(()),
         Err(error) => {
-            let what = volume.shared().health.reason().unwrap_or_else(|| error.to_string());
-            Err(BackendError::Damaged { path: path.to_path_buf(), what, help })
+            let path = path.to_path_buf();
+            match volume.shared().health.reason() {
+                Some(why) => Err(BackendError::TurnedReadOnly { path, why, help }),
+                None => Err(BackendError::Damaged { path, what: error.to_string(), help }),
+            }
         }
     }
 }
@@ -115,7 +143,8 @@ fn door_settings(mount: &Serve) -> MountSettings {
         allow_exec: flags.exec,
         threads: settings.mount.fuse_threads,
         look_out: Duration::from_micros(settings.mount.fuse_spin_us),
-        writeback_cache: settings.mount.writeback,
+        // Under `always` what is answered is durable: the kernel is to answer nothing for us.
+        writeback_cache: settings.mount.writeback && settings.durability.sync != Sync::Always,
         open: match settings.mount.fuse_open {
             FuseOpen::Daemon => OpenMode::Daemon,
             FuseOpen::Kernel => OpenMode::Kernel,

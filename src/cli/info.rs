@@ -3,8 +3,10 @@
 use super::error::{CliError, Code};
 use super::output::{human, table};
 use super::settings::{self, SettingsArguments};
-use super::{Context, output};
+use super::{Context, output, status};
 use crate::backend::{self, VolumeFacts};
+use crate::control::client::{self, ControlError};
+use crate::control::protocol::Status;
 use crate::mount::lock::{self, Owner};
 use crate::mount::{IDENTITY_FILE, mountinfo, point, server};
 use serde::Serialize;
@@ -28,6 +30,8 @@ struct Shown {
     mounted: bool,
     mounted_at: Option<String>,
     pid: Option<u32>,
+    /// What its daemon says; `null` if it is not mounted, or does not answer.
+    mount: Option<Status>,
 }
 
 impl Info {
@@ -39,24 +43,34 @@ impl Info {
         let owner = lock::held(&volume)?;
         facts.clean = facts.clean.filter(|_| owner.is_none()).map(|clean| clean && !was_left);
         let owner = owner.unwrap_or_default();
+        let mount = owner.mountpoint.is_some().then(|| client::status(&volume));
         // The facts do not hang on the settings, of which only the limit is one.
         let limit = settings::load(&SettingsArguments::default(), Some(&volume), &[]).map(|loaded| loaded.settings.limit);
         if context.json {
             let mounted = owner.mountpoint.is_some();
             let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
             let settings_error = limit.as_ref().err().map(|error| error.message.clone());
-            return output::json(&Shown { facts, limit_bytes: limit.ok().flatten(), settings_error, mounted, mounted_at, pid: owner.pid });
+            let (limit_bytes, pid, mount) = (limit.ok().flatten(), owner.pid, mount.and_then(Result::ok));
+            let shown = Shown { facts, limit_bytes, settings_error, mounted, mounted_at, pid, mount };
+            output::json(&shown)?;
+            return shown.mount.as_ref().map_or(Ok(()), status::judge_writable);
         }
-        table(&rows(&facts, limit.as_ref().ok().copied(), &owner))?;
+        table(&rows(&facts, limit.as_ref().ok().copied(), &owner, mount.as_ref()))?;
         if let Err(error) = limit {
             output::note(&format!("the settings are refused, and a mount will be: {}", error.message), false);
         }
-        Ok(())
+        mount.and_then(Result::ok).as_ref().map_or(Ok(()), status::judge_writable)
     }
 }
 
 /// `limit`: outer `None`, it is not known.
-fn rows(facts: &VolumeFacts, limit: Option<Option<u64>>, owner: &Owner) -> Vec<(&'static str, String)> {
+fn rows(
+    facts: &VolumeFacts,
+    limit: Option<Option<u64>>,
+    owner: &Owner,
+    mount: Option<&Result<Status, ControlError>>,
+) -> Vec<(&'static str, String)> {
+    let mode = mount.map(|mount| mount.as_ref().map_or_else(|error| format!("unknown: {error}"), status::mode_text));
     let state = match (&owner.mountpoint, owner.pid, facts.clean) {
         (Some(mountpoint), pid, _) => format!("mounted at {} by process {}", mountpoint.display(), pid.unwrap_or(0)),
         (None, Some(pid), _) => format!("in use by process {pid}"),
@@ -64,7 +78,7 @@ fn rows(facts: &VolumeFacts, limit: Option<Option<u64>>, owner: &Owner) -> Vec<(
         (None, None, None) => "in use".into(),
         (None, None, Some(false)) => "not unmounted in order; the next mount replays the log".into(),
     };
-    vec![
+    let mut rows = vec![
         ("volume", facts.path.display().to_string()),
         ("label", facts.label.clone()),
         ("uuid", facts.uuid.clone()),
@@ -77,7 +91,12 @@ fn rows(facts: &VolumeFacts, limit: Option<Option<u64>>, owner: &Owner) -> Vec<(
         ("limit", limit.map_or("unknown".into(), |limit| limit.map_or("none".into(), human))),
         ("log", human(facts.log_bytes)),
         ("snapshots", facts.snapshots.to_string()),
-    ]
+    ];
+    if let Some(mode) = mode {
+        let at = rows.iter().position(|(name, _)| *name == "state").map_or(rows.len(), |at| at + 1);
+        rows.insert(at, ("mode", mode));
+    }
+    rows
 }
 
 /// The volume that is meant by its own directory or by its mountpoint.
@@ -106,6 +125,10 @@ pub fn volume(path: &Path) -> Result<PathBuf, CliError> {
             let message = format!("{} is not a volume yet: it is what an `init` that was interrupted has left", path.display());
             let help = format!("`infmap init {}` makes it one; nothing was ever stored in it", path.display());
             Err(CliError::new(Code::NotAVolume, message).help(help))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && backend::recover::is_unfinished(&canonical) => {
+            let message = format!("{} is not a volume yet: a `recover` is making it, or was interrupted", path.display());
+            Err(CliError::new(Code::HalfRecovered, message))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("{} is not a volume: it holds no {IDENTITY_FILE}", path.display());

@@ -11,10 +11,12 @@ use crate::config::value;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
+use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::{LogFormat, Settings};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What a daemon leaves of the time of its parent, at most.
@@ -42,9 +44,22 @@ pub struct Mount {
     /// Options as mount(8) has them, separated by commas, or any setting: ro, noatime, allow_other, memory.budget=1GiB.
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
+    /// Stay above the daemon: when it crashes, mount again. Ends when the mount is taken away or a signal asks for it.
+    #[arg(long)]
+    supervise: bool,
+    /// With --supervise: so many restarts within that time are too many.
+    #[arg(long, value_name = "N/TIME", default_value = "5/10m", value_parser = restarts, requires = "supervise")]
+    restarts: Limit,
     /// This is the daemon itself.
     #[arg(long, hide = true)]
     daemon_child: bool,
+    /// This is what another process supervises.
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+fn restarts(text: &str) -> Result<Limit, String> {
+    supervisor::limit(text, duration)
 }
 
 /// Reads a duration such as `30s`.
@@ -71,6 +86,9 @@ impl Mount {
             return self.start_daemon(context);
         }
         log_to_stderr(&settings);
+        if self.supervise && !self.supervised {
+            return self.stay_above(context, &volume);
+        }
         if settings.memory_plan().is_small() {
             memory::keep_nothing_unused();
         } else {
@@ -95,7 +113,7 @@ impl Mount {
             lock.give_back();
             return Err(error.into());
         }
-        let ready = ready(self.daemon_child, &volume, &point.path);
+        let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
         let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop });
         match served.left {
             Left::AsFound => lock.give_back(),
@@ -108,36 +126,72 @@ impl Mount {
     /// How long this process waits for a predecessor.
     fn patience(&self) -> Duration {
         // A daemon gives up before its parent does, who else would only see that it is late, and not who is in its way.
-        let early = if self.daemon_child { (self.wait / 4).min(EARLIER) } else { Duration::ZERO };
-        self.wait.saturating_sub(early)
+        let above = u32::from(self.daemon_child) + u32::from(self.supervised);
+        self.wait.saturating_sub((self.wait / 4).min(EARLIER) * above)
+    }
+
+    /// Supervises a process that mounts, in which this call is made again.
+    fn stay_above(&self, context: &Context, volume: &Path) -> Result<(), CliError> {
+        let (program, here) = supervisor::place()?;
+        let arguments = call_again(context, "--supervised");
+        let call = || {
+            let mut command = Command::new(&program);
+            command.args(&arguments).current_dir(&here);
+            command
+        };
+        let (limit, patience) = (self.restarts, self.patience());
+        let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, is_daemon: self.daemon_child };
+        let log = volume.join("run/daemon.log");
+        let ended = supervisor::supervise(&what, || {
+            if self.daemon_child
+                && let Err(error) = daemon::say_ready(&log)
+            {
+                tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+            }
+        })?;
+        let dir = self.dir.display();
+        match ended {
+            Ended::Daemon { code: 0 } => Ok(()),
+            Ended::Daemon { code } => Err(CliError::handed_on(code)),
+            Ended::Late { pid } => Err(self.late(pid)),
+            Ended::Killed { signal } => Err(self.killed(signal)),
+            Ended::WithoutDaemon => {
+                Err(CliError::new(Code::Unfinished, format!("{dir} is not mounted any more, and its daemon had crashed")))
+            }
+            Ended::GaveUp { why } => Err(CliError::new(Code::GaveUp, format!("{dir} is not mounted again: {why}"))),
+        }
     }
 
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {
-        let verb = context.arguments.iter().position(|argument| argument == "mount").map_or(0, |at| at + 1);
-        let (before, after) = context.arguments.split_at(verb);
-        let flag = [OsString::from(daemon::CHILD_FLAG)];
-        let arguments: Vec<OsString> = before.iter().chain(&flag).chain(after).cloned().collect();
         let dir = self.dir.display();
-        match daemon::start(&arguments, self.wait)? {
+        match daemon::start(&call_again(context, daemon::CHILD_FLAG), self.wait)? {
             Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": dir.to_string(), "pid": pid })),
             Outcome::Ready { .. } => Ok(()),
             Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
                 .help("see its log in the volume, run/daemon.log")),
-            Outcome::Ended { code } => {
-                // It has said why, on the same terminal.
-                Err(CliError { exit: Some(code), silent: true, ..CliError::new(Code::DaemonEnded, "the daemon ended") })
-            }
-            Outcome::Killed { signal } => {
-                let message = format!("the daemon was ended by signal {signal} before {dir} answered");
-                Err(CliError::new(Code::DaemonEnded, message)
-                    .help("a limit of the system, or memory that ran out, may have ended it: see dmesg"))
-            }
-            Outcome::Late { pid } => {
-                let message = format!("{dir} did not answer within {} ms; process {pid} was asked to end", self.wait.as_millis());
-                Err(CliError::new(Code::MountLate, message))
-            }
+            Outcome::Ended { code } => Err(CliError::handed_on(code)),
+            Outcome::Killed { signal } => Err(self.killed(signal)),
+            Outcome::Late { pid } => Err(self.late(pid)),
         }
     }
+
+    fn killed(&self, signal: i32) -> CliError {
+        let message = format!("the daemon was ended by signal {signal} before {} answered", self.dir.display());
+        CliError::new(Code::DaemonEnded, message)
+            .help("memory that ran out, or a limit of it (`ulimit -v`, that of its cgroup), may have ended it: see dmesg")
+    }
+
+    fn late(&self, pid: u32) -> CliError {
+        let (dir, ms) = (self.dir.display(), self.wait.as_millis());
+        CliError::new(Code::MountLate, format!("{dir} did not answer within {ms} ms; process {pid} was asked to end"))
+    }
+}
+
+/// The arguments of this call, with one flag more.
+fn call_again(context: &Context, flag: &str) -> Vec<OsString> {
+    let verb = context.arguments.iter().position(|argument| argument == "mount").map_or(0, |at| at + 1);
+    let (before, after) = context.arguments.split_at(verb);
+    before.iter().chain(&[OsString::from(flag)]).chain(after).cloned().collect()
 }
 
 /// The lock, as what the mount is for needs it.
@@ -156,10 +210,13 @@ fn take_lock(volume: &Path, mountpoint: &Path, read_only: bool, patience: Durati
 }
 
 /// What is done when the mount answers.
-fn ready(daemon_child: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce() + Send> {
+fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce() + Send> {
     let (log, mountpoint) = (volume.join("run/daemon.log"), mountpoint.to_path_buf());
     Box::new(move || {
         if !daemon_child {
+            if supervised && let Err(error) = daemon::report_ready() {
+                tracing::error!(%error, "the process that supervises this one does not hear that it is ready");
+            }
             tracing::info!(mountpoint = %mountpoint.display(), "mounted; Ctrl-C unmounts");
         } else if let Err(error) = daemon::say_ready(&log) {
             tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");

@@ -2,6 +2,8 @@
 
 use super::error::{CliError, Code};
 use super::{Context, mount::duration, output};
+use crate::control::client;
+use crate::control::protocol::Status;
 use crate::mount::server::{self, Ending};
 use crate::mount::{mountinfo, point, unmount};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ impl Umount {
         // Who serves it is asked before: afterwards nothing says so any more.
         let mounted = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours);
         let server = mounted.map(|mounted| server::of(&mounted)).transpose()?;
+        // So is how the volume is. One that does not answer is unmounted all the same.
+        let living = server.as_ref().filter(|server| server.is_held()).and_then(|server| server.volume.as_deref());
+        let turned = living.and_then(|volume| client::status(volume).ok()).filter(|status| status.failed);
         // Called from inside of the mount, this process would be one that holds it.
         std::env::set_current_dir("/").map_err(CliError::io("cannot leave the directory"))?;
         unmount::unmount(&path, self.lazy)?;
@@ -35,7 +40,7 @@ impl Umount {
             None => None,
         };
         if let Some(ending) = ending {
-            judge(ending, &path, volume.as_deref())?;
+            judge(ending, &path, volume.as_deref(), turned.as_ref())?;
         }
         if context.json {
             let volume = volume.map(|volume| volume.display().to_string());
@@ -47,11 +52,15 @@ impl Umount {
 }
 
 /// What a caller must know of how it ended.
-fn judge(ending: Ending, path: &Path, volume: Option<&Path>) -> Result<(), CliError> {
+fn judge(ending: Ending, path: &Path, volume: Option<&Path>, turned: Option<&Status>) -> Result<(), CliError> {
     let path = path.display();
     let name = volume.map_or_else(|| "its volume".into(), |volume| volume.display().to_string());
     let unfinished = |what: String| CliError::new(Code::Unfinished, format!("{path} is unmounted, but {what}"));
     match ending {
+        Ending::Unfinished | Ending::InOrder if turned.is_some() => {
+            let why = turned.and_then(|turned| turned.reason.as_deref()).unwrap_or("no reason given");
+            Err(CliError::new(Code::ReadOnly, format!("{path} is unmounted, but {name} had turned read-only: {why}")))
+        }
         Ending::InOrder => Ok(()),
         Ending::Late { pid } => {
             let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));

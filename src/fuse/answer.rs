@@ -1,27 +1,31 @@
 //! From a request to its reply: measured, caught, answered once.
 //!
-//! Owns: `Ticket`, a request under way; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
+//! Owns: `Ticket`, a request under way, which the watchdog sees; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
 //! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
 
-use super::convert::Lifetimes;
+use super::convert::{Lifetimes, file_attr};
 use super::errno::errno;
+use super::herald::Herald;
+use super::in_flight::{InFlight, Seat};
 use super::meters::{Meters, Op};
 use super::settings::Shown;
-use fuser::Errno;
+use fuser::{Errno, FileAttr};
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, Refusal};
+use infmap_actors::api::{Answer, Attributes, Refusal};
 use infmap_actors::replier::Replier;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What every request needs.
 pub(super) struct Shared {
     pub volume: Arc<Volume>,
     pub meters: Meters,
+    pub in_flight: Arc<InFlight>,
     pub lifetimes: Lifetimes,
     pub shown: Shown,
+    pub herald: Arc<Herald>,
 }
 
 thread_local! {
@@ -35,6 +39,17 @@ pub(super) fn answered_here() -> u64 {
 }
 
 impl Shared {
+    /// What is shown of an inode, and for how long. Of a file that somebody has open to write the kernel may hold pages that we do not
+    /// know of: it is never shown as one without blocks, which programs take for one of holes alone.
+    pub(super) fn shown(&self, attributes: &Attributes) -> (FileAttr, Duration) {
+        let mut shown = file_attr(attributes, &self.shown);
+        if !self.lifetimes.owns_pages(attributes.kind) || !self.herald.is_written(attributes.inode.0) {
+            return (shown, self.lifetimes.of(attributes.kind));
+        }
+        shown.blocks = shown.blocks.max(1);
+        (shown, self.lifetimes.written_files())
+    }
+
     /// Runs a callback's part. A panic is counted and said; the replier that it dropped has answered.
     pub(super) fn guarded(&self, op: Op, call: impl FnOnce(&Volume)) {
         if catch_unwind(AssertUnwindSafe(|| call(&self.volume))).is_err() {
@@ -64,12 +79,15 @@ pub(super) struct Ticket<R: Refuse> {
     shared: Arc<Shared>,
     op: Op,
     began: Instant,
+    seat: Seat,
     reply: Option<R>,
 }
 
 impl<R: Refuse> Ticket<R> {
     pub(super) fn new(shared: &Arc<Shared>, op: Op, reply: R) -> Self {
-        Self { shared: Arc::clone(shared), op, began: Instant::now(), reply: Some(reply) }
+        let began = Instant::now();
+        let seat = shared.in_flight.begin(op, began);
+        Self { shared: Arc::clone(shared), op, began, seat, reply: Some(reply) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -89,6 +107,7 @@ impl<R: Refuse> Ticket<R> {
     pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
         if let Some(reply) = self.reply.take() {
             send(&self.shared, reply);
+            self.shared.in_flight.end(&self.seat);
             ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, None);
         }
@@ -119,6 +138,7 @@ impl<R: Refuse> Ticket<R> {
     fn end(&mut self, errno: Errno) {
         if let Some(reply) = self.reply.take() {
             reply.refuse(errno);
+            self.shared.in_flight.end(&self.seat);
             ANSWERED.set(ANSWERED.get() + 1);
             self.shared.meters.answered(self.op, self.began, Some(errno));
         }

@@ -99,21 +99,33 @@ pub(super) fn unknown_attr(inode: Inode, kind: FileKind) -> FileAttr {
 ///
 /// This mount is the only writer, and the kernel itself drops the attributes that its own requests change, so long is right, with one
 /// exception: under the writeback cache it does not count the blocks (`st_blocks`) that a file gains while it stays open for
-/// writing, until it is closed. Regular files are looked at again after a minute then. Zero would be wrong: the kernel would ask
-/// before each cached write.
+/// writing, until it is closed. Regular files are looked at again after a minute then, and those that somebody has open to write after a
+/// second. Zero would be wrong: the kernel would ask before each cached write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes {
     pub entry: Duration,
     pub attributes: Duration,
     pub regular_files: Duration,
+    writeback_cache: bool,
 }
 
 impl Lifetimes {
     const OPEN_FILE: Duration = Duration::from_secs(60);
+    const WRITTEN_FILE: Duration = Duration::from_secs(1);
 
     pub(super) fn new(entry: Duration, attributes: Duration, writeback_cache: bool) -> Self {
         let regular_files = if writeback_cache { attributes.min(Self::OPEN_FILE) } else { attributes };
-        Self { entry, attributes, regular_files }
+        Self { entry, attributes, regular_files, writeback_cache }
+    }
+
+    /// Whether the kernel may hold pages of an inode of this kind that we do not know of.
+    pub(super) fn owns_pages(&self, kind: FileKind) -> bool {
+        self.writeback_cache && kind == FileKind::Regular
+    }
+
+    /// Of a file that somebody has open to write.
+    pub(super) fn written_files(&self) -> Duration {
+        self.regular_files.min(Self::WRITTEN_FILE)
     }
 
     /// Of the attributes of an inode of this kind.

@@ -9,6 +9,7 @@
 use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, from_request, set_time};
 use super::herald::Herald;
+use super::in_flight::InFlight;
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
@@ -18,8 +19,8 @@ use super::settings::{MountSettings, OpenMode};
 use super::{NO_HANDLE, range, xattr};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, WriteHow};
@@ -53,8 +54,11 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(volume: Arc<Volume>, settings: &MountSettings, lookout: Option<Lookout>, herald: Arc<Herald>) -> Self {
         let agreed = Agreed { writeback_cache: settings.writeback_cache, open: settings.open };
+        let in_flight = Arc::new(InFlight::new(&**volume.watchdog().clock()));
+        let watched = in_flight.clone();
+        volume.watchdog().watch(Box::new(move |now_us| watched.overdue(now_us)));
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed)),
+            shared: Arc::new(Self::share(volume, settings, agreed, in_flight, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
@@ -64,9 +68,9 @@ impl Door {
         }
     }
 
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed) -> Shared {
+    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
         let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), lifetimes, shown: settings.shown }
+        Shared { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald }
     }
 
     /// Asks the volume, and sends what it answers.
@@ -104,6 +108,13 @@ impl Door {
     /// How the kernel treats the handle of a file that is opened or made. A reading that it answers by itself is none that we could note.
     fn handle_flags(&self) -> FopenFlags {
         if self.settings.atime == Atime::Strictatime { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::FOPEN_KEEP_CACHE }
+    }
+
+    /// The kernel may hold of a file that it has no blocks, while somebody is about to write to it.
+    fn show_written_anew(&self, ino: INodeNo, mode: OpenAccMode) {
+        if mode != OpenAccMode::O_RDONLY && self.agreed.writeback_cache && self.shared.volume.is_without_blocks(Inode(ino.0)) {
+            self.herald.forget_attributes(ino);
+        }
     }
 
     /// Somebody read an inode.
@@ -162,17 +173,18 @@ fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
     }
 }
 
-/// What a SETATTR changes. Privileges fall with an owner or group, and with a size that somebody other than root sets: the kernel's
-/// own bit for that (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. The volume spares directories.
+/// What a SETATTR changes. Privileges fall with a size that somebody other than root sets: the kernel's own bit for that
+/// (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. That they fall with an owner or group the volume knows.
 fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>) -> AttributeChange {
-    let clear_privileges = uid.is_some() || gid.is_some() || (size.is_some() && uid_of_caller != 0);
+    let clear_privileges = size.is_some() && uid_of_caller != 0;
     AttributeChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, size, clear_privileges, ..AttributeChange::default() }
 }
 
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
-        self.shared = Arc::new(Self::share(self.shared.volume.clone(), &self.settings, self.agreed));
+        let (volume, in_flight) = (self.shared.volume.clone(), self.shared.in_flight.clone());
+        self.shared = Arc::new(Self::share(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
@@ -274,6 +286,7 @@ impl Filesystem for Door {
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.herald.opened(ino, flags.acc_mode());
+        self.show_written_anew(ino, flags.acc_mode());
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();

@@ -3,7 +3,7 @@
 //! Owns: `Herald`, and the count of those who have a file open to write. Must be true: HER-1 no thread that answers requests sends a
 //! notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count is never too small, so
 //! that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone.
-//! Fails: whoever waits hears that the kernel could not be told.
+//! Fails: whoever waits hears that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
 //! the writeback cache the kernel answers SEEK_DATA and SEEK_HOLE by asking us, without first writing back what it holds (Linux 6.18,
@@ -58,7 +58,7 @@ impl Herald {
 
     /// Does something when the kernel holds nothing of a file that we do not know of, or when it may still hold something (`false`).
     pub(super) fn when_known(&self, ino: INodeNo, then: impl FnOnce(bool) + Send + 'static) {
-        let is_written = self.writers().contains_key(&ino.0);
+        let is_written = self.is_written(ino.0);
         match self.errands.get() {
             // When the thread is gone the mount is, and what is asked goes with the errand: it is answered by that.
             Some(errands) if is_written => drop(errands.send(Errand::WriteBack(ino, Box::new(then)))),
@@ -102,6 +102,11 @@ impl Herald {
         }
     }
 
+    /// Whether somebody has the file open to write.
+    pub(super) fn is_written(&self, ino: u64) -> bool {
+        self.writers().contains_key(&ino)
+    }
+
     fn writers(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn a_file_is_known_when_the_last_of_its_writers_has_closed_it() {
         let (herald, ino) = (Herald::default(), INodeNo(7));
-        let is_written = |herald: &Herald| herald.writers().contains_key(&7);
+        let is_written = |herald: &Herald| herald.is_written(7);
         herald.opened(ino, OpenAccMode::O_RDONLY);
         assert!(!is_written(&herald), "a reader leaves nothing");
         herald.opened(ino, OpenAccMode::O_WRONLY);

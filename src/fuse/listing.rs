@@ -4,7 +4,7 @@
 //! and carry attributes, never for "." and "..". Fails: a refusal after the first entries ends the page; the next one says it.
 
 use super::answer::{Refuse, Shared, Ticket};
-use super::convert::{file_attr, file_type, unknown_attr};
+use super::convert::{file_type, unknown_attr};
 use fuser::{Errno, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use infmap_actors::api::{Answer, DirEntry};
 use infmap_actors::replier::Replier;
@@ -51,7 +51,10 @@ impl Page for ReplyDirectoryPlus {
     fn put(&mut self, shared: &Shared, entry: &DirEntry) -> bool {
         // fuser gives name and attributes one lifetime; the shorter one is always right.
         let (attr, lifetime) = match &entry.attributes {
-            Some(known) => (file_attr(known, &shared.shown), shared.lifetimes.entry.min(shared.lifetimes.of(known.kind))),
+            Some(known) => {
+                let (shown, lifetime) = shared.shown(known);
+                (shown, shared.lifetimes.entry.min(lifetime))
+            }
             None => (unknown_attr(entry.inode, entry.kind), Duration::ZERO),
         };
         !self.add(attr.ino, entry.cookie, OsStr::from_bytes(&entry.name), &lifetime, &attr, Generation(0))

@@ -50,6 +50,43 @@ pub(super) enum Op {
 }
 
 impl Op {
+    const ALL: [Self; Self::Other as usize + 1] = [
+        Self::Lookup,
+        Self::Forget,
+        Self::Getattr,
+        Self::Setattr,
+        Self::Readlink,
+        Self::Mknod,
+        Self::Mkdir,
+        Self::Unlink,
+        Self::Rmdir,
+        Self::Symlink,
+        Self::Rename,
+        Self::Link,
+        Self::Open,
+        Self::Create,
+        Self::Read,
+        Self::Write,
+        Self::Flush,
+        Self::Release,
+        Self::Fsync,
+        Self::Opendir,
+        Self::Readdir,
+        Self::Readdirplus,
+        Self::Releasedir,
+        Self::Fsyncdir,
+        Self::Statfs,
+        Self::Setxattr,
+        Self::Getxattr,
+        Self::Listxattr,
+        Self::Removexattr,
+        Self::Fallocate,
+        Self::Lseek,
+        Self::CopyFileRange,
+        Self::Access,
+        Self::Other,
+    ];
+
     /// In the order of the variants.
     const NAMES: [&str; Self::Other as usize + 1] = [
         "lookup",
@@ -91,6 +128,11 @@ impl Op {
     #[expect(clippy::indexing_slicing, reason = "there is a name for each variant: the length of the list is that of the last one and one")]
     pub(super) fn name(self) -> &'static str {
         Self::NAMES[self as usize]
+    }
+
+    /// The kind with this number.
+    pub(super) fn at(number: usize) -> Option<Self> {
+        Self::ALL.get(number).copied()
     }
 }
 
@@ -152,5 +194,6 @@ mod tests {
             meters.answered(Op::Other, Instant::now(), Some(errno));
         }
         meters.answered(Op::Lookup, Instant::now(), None);
+        assert!(Op::ALL.iter().enumerate().all(|(number, op)| *op as usize == number));
     }
 }

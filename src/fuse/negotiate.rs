@@ -5,13 +5,12 @@
 //! `SETXATTR_EXT`, `SECURITY_CTX`, `ALLOW_IDMAP`, `HAS_RESEND`. `POSIX_ACL` and `DONT_MASK` go together: with the one the kernel checks lists,
 //! with the other what is made gets them. Fails: an old kernel is refused with a sentence.
 
-use super::settings::{MountSettings, OpenMode};
+use super::settings::{MountSettings, OpenMode, Shown};
 use fuser::{InitFlags, KernelConfig};
+use infmap_actors::settings::Atime;
 
 /// Taken where the kernel has them; `ASYNC_READ`, `BIG_WRITES` and `MAX_PAGES` fuser asks by itself.
-const WANTED: [InitFlags; 8] = [
-    InitFlags::FUSE_POSIX_ACL,
-    InitFlags::FUSE_DONT_MASK,
+const WANTED: [InitFlags; 6] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
@@ -19,6 +18,9 @@ const WANTED: [InitFlags; 8] = [
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
+
+/// For access lists, where what is shown is what is stored.
+const LISTS: [InitFlags; 2] = [InitFlags::FUSE_POSIX_ACL, InitFlags::FUSE_DONT_MASK];
 
 /// What came of it, where the kernel had a say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +34,16 @@ pub(super) fn negotiate(settings: &MountSettings, kernel: &mut KernelConfig) -> 
     if kernel.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2).is_err() {
         return Err(std::io::Error::other("this kernel's FUSE lacks HANDLE_KILLPRIV_V2; Linux 5.12 or newer is needed"));
     }
-    for flag in WANTED {
+    // The kernel would judge by lists that say what is stored, not what is shown.
+    let lists: &[InitFlags] = if settings.shown == Shown::default() { &LISTS } else { &[] };
+    for &flag in WANTED.iter().chain(lists) {
         if kernel.add_capabilities(flag).is_err() {
             tracing::debug!(?flag, "the kernel does not offer it");
         }
     }
-    let writeback_cache =
-        settings.writeback_cache && !settings.read_only && kernel.add_capabilities(InitFlags::FUSE_WRITEBACK_CACHE).is_ok();
+    // Under it the kernel owns size and times, and changes none of them for a write that passes its pages by.
+    let is_cached = !settings.read_only && settings.atime != Atime::Strictatime;
+    let writeback_cache = settings.writeback_cache && is_cached && kernel.add_capabilities(InitFlags::FUSE_WRITEBACK_CACHE).is_ok();
     let kernel_opens = settings.open == OpenMode::Kernel && kernel.add_capabilities(InitFlags::FUSE_NO_OPEN_SUPPORT).is_ok();
     // Each setter that refuses says the nearest value that it takes.
     if let Err(nearest) = kernel.set_max_write(settings.max_write_bytes.max(4096)) {

@@ -4,7 +4,6 @@
 
 use super::NO_HANDLE;
 use super::answer::Shared;
-use super::convert::file_attr;
 use fuser::{FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyStatfs};
 use infmap_actors::api::{Attributes, SpaceUse};
 use infmap_storage::limits::NAME_MAX_BYTES;
@@ -16,19 +15,21 @@ const STATFS_BLOCK: u32 = 4096;
 
 pub(super) fn send_entry(shared: &Shared, reply: ReplyEntry, attributes: Attributes) {
     shared.volume.hold(attributes.inode);
-    let lifetimes = &shared.lifetimes;
-    reply.entry_with_ttls(&lifetimes.of(attributes.kind), &lifetimes.entry, &file_attr(&attributes, &shared.shown), GENERATION);
+    let (shown, lifetime) = shared.shown(&attributes);
+    reply.entry_with_ttls(&lifetime, &shared.lifetimes.entry, &shown, GENERATION);
 }
 
 pub(super) fn send_created(shared: &Shared, reply: ReplyCreate, attributes: Attributes, handle: FopenFlags) {
     shared.volume.hold(attributes.inode);
-    // fuser gives name and attributes one lifetime here; the shorter one is always right.
+    // fuser gives name and attributes one lifetime here; the shorter one is always right, but for the name of a file that is being written.
     let lifetime = shared.lifetimes.entry.min(shared.lifetimes.of(attributes.kind));
-    reply.created(&lifetime, &file_attr(&attributes, &shared.shown), GENERATION, NO_HANDLE, handle);
+    let (shown, _) = shared.shown(&attributes);
+    reply.created(&lifetime, &shown, GENERATION, NO_HANDLE, handle);
 }
 
 pub(super) fn send_attributes(shared: &Shared, reply: ReplyAttr, attributes: Attributes) {
-    reply.attr(&shared.lifetimes.of(attributes.kind), &file_attr(&attributes, &shared.shown));
+    let (shown, lifetime) = shared.shown(&attributes);
+    reply.attr(&lifetime, &shown);
 }
 
 pub(super) fn send_done(_: &Shared, reply: ReplyEmpty, (): ()) {

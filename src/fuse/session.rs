@@ -117,6 +117,10 @@ impl Mounted {
         if let Err(error) = settings.written_bytes.map_or(Ok(()), |bytes| let_written_wait(mount.device, bytes)) {
             tracing::debug!(%error, "the kernel holds as many written bytes as it does by default");
         }
+        // Until somebody looks, the kernel takes the root directory for root's, and refuses its owner chmod and utimes without asking us.
+        if let Err(error) = path.metadata() {
+            tracing::debug!(%error, "the root directory cannot be looked at");
+        }
         Ok(Self { session: Some(session), unmounter: Unmounter { mount } })
     }
 

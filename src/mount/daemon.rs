@@ -43,7 +43,8 @@ pub fn start(arguments: &[OsString], patience: Duration) -> Result<Outcome, Moun
     wait(&mut child, patience)
 }
 
-fn wait(child: &mut Child, patience: Duration) -> Result<Outcome, MountError> {
+/// Waits until a child is ready whose stdout is a pipe.
+pub(super) fn wait(child: &mut Child, patience: Duration) -> Result<Outcome, MountError> {
     let failed = || MountError::io("cannot wait for the daemon");
     let deadline = Instant::now() + patience;
     let mut said = Vec::new();
@@ -98,6 +99,11 @@ pub fn say_ready(log: &Path) -> std::io::Result<()> {
     })?;
     std::env::set_current_dir("/")?;
     rustix::stdio::dup2_stderr(&log)?;
+    report_ready()
+}
+
+/// A child's word that it is ready, when its messages stay where they are.
+pub fn report_ready() -> std::io::Result<()> {
     let mut out = std::io::stdout();
     out.write_all(READY)?;
     out.flush()?;

@@ -15,6 +15,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// How long a daemon that has let go of its volume is given to end.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
 /// The process behind a mount, as far as it is known.
 #[derive(Debug)]
 pub struct Server {
@@ -82,6 +85,11 @@ impl Server {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
+        // It has let go of the volume; of the disk below it lets go with its end, a moment later.
+        let gone_by = Instant::now() + LAST_MOMENT;
+        while pid.is_some_and(is_alive) && Instant::now() < gone_by {
+            std::thread::sleep(LOOK_AGAIN);
+        }
         let text = lock::text(file);
         let is_removed = file.metadata().map_err(MountError::io("cannot look at the lock"))?.nlink() == 0;
         Ok(match (is_removed && !only_reads, text.mountpoint.is_some() && text.pid == *pid) {
@@ -90,6 +98,12 @@ impl Server {
             (false, false) => Ending::InOrder,
         })
     }
+}
+
+/// Whether another process of this number is there, and not only its entry, which waits for its parent.
+fn is_alive(pid: u32) -> bool {
+    let state = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']));
+    pid != std::process::id() && fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(state)
 }
 
 /// The process whose locked file says that it serves this mount, and its volume, whatever the source of the mount is called.

@@ -25,12 +25,12 @@ mod links;
 mod listing;
 mod lost;
 mod offline;
-mod parts;
+pub(crate) mod parts;
 mod path;
 mod places;
 mod region;
 pub(crate) mod tail;
-mod tree;
+pub(crate) mod tree;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -225,7 +225,7 @@ impl Check<'_> {
             walk(tree, &self.volume.nodes.loading(id), &mut |event| match event {
                 Event::Node(ptr) => claims.add_node(id, ptr),
                 Event::Row(key, value) => claims.add_row(key, value),
-                Event::Fault { .. } => {}
+                Event::Fault { .. } | Event::Unknown(..) => {}
             });
         }
         claims
@@ -260,6 +260,14 @@ impl Check<'_> {
     }
 }
 
+/// Whether all nodes of a tree can be read and stand where they belong.
+#[must_use]
+pub fn is_walkable(tree: &crate::vat::Tree, source: &dyn NodeSource) -> bool {
+    let mut is_whole = true;
+    walk(tree, source, &mut |event| is_whole &= !matches!(event, Event::Unknown(..) | Event::Fault { lost: true, .. }));
+    is_whole
+}
+
 /// Takes what is no row. Returns whether rows are lost.
 fn node_or_fault(
     tree: TreeId,
@@ -283,7 +291,7 @@ fn node_or_fault(
             findings.damage(invariant, place, what, if lost { HELP_BACKUP } else { HELP_NAMES });
             lost
         }
-        Event::Row(..) => false,
+        Event::Row(..) | Event::Unknown(..) => false,
     }
 }
 

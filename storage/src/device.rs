@@ -9,6 +9,7 @@
 pub mod file;
 pub mod memory;
 mod read_only;
+mod retry;
 pub mod simulated;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
 pub use read_only::ReadOnlyDevice;
+pub use retry::RetryingDevice;
 pub use simulated::{CrashStyle, Operation, SimulatedDisk, is_power_off};
 
 /// Bytes of a file on a device at most: offsets are signed 64-bit numbers for the host.

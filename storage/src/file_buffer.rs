@@ -16,6 +16,7 @@ use crate::limits::CLUSTER_BYTES;
 use crate::names::Settlement;
 use crate::row::{InodeRow, Time};
 use held::{DirtyBlock, HeldBlocks};
+use std::ops::Range;
 
 const BLOCK: u64 = CLUSTER_BYTES as u64;
 
@@ -149,6 +150,30 @@ impl FileBuffer {
         edges
     }
 
+    /// The blocks of which clearing these bytes needs the old content: cleared in part, not held, and not behind the end.
+    #[must_use]
+    pub fn edges_of(&self, from: u64, to: u64) -> Vec<u64> {
+        let end = to.min(self.live.size);
+        let mut edges = Vec::new();
+        if from >= end {
+            return edges;
+        }
+        // What is cleared up to the end of the file is cleared as a whole.
+        edges.extend((!from.is_multiple_of(BLOCK)).then_some(from / BLOCK));
+        edges.extend((to < self.live.size && !to.is_multiple_of(BLOCK)).then_some(to / BLOCK));
+        edges.dedup();
+        edges.retain(|number| !self.blocks.contains(*number));
+        edges
+    }
+
+    /// The whole blocks among the bytes `from..to` of a file of `size` bytes: what is to be cut of its extents. `None` if there are none.
+    #[must_use]
+    pub fn whole_blocks(&self, from: u64, to: u64, size: u64) -> Option<Range<u64>> {
+        let end = if to >= size { to.next_multiple_of(BLOCK) } else { to / BLOCK * BLOCK };
+        let start = from.next_multiple_of(BLOCK);
+        (start < end).then_some(start..end)
+    }
+
     /// Takes old content of a block that is about to be written in part. Not a change. What lies behind the end by now is not taken; but
     /// if the file was cut and has grown again since it was read, the caller reads again: it would bring back what was cut.
     pub fn fill(&mut self, number: u64, mut block: Block) {
@@ -216,7 +241,9 @@ impl FileBuffer {
     /// to be cut with it.
     pub fn clear(&mut self, from: u64, to: u64, extend: bool, now: Time) -> u64 {
         self.live.version += 1;
-        self.cut_blocks(from, to, self.live.version);
+        // Behind the end there is nothing to be kept.
+        let cut_to = if to >= self.live.size { to.next_multiple_of(BLOCK) } else { to };
+        self.cut_blocks(from, cut_to, self.live.version);
         if extend {
             self.live.size = self.live.size.max(to);
         }

@@ -23,6 +23,7 @@ pub mod names;
 pub mod nodes;
 pub mod read;
 pub mod read_ahead;
+pub mod rebuild;
 pub mod recover;
 pub mod refusal;
 pub mod region;

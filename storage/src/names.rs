@@ -20,7 +20,7 @@ pub use directory::{NewNode, create, link, symlink};
 pub use drop::{Dropped, drop_orphan, trim, trim_logged};
 pub use remove::{Removed, rmdir, unlink};
 pub use rename::{Rename, RenameMode, rename};
-pub use xattr::{CAPABILITY, SetHow, SetXattr, TRUSTED, remove_xattr, set_xattr};
+pub use xattr::{CAPABILITY, SetHow, SetXattr, TRUSTED, check_xattr_name, remove_xattr, set_xattr};
 
 use crate::limits::NAME_MAX_BYTES;
 use crate::refusal::Refusal;

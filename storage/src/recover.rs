@@ -197,12 +197,18 @@ pub fn roots_in_images(device: &Arc<dyn Device>, uuid: [u8; 16]) -> Result<Vec<R
     let mut roots = Vec::new();
     for path in Images::list(device.as_ref()).map_err(RecoverError::Images)? {
         let Ok(bytes) = crate::device::read_all(device.as_ref(), &path, crate::region::IMAGE_MAX_BYTES) else { continue };
-        let Ok(region) = RawRegion::new(bytes).verify(None) else { continue };
-        let root = region.root().ok().flatten().and_then(|root| RootRecord::decode(root).ok());
-        roots.extend(root.filter(|root| root.volume_uuid == uuid && region.identity().volume == uuid));
+        roots.extend(root_in_image(&bytes).filter(|root| root.volume_uuid == uuid));
     }
     roots.sort_by_key(|root| root.generation);
     Ok(roots)
+}
+
+/// The root that an image carries, if it has one of its own volume. Damage to pixels does not matter: the root has its own checksum.
+#[must_use]
+pub fn root_in_image(bytes: &[u8]) -> Option<RootRecord> {
+    let image = RawRegion::new(bytes);
+    let (identity, root) = image.root().ok()?;
+    RootRecord::decode(root?).ok().filter(|root| root.volume_uuid == identity.volume)
 }
 
 /// The root of a volume without anything in it.

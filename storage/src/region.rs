@@ -1,8 +1,8 @@
 //! The region image: one PNG of 1024 x 1024 pixels whose pixels are the stored bytes.
 //!
 //! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading it
-//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `mend` gives back the file as it was written). Must be true: PIC-1 to PIC-10, REG-6 and REG-7, named where they are
-//! kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
+//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `mend` gives back the file as it was written, `salvage` what is left of one, `two_copies` what two damaged
+//! copies come to). Must be true: PIC-1 to PIC-10, REG-6 and REG-7, named where they are kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
 
 mod anatomy;
 pub mod chunk;
@@ -15,10 +15,11 @@ pub mod layout;
 pub mod mend;
 pub mod parity;
 pub mod read;
-mod salvage;
+pub mod salvage;
 mod space;
 pub mod survey;
 pub mod tables;
+mod two_copies;
 mod zeros;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use identity::{Identity, RegionKind};
 pub use mend::{Mended, Mender, Unmendable};
 pub use parity::{CODE_TABLES_BYTES, ENCODER_BYTES, ParityEncoder, RowRestorer, TooManyLost};
 pub use read::{ClusterPieces, RawBands};
+pub use salvage::Salvaged;
 pub use survey::Survey;
 pub use tables::{Codec, Owner, OwnerEntry, OwnerKind, Tables};
 

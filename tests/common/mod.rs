@@ -1,6 +1,6 @@
 //! What the tests on a real mount share: a volume in a temporary directory, and a daemon that is this test's own child.
 //!
-//! Owns: `Volume`, `Mount`, `run`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
+//! Owns: `Volume`, `Mount`, `Listener`, `run`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
 //! started here is killed, by its own handle; nothing sleeps: a mount is ready when the daemon says so. Fails: by panic, with
 //! what the daemon said.
 #![allow(dead_code, reason = "each test uses a part of it")]
@@ -8,9 +8,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub fn can_mount() -> bool {
 pub fn has(program: &str, left_out: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        eprintln!("skipped: {program} is missing (scripts/setup test installs it): {left_out}");
+        eprintln!("skipped: {program} is missing (scripts/setup test programs installs it): {left_out}");
     }
     found
 }
@@ -46,6 +47,12 @@ pub fn infmap() -> Command {
     let mut command = Command::new(INFMAP);
     command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("INFMAP__MEMORY__BUDGET");
     command
+}
+
+/// A number from the environment: how often a test is to do what it does.
+#[must_use]
+pub fn rounds(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |rounds| rounds.parse().unwrap_or_else(|_| panic!("{variable} is no number: {rounds}")))
 }
 
 /// Runs to the end and requires success; returns what it printed.
@@ -156,12 +163,81 @@ pub fn walk(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a child says on its stderr, kept as it comes.
+pub struct Listener {
+    said: Arc<Mutex<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Begins to listen. A message comes with each line that holds `ready`; that no more can come is noticed when the child ends.
+    #[must_use]
+    pub fn new(stderr: ChildStderr, ready: &'static str) -> (Self, mpsc::Receiver<()>) {
+        let said = Arc::new(Mutex::new(String::new()));
+        let (is_ready, messages) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let said = said.clone();
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if line.contains(ready) {
+                        let _ = is_ready.send(());
+                    }
+                    let mut said = said.lock().expect("no panic");
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+        });
+        (Self { said, thread: Some(thread) }, messages)
+    }
+
+    /// All that was said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    /// Waits for the last word.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the listener does not panic");
+        }
+    }
+}
+
+/// What must be equal of a path, beside the bytes.
+#[must_use]
+pub fn facts(path: &Path) -> String {
+    let meta = path.symlink_metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let target = meta.is_symlink().then(|| fs::read_link(path).expect("a target"));
+    // A directory's size is the filesystem's own affair.
+    let size = if meta.is_dir() { 0 } else { meta.size() };
+    let links = if meta.is_dir() { 0 } else { meta.nlink() };
+    let owner = (meta.uid(), meta.gid());
+    format!("{:o} {owner:?} {size} bytes, {links} links, {}.{:09} {target:?}", meta.mode(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// Requires two trees to be equal in names and facts, and all files in bytes. Returns the number of paths.
+pub fn compare(expected: &Path, actual: &Path) -> usize {
+    let below = |root: &Path| walk(root).into_iter().map(|path| path.strip_prefix(root).expect("below").to_path_buf()).collect::<Vec<_>>();
+    let names = below(expected);
+    assert_eq!(names, below(actual), "the names differ");
+    let wrong: Vec<String> = names
+        .iter()
+        .filter_map(|name| {
+            let (is, should) = (facts(&actual.join(name)), facts(&expected.join(name)));
+            (is != should).then(|| format!("{}: {is} instead of {should}", name.display()))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} paths differ:\n{}", wrong.len(), names.len(), wrong[..wrong.len().min(20)].join("\n"));
+    names.len()
+}
+
 /// A mount whose daemon is a child of this process.
 pub struct Mount {
     child: Child,
     dir: PathBuf,
-    said: Arc<Mutex<String>>,
-    listener: Option<JoinHandle<()>>,
+    listener: Listener,
     ended: bool,
 }
 
@@ -176,23 +252,8 @@ impl Mount {
     #[must_use]
     pub fn run(command: &mut Command, mountpoint: &Path) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("infmap mount starts");
-        let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let said = Arc::new(Mutex::new(String::new()));
-        let (ready, is_ready) = mpsc::channel();
-        let listener = std::thread::spawn({
-            let said = said.clone();
-            move || {
-                for line in lines.lines().map_while(Result::ok) {
-                    if line.contains("mounted; Ctrl-C unmounts") {
-                        let _ = ready.send(());
-                    }
-                    let mut said = said.lock().expect("no panic");
-                    said.push_str(&line);
-                    said.push('\n');
-                }
-            }
-        });
-        let mount = Self { child, dir: mountpoint.into(), said, listener: Some(listener), ended: false };
+        let (listener, is_ready) = Listener::new(child.stderr.take().expect("piped"), "mounted; Ctrl-C unmounts");
+        let mount = Self { child, dir: mountpoint.into(), listener, ended: false };
         // The sender goes with the daemon's stderr, so a daemon that ends is noticed at once.
         let answers = is_ready.recv_timeout(Duration::from_secs(120)).is_ok();
         assert!(answers, "the mount does not answer:\n{}", mount.said());
@@ -218,7 +279,7 @@ impl Mount {
     /// What the daemon has said so far.
     #[must_use]
     pub fn said(&self) -> String {
-        self.said.lock().expect("no panic").clone()
+        self.listener.said()
     }
 
     /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
@@ -255,9 +316,7 @@ impl Mount {
     /// Waits for the end of the daemon.
     pub fn join(&mut self) -> ExitStatus {
         let status = self.child.wait().expect("waited");
-        if let Some(listener) = self.listener.take() {
-            listener.join().expect("the listener does not panic");
-        }
+        self.listener.join();
         self.ended = true;
         status
     }

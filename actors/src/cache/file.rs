@@ -4,11 +4,14 @@ use super::message::Write;
 use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat};
 use crate::pixel_reader::Reading;
 use crate::replier::Replier;
+use crate::shared::Shared;
 use crate::slot::Context;
 use crate::vat::VatMessage;
 use infmap_storage::file_buffer::{FileBuffer, Ticket};
-use infmap_storage::row::{InodeRow, Time};
+use infmap_storage::names::CAPABILITY;
+use infmap_storage::row::{Inode, InodeRow, Time};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 /// What a shard knows of an inode.
 pub(super) enum Entry {
@@ -21,10 +24,22 @@ pub(super) enum Entry {
 pub(super) enum Op {
     Write(Write),
     Read(Reading),
-    Change { change: AttributeChange, replier: Replier<Answer<Attributes>> },
+    Change {
+        change: AttributeChange,
+        replier: Replier<Answer<Attributes>>,
+    },
     Accessed(Time),
-    Clear { range: ClearRange, replier: Replier<Answer<()>> },
-    Seek { offset: u64, what: SeekWhat, replier: Replier<Answer<u64>> },
+    /// `looked`: the blocks at its edges that have old content are held.
+    Clear {
+        range: ClearRange,
+        looked: bool,
+        replier: Replier<Answer<()>>,
+    },
+    Seek {
+        offset: u64,
+        what: SeekWhat,
+        replier: Replier<Answer<u64>>,
+    },
     Sync(Replier<Answer<()>>),
     Then(Box<VatMessage>),
 }
@@ -79,8 +94,10 @@ pub(super) struct File {
     pub(super) after: Vec<(u64, After)>,
     /// Settlements that were posted and not published yet.
     pub(super) outstanding: usize,
-    /// Permission bits that a write may have to clear.
+    /// Permission bits, or capabilities, that a write may have to clear.
     pub(super) privileged: bool,
+    /// How many capabilities had ever been given on the volume when this file was looked at for one; `None`: it never was.
+    pub(super) capability_looked: Option<u64>,
     /// It was cut to nothing, to be written anew: until that is safe, a power cut would leave an empty file.
     pub(super) emptied: bool,
 }
@@ -97,15 +114,26 @@ impl File {
             after: Vec::new(),
             outstanding: 0,
             privileged: is_privileged(row.mode),
+            capability_looked: None,
             // A file that is new has version 0.
             emptied: row.size == 0 && row.version > 0,
         }
     }
 
+    /// Whether there is something for a write to clear. Once: the caller sees to it.
+    pub(super) fn clears_privileges(&mut self, inode: Inode, shared: &Shared) -> bool {
+        let given = shared.capabilities_given.load(Ordering::Acquire);
+        if self.capability_looked.replace(given) != Some(given) {
+            // Where the answer is not in memory, to clear nothing costs less than to wait.
+            self.privileged |= shared.query(|view| view.has_xattr(inode, CAPABILITY)).unwrap_or(true);
+        }
+        std::mem::take(&mut self.privileged)
+    }
+
     /// Refuses what waits until the file is safe.
-    pub(super) fn refuse_after(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn refuse_after(&mut self, refusal: Refusal, cx: &mut Context<'_>) {
         for (_, after) in std::mem::take(&mut self.after) {
-            after.refuse(Refusal::Damaged, cx);
+            after.refuse(refusal, cx);
         }
     }
 

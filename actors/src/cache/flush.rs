@@ -174,10 +174,12 @@ impl Cache {
     }
 
     /// No image could be written: whoever waits for these blocks hears it.
-    pub(super) fn not_placed(&mut self, inode: Inode, ticket: Ticket, cx: &mut Context<'_>) {
+    /// For want of room: they stay, and so does the log that has some of them.
+    pub(super) fn not_placed(&mut self, inode: Inode, ticket: Ticket, refusal: Refusal, cx: &mut Context<'_>) {
+        cx.post(&self.peers.vat, Lane::Data, VatMessage::NotPlaced { refusal });
         let Some(file) = self.file(inode) else { return };
         file.buffer.unplaced(ticket);
-        file.refuse_after(cx);
+        file.refuse_after(refusal, cx);
         let waited = file.buffer.end_drain();
         self.one_drained(waited, cx);
     }
@@ -203,7 +205,7 @@ impl Cache {
                 shared.health.fail(format!("the tables of inode {} do not take its bytes", inode.0));
             }
             // What was refused is nowhere, and nothing brings it on its way again by itself.
-            file.refuse_after(cx);
+            file.refuse_after(Refusal::Damaged, cx);
         }
         self.follow_up(inode, cx);
         self.look_if_drained(inode, !done, cx);
@@ -274,7 +276,7 @@ impl Cache {
             let Some(file) = self.file(inode) else { continue };
             file.buffer.end_drain();
             file.cutting = None;
-            file.refuse_after(cx);
+            file.refuse_after(Refusal::Damaged, cx);
             self.run_queue(inode, cx);
             self.close_if_settled(inode);
         }

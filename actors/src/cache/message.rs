@@ -1,6 +1,6 @@
 //! What a shard is told.
 
-use crate::api::{Answer, AttributeChange, Attributes, ClearRange, SeekWhat, WriteHow};
+use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat, WriteHow};
 use crate::mailbox::Envelope;
 use crate::pixel_reader::Reading;
 use crate::replier::Replier;
@@ -9,6 +9,9 @@ use infmap_storage::blocks::Block;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
+
+/// Bytes of a range that is cleared on the thread that posts it, at most.
+const INLINE_CLEAR_BYTES: u64 = 256 * 1024;
 
 /// Bytes for one block of a file.
 pub struct Piece {
@@ -90,9 +93,11 @@ pub enum CacheMessage {
         extents: Vec<PlacedExtent>,
         grant: Grant,
     },
+    /// Not durable: for want of room, or because the volume has become read-only.
     NotPlaced {
         inode: Inode,
         ticket: Ticket,
+        refusal: Refusal,
     },
     /// A settlement was published (`done`), or refused.
     Settled {
@@ -139,7 +144,13 @@ impl Envelope for CacheMessage {
     }
 
     fn inline(&self) -> bool {
-        !matches!(self, Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied)
+        match self {
+            Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied => false,
+            // It looks at all dirty blocks behind an offset, and this lets all in a range go.
+            Self::Seek { .. } => false,
+            Self::Clear { range, .. } => range.length <= INLINE_CLEAR_BYTES,
+            _ => true,
+        }
     }
 
     fn payload_bytes(&self) -> usize {

@@ -90,7 +90,7 @@ impl Cache {
             }
         }
         file.buffer.wrote(end, (!write.how.from_cache).then(|| shared.now()));
-        let clear = write.how.clear_privileges && std::mem::take(&mut file.privileged);
+        let clear = write.how.clear_privileges && file.clears_privileges(inode, &shared);
         let unplaced = file.buffer.unplaced_bytes();
         self.show(inode);
         let (length, replier) = (write.length, write.replier);

@@ -1,15 +1,28 @@
 //! What a slot measures, and what tests and dashboards read of it.
 //!
-//! Owns: the metric handles of a slot, its counters, and the gauges of a pool. Must be true: a message costs no look-up of a metric by
-//! name; inline messages are timed one in [`SAMPLE`], all others always, so that the clock costs less than the work. Fails: never.
+//! Owns: the metric handles of a slot, its counters, what it is doing, and the gauges of a pool. Must be true: a message costs no look-up of
+//! a metric by name; inline messages are timed one in [`SAMPLE`], all others always, so that the clock costs less than the work. Fails: never.
 //! Handles are made when the slot is: install the recorder before.
 
 use super::LANES;
 use metrics::{Counter, Histogram};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One in so many inline messages is timed.
 pub(crate) const SAMPLE: u64 = 16;
+
+/// Kinds of messages of an actor that can be named while they are handled; others are called [`OTHER`].
+const KINDS_MAX: usize = 64;
+const OTHER: &str = "other";
+
+/// A message that is being handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Working {
+    pub message: &'static str,
+    /// Since when, in microseconds.
+    pub since_us: u64,
+}
 
 /// One lane at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +55,8 @@ pub struct MailboxStats {
     pub called: u64,
     /// The slot panicked, or was closed.
     pub dead: bool,
+    /// Panics after which it went on.
+    pub restarted: u64,
 }
 
 /// The handles and counters of a slot.
@@ -50,6 +65,12 @@ pub(crate) struct Meter {
     queue_wait: Histogram,
     panics: Counter,
     rejected: Counter,
+    restarts: Counter,
+    /// Names by the number of their kind, for whoever looks from outside.
+    names: [OnceLock<&'static str>; KINDS_MAX],
+    /// Zero outside of messages; else when the one began, and the number of its kind and one in the lower eight bits.
+    working: AtomicU64,
+    pub(crate) restarted: AtomicU64,
     pub(crate) handled: AtomicU64,
     pub(crate) handled_inline: AtomicU64,
     pub(crate) called: AtomicU64,
@@ -62,6 +83,10 @@ impl Meter {
             queue_wait: metrics::histogram!("infmap_actor_queue_wait_seconds", "pool" => pool),
             panics: metrics::counter!("infmap_actor_panics_total", "pool" => pool),
             rejected: metrics::counter!("infmap_actor_rejected_total", "pool" => pool),
+            restarts: metrics::counter!("infmap_actor_restarts_total", "pool" => pool),
+            names: [const { OnceLock::new() }; KINDS_MAX],
+            working: AtomicU64::new(0),
+            restarted: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             handled_inline: AtomicU64::new(0),
             called: AtomicU64::new(0),
@@ -89,15 +114,47 @@ impl Meter {
         }
     }
 
-    /// Records how long a message of this kind was handled; `known` keeps the handles that were looked up.
-    pub(crate) fn took(&self, known: &mut Vec<(&'static str, Histogram)>, kind: &'static str, us: u64) {
-        if let Some((_, histogram)) = known.iter().find(|(name, _)| *name == kind) {
-            histogram.record(seconds(us));
-            return;
+    /// The number of a kind among those that this slot has had; `known` keeps their handles. Only the holder of the turn asks.
+    pub(crate) fn kind(&self, known: &mut Vec<(&'static str, Histogram)>, kind: &'static str) -> usize {
+        // The same text is at the same place nearly always; where it is not, it has two numbers.
+        let is_it = |name: &str| std::ptr::eq(name, kind);
+        if let Some(number) = known.iter().position(|(name, _)| is_it(name)) {
+            return number;
         }
-        let histogram = metrics::histogram!("infmap_actor_handle_seconds", "pool" => self.pool, "message" => kind);
-        histogram.record(seconds(us));
-        known.push((kind, histogram));
+        known.push((kind, metrics::histogram!("infmap_actor_handle_seconds", "pool" => self.pool, "message" => kind)));
+        if let Some(name) = self.names.get(known.len() - 1) {
+            let _ = name.set(kind);
+        }
+        known.len() - 1
+    }
+
+    /// A message of the kind with this number is handled from now on.
+    pub(crate) fn begins(&self, start_us: u64, kind: usize) {
+        self.working.store(start_us << 8 | (kind.min(KINDS_MAX) as u64 + 1), Ordering::Relaxed);
+    }
+
+    /// None is handled any more.
+    pub(crate) fn rests(&self) {
+        self.working.store(0, Ordering::Relaxed);
+    }
+
+    /// What is handled now.
+    pub(crate) fn working(&self) -> Option<Working> {
+        let working = self.working.load(Ordering::Relaxed);
+        let kind = usize::try_from(working & 0xff).ok()?.checked_sub(1)?;
+        let message = self.names.get(kind).and_then(OnceLock::get).copied().unwrap_or(OTHER);
+        Some(Working { message, since_us: working >> 8 })
+    }
+
+    /// The slot goes on after a panic.
+    pub(crate) fn restarted(&self) {
+        self.restarts.increment(1);
+        self.restarted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records how long a message was handled.
+    pub(crate) fn took(of: &Histogram, us: u64) {
+        of.record(seconds(us));
     }
 }
 

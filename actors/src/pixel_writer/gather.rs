@@ -2,7 +2,7 @@
 
 use super::PlaceJob;
 use crate::cache::CacheMessage;
-use crate::shared::Shared;
+use crate::shared::{FOR_ROOTS, Shared};
 use crate::slot::Address;
 use crate::vat::Grant;
 use infmap_storage::address::Address as MapAddress;
@@ -198,7 +198,7 @@ impl OpenRegion {
     /// Finishes the image and makes it durable under its name.
     pub(super) fn install(self, shared: &Shared) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
         let sealed = shared.encoders.lend(|encoder| self.builder.finish(encoder));
-        match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes()) {
+        match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes(), FOR_ROOTS) {
             Ok(()) => Ok(self.reports),
             Err(error) => Err((self.jobs, error)),
         }

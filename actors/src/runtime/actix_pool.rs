@@ -277,4 +277,8 @@ impl Runtime for ActixPools {
         self.roster.add(slot);
         Ok(())
     }
+
+    fn slots(&self) -> Vec<Arc<dyn Runnable>> {
+        self.roster.living()
+    }
 }

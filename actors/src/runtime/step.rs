@@ -166,4 +166,8 @@ impl Runtime for StepRuntime {
         self.roster.add(slot);
         Ok(())
     }
+
+    fn slots(&self) -> Vec<Arc<dyn Runnable>> {
+        self.roster.living()
+    }
 }

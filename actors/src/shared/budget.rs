@@ -67,10 +67,11 @@ impl Budget {
     /// # Errors
     /// [`NoRoom`]; nothing was taken.
     pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
-        if self.log_full.load(Ordering::Acquire) {
-            return Err(NoRoom::Wait);
-        }
         let space = self.space.load(Ordering::Relaxed);
+        if self.log_full.load(Ordering::Acquire) {
+            // Where there is no room the log does not become shorter either.
+            return Err(if self.used() + bytes > space { NoRoom::Space } else { NoRoom::Wait });
+        }
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
             let fits = used == 0 || used + bytes <= self.limit;
             (fits && used + bytes <= space).then_some(used + bytes)
@@ -173,6 +174,16 @@ impl Budget {
         self.log_full.load(Ordering::Acquire)
     }
 
+    /// What withholds answers now, for people.
+    #[must_use]
+    pub fn holds_back(&self) -> Option<&'static str> {
+        match (self.is_log_full(), self.has_waiting.load(Ordering::Relaxed)) {
+            (true, _) => Some("a checkpoint, which makes room in the log"),
+            (false, true) => Some("room for bytes that are not placed yet"),
+            (false, false) => None,
+        }
+    }
+
     /// How often room may have come free so far: to be read before [`Self::take`], for [`Self::wait`].
     #[must_use]
     pub fn releases(&self) -> u64 {
@@ -262,7 +273,7 @@ mod tests {
         budget.set_space(50);
         assert_eq!(budget.take(60), Err(NoRoom::Space));
         budget.set_log_full(true);
-        assert_eq!(budget.take(1), Err(NoRoom::Wait));
+        assert_eq!((budget.take(1), budget.take(60)), (Err(NoRoom::Wait), Err(NoRoom::Space)));
         budget.set_log_full(false);
         assert_eq!(budget.take(50), Ok(()));
         assert_eq!(budget.space(), 0);

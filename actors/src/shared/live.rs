@@ -23,6 +23,9 @@ impl Default for LiveRows {
     }
 }
 
+/// `st_blocks` of a cluster.
+const BLOCKS_OF_CLUSTER: u64 = CLUSTER_BYTES as u64 / 512;
+
 impl LiveRows {
     #[expect(clippy::indexing_slicing, reason = "a number modulo the length of the array")]
     fn shard(&self, inode: Inode) -> &RwLock<HashMap<Inode, LiveRow>> {
@@ -56,8 +59,12 @@ impl LiveRows {
             shown.accessed = live.accessed;
             shown.modified = live.modified;
             shown.changed = shown.changed.max(live.changed);
-            // What waits to be placed is counted as it will be; overwritten blocks count twice for a moment.
-            shown.blocks += live.dirty_blocks * (CLUSTER_BYTES as u64 / 512);
+        }
+        if let Some(live) = live {
+            // What waits to be placed is counted as it will be, also when the log has it and the row says all else. What is overwritten is
+            // counted once in a file that has no holes.
+            let whole = shown.size.div_ceil(CLUSTER_BYTES as u64) * BLOCKS_OF_CLUSTER;
+            shown.blocks = (shown.blocks + live.dirty_blocks * BLOCKS_OF_CLUSTER).min(shown.blocks.max(whole));
         }
         shown
     }

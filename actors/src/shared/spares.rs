@@ -3,13 +3,14 @@
 //! Must be true: SPR-1 a file comes here only when nobody reads it any more and its new name is durable; SPR-2 an image is written here,
 //! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a file that a crash left under the name of
 //! its image too is an image, one that it left under two names here is one spare, and one whose old name could come back has lost it for
-//! good; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
+//! good; SPR-5 room that is held is in files of full size: what others write cannot take it, and it is used where there is no other room
+//! only, by pixel writers down to what is kept for roots; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
 //! opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
-use infmap_storage::region::read_identity;
+use infmap_storage::region::{IMAGE_MAX_BYTES, read_identity};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -18,6 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Spare files that are kept; more are removed.
 const KEEP: usize = 16;
 const DIRECTORY: &str = "spare";
+/// Files of full size that are held where room may become short.
+const HELD: usize = 8;
+/// Of them, those that are for roots: without one nothing that was removed comes free.
+pub const FOR_ROOTS: usize = 5;
 
 /// The stock of spare files.
 #[derive(Default)]
@@ -25,11 +30,15 @@ pub struct Spares {
     inner: Mutex<Inner>,
     /// Bytes of the files under `map/`.
     image_bytes: AtomicU64,
+    /// Held while room is being held: one at a time.
+    holding: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Inner {
     unused: Vec<u64>,
+    /// Files whose blocks are allocated, for when there is no other room.
+    held: Vec<u64>,
     next: u64,
     /// Directories of `map/` that are known to be durable.
     directories: HashSet<String>,
@@ -71,7 +80,7 @@ impl Spares {
                 device.sync_dir(&directory)?;
             }
         }
-        Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?) })
+        Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?), holding: Mutex::default() })
     }
 
     /// Bytes that the images take on the device; spare files and the log are not among them.
@@ -80,12 +89,53 @@ impl Spares {
         self.image_bytes.load(Ordering::Relaxed)
     }
 
-    /// Writes a whole image into a spare file, makes it durable, and gives it its name; durable when this returns.
+    /// Bytes that are held.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        (self.inner.lock().held.len() * IMAGE_MAX_BYTES) as u64
+    }
+
+    /// Holds room, as far as there is some: up to [`HELD`] files of full size.
+    pub fn hold(&self, device: &dyn Device) {
+        let Some(_turn) = self.holding.try_lock() else { return };
+        while self.inner.lock().held.len() < HELD {
+            let number = self.take_number();
+            let allocated = device.open(&path(number), Open::CREATE).and_then(|file| file.allocate(IMAGE_MAX_BYTES as u64));
+            if allocated.is_err() {
+                // There is none to be held now.
+                let _ = device.remove(&path(number));
+                return;
+            }
+            self.inner.lock().held.push(number);
+        }
+    }
+
+    /// Gives back the room that is held: the volume is not used any more.
+    pub fn let_go(&self, device: &dyn Device) {
+        let held = std::mem::take(&mut self.inner.lock().held);
+        held.into_iter().for_each(|number| drop(device.remove(&path(number))));
+    }
+
+    /// Writes a whole image into a spare file, makes it durable, and gives it its name; durable when this returns. Where there is no room
+    /// it goes into what is held, if more than `kept` files are.
     ///
     /// # Errors
     /// The device's. The image is then not there, or must not be relied on.
-    pub fn install(&self, device: &dyn Device, region: RegionId, image: &[u8]) -> io::Result<()> {
-        let spare = path(self.take_number());
+    pub fn install(&self, device: &dyn Device, region: RegionId, image: &[u8], kept: usize) -> io::Result<()> {
+        match self.install_in(device, self.take_number(), region, image) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let held = {
+                    let held = &mut self.inner.lock().held;
+                    if held.len() > kept { held.pop() } else { None }
+                };
+                held.map_or(Err(error), |number| self.install_in(device, number, region, image))
+            }
+            done => done,
+        }
+    }
+
+    fn install_in(&self, device: &dyn Device, number: u64, region: RegionId, image: &[u8]) -> io::Result<()> {
+        let spare = path(number);
         self.install_from(device, &spare, region, image).inspect_err(|_| {
             // Its number is not given out again, so nobody else would take it away before the next mount. If it has become the image after
             // all, there is none of this name.
@@ -202,7 +252,7 @@ mod tests {
     use infmap_storage::address::{Generation, Place};
     use infmap_storage::buffer::AlignedBuf;
     use infmap_storage::device::{CrashStyle, Operation, SimulatedDisk};
-    use infmap_storage::region::{IMAGE_MAX_BYTES, Identity, ParityEncoder, RegionBuilder};
+    use infmap_storage::region::{Identity, ParityEncoder, RegionBuilder};
     use infmap_storage::row::RegionKind;
 
     /// Regions whose images lie in directories of their own, and an image of each.
@@ -217,7 +267,7 @@ mod tests {
     }
 
     fn install(disk: &SimulatedDisk, spares: &Spares, images: &[(RegionId, Vec<u8>)]) {
-        images.iter().for_each(|(region, image)| spares.install(disk, *region, image).unwrap());
+        images.iter().for_each(|(region, image)| spares.install(disk, *region, image, 0).unwrap());
     }
 
     /// Seen to fail when the file stayed: each failure took its room until the next mount.
@@ -235,7 +285,7 @@ mod tests {
                 spares.recycle(&disk, &[images[0].0]).unwrap();
             }
             disk.fail_after(0, which, io::ErrorKind::Other);
-            failures += usize::from(spares.install(&disk, images[1].0, &images[1].1).is_err());
+            failures += usize::from(spares.install(&disk, images[1].0, &images[1].1, 0).is_err());
             assert_eq!(disk.list(DIRECTORY).unwrap().len(), 0, "{which:?} fails, recycled: {recycled}");
             install(&disk, &spares, &images[2..3]);
         }

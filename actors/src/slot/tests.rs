@@ -317,3 +317,43 @@ fn the_same_seed_gives_the_same_order_and_another_seed_another() {
     seeded.sort();
     assert_eq!(fifo, seeded);
 }
+
+/// An actor that owns nothing: three panics are too many.
+struct Hardy {
+    panics: u32,
+}
+
+impl Role for Hardy {
+    type Message = Ask;
+    const RESTARTS: bool = true;
+    fn handle(&mut self, message: Ask, cx: &mut Context<'_>) {
+        match message {
+            Ask::Slow(replier) => cx.reply(replier, Ok(7)),
+            Ask::Park(replier) => {
+                // Answered, and then not: what leaves a message that panics is thrown away.
+                cx.reply(replier, Ok(8));
+                panic!("on purpose");
+            }
+            _ => {}
+        }
+    }
+    fn restart(&mut self, _now_us: u64) -> bool {
+        self.panics += 1;
+        self.panics < 3
+    }
+}
+
+#[test]
+fn a_panic_in_a_role_that_owns_nothing_fails_its_own_message_alone_until_there_are_too_many() {
+    let bench = Bench::new(Order::Fifo);
+    let hardy = spawn(&bench.runtime, Home { pool: "test", index: 0 }, 10, |_| Hardy { panics: 0 }).unwrap();
+    // All in one batch of the owner.
+    let mut replies: Vec<_> = [Ask::Slow, Ask::Park, Ask::Slow, Ask::Park, Ask::Slow].map(|make| ask(make, &hardy)).into();
+    bench.step.run_idle();
+    let answers: Vec<_> = replies.iter_mut().map(Reply::try_take).collect();
+    assert_eq!(answers, [Some(Ok(7)), Some(Err(Eio)), Some(Ok(7)), Some(Err(Eio)), Some(Ok(7))]);
+    assert_eq!((hardy.stats().restarted, hardy.stats().dead, bench.step.step()), (2, false, false));
+    let (mut third, mut after) = (ask(Ask::Park, &hardy), ask(Ask::Slow, &hardy));
+    bench.step.run_idle();
+    assert_eq!((third.try_take(), after.try_take(), hardy.stats().dead), (Some(Err(Eio)), Some(Err(Eio)), true));
+}

@@ -83,6 +83,8 @@ pub struct Checkpoint {
     dead: Dead,
     /// Images granted to the checkpointer and not used yet.
     granted: usize,
+    /// There was no room for the last one: none begins by itself before the next commit.
+    put_off: bool,
 }
 
 impl Checkpoint {
@@ -99,6 +101,7 @@ impl Checkpoint {
             root_lsn: Lsn::NONE,
             dead: Dead { regions: dead, fence: 0 },
             granted: 0,
+            put_off: false,
         }
     }
 }
@@ -131,6 +134,27 @@ impl Vat {
         self.checkpoint.stage = Stage::Gather;
         self.checkpoint.waiting.extend(replier);
         self.gather_for_checkpoint(cx);
+    }
+
+    /// Something grows that a checkpoint would make smaller.
+    pub(super) fn checkpoint_is_due(&mut self, cx: &mut Context<'_>) {
+        if !self.checkpoint.put_off {
+            self.begin_checkpoint(None, cx);
+        }
+    }
+
+    /// Time has passed since there was no room for a checkpoint.
+    pub(super) fn checkpoint_may_begin(&mut self) {
+        self.checkpoint.put_off = false;
+    }
+
+    /// There is no room for what it gathers. Nothing was frozen, so that it can be tried again.
+    pub(super) fn checkpoint_put_off(&mut self, cx: &mut Context<'_>) {
+        tracing::warn!("there is no room for a checkpoint: it is put off");
+        self.checkpoint.put_off = true;
+        self.checkpoint.stage = Stage::Idle;
+        self.room_made(cx);
+        self.finish_checkpoint(Err(Refusal::NoSpace), cx);
     }
 
     /// Makes a root, and answers when the images that it lets go are gone.
@@ -179,7 +203,7 @@ impl Vat {
     pub(super) fn watch_dirty_nodes(&mut self, cx: &mut Context<'_>) {
         let (nodes, bytes) = (self.state.gauge.nodes(), self.state.gauge.bytes());
         if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > DIRTY_NODES || bytes > self.dirty_node_bytes) {
-            self.begin_checkpoint(None, cx);
+            self.checkpoint_is_due(cx);
         }
     }
 

@@ -31,8 +31,8 @@ struct Gathering {
     drained_left: usize,
     /// Inodes of which something that was posted before the last `Posted` or `Drained` waits for a node.
     parked: Vec<Inode>,
-    /// Something of it could not be put.
-    failed: bool,
+    /// Something of it could not be put, or placed.
+    failed: Option<Refusal>,
     answers: Vec<Replier<Answer<()>>>,
 }
 
@@ -47,6 +47,7 @@ pub(super) struct Commits {
 impl Vat {
     /// Makes everything durable that was written up to now.
     pub(super) fn commit(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        self.checkpoint_may_begin();
         self.commits.waiting.push(replier);
         self.gather_next(cx);
     }
@@ -82,7 +83,7 @@ impl Vat {
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
         self.commits.gathering =
-            Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), failed: false, answers });
+            Some(Gathering { purpose, place, posted_left: shards, drained_left, parked: Vec::new(), failed: None, answers });
         for shard in &peers.shards {
             cx.post(shard, Lane::WriteBehind, CacheMessage::Commit { place });
         }
@@ -123,9 +124,11 @@ impl Vat {
     }
 
     /// A settlement was refused: who waits for everything to be durable must not hear that it is.
-    pub(super) fn gathering_failed(&mut self) {
-        if let Some(gathering) = &mut self.commits.gathering {
-            gathering.failed = true;
+    pub(super) fn gathering_failed(&mut self, refusal: Refusal) {
+        if let Some(gathering) = &mut self.commits.gathering
+            && gathering.failed != Some(Refusal::Damaged)
+        {
+            gathering.failed = Some(refusal);
         }
     }
 
@@ -138,12 +141,16 @@ impl Vat {
         let Some(gathering) = done else { return };
         for replier in gathering.answers {
             match gathering.failed {
-                true => cx.reply(replier, Err(Refusal::Damaged)),
-                false => self.sync(replier, cx),
+                Some(refusal) => cx.reply(replier, Err(refusal)),
+                None => self.sync(replier, cx),
             }
         }
         match gathering.purpose {
-            Purpose::Checkpoint { .. } if gathering.failed => self.checkpoint_failed("the tables do not take what files have", cx),
+            // What it would free of the log is still needed.
+            Purpose::Checkpoint { .. } if gathering.failed == Some(Refusal::NoSpace) => self.checkpoint_put_off(cx),
+            Purpose::Checkpoint { .. } if gathering.failed.is_some() => {
+                self.checkpoint_failed("the tables do not take what files have", cx)
+            }
             Purpose::Checkpoint { low } => self.begin_fold(low, cx),
             Purpose::Commit => {}
         }

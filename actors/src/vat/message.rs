@@ -1,7 +1,7 @@
 //! What the Vat is told, and what it answers.
 
 use super::{Grant, Peers, Pins, RootWritten};
-use crate::api::{Answer, Attributes};
+use crate::api::{Answer, Attributes, Refusal};
 use crate::mailbox::Envelope;
 use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Bytes of file data in a settlement that is handled where it is posted, and bytes of a file that one may cut there: with more, the
 /// thread that posts is kept for longer than a request may take.
 const INLINE_SETTLE_BYTES: usize = 64 * 1024;
+
+/// Bytes of a value that is stored where it is posted, at most: it is stored as rows of less than a kilobyte.
+const INLINE_VALUE_BYTES: usize = 8 * 1024;
 
 /// A change of names or attributes.
 #[derive(Clone, Debug)]
@@ -53,6 +56,23 @@ pub enum NameOp {
         inode: Inode,
         name: Vec<u8>,
     },
+}
+
+impl NameOp {
+    /// Whether the tables grow by it: what a full volume refuses.
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Symlink(..) | Self::Link { .. } | Self::SetXattr(_))
+    }
+
+    /// Bytes of values in it.
+    fn value_bytes(&self) -> usize {
+        match self {
+            Self::SetXattr(what) => what.value.len(),
+            Self::Symlink(_, target) => target.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What a change of names gave.
@@ -154,6 +174,10 @@ pub enum VatMessage {
     },
     /// A shard has posted what a commit or checkpoint asked for.
     Posted,
+    /// A shard has blocks that could not be placed.
+    NotPlaced {
+        refusal: Refusal,
+    },
     /// A shard holds nothing any more of what a commit or checkpoint asked for.
     Drained,
     Checkpoint {
@@ -206,6 +230,7 @@ impl Envelope for VatMessage {
             Self::Fetched { .. } => "fetched",
             Self::Commit { .. } => "commit",
             Self::Posted => "posted",
+            Self::NotPlaced { .. } => "not_placed",
             Self::Drained => "drained",
             Self::Checkpoint { .. } => "checkpoint",
             Self::MakeRoom { .. } => "make_room",
@@ -223,6 +248,7 @@ impl Envelope for VatMessage {
             // Up to a slice of rows, or a whole batch.
             Self::GoOnDropping { .. } | Self::Batch { .. } | Self::Fold | Self::Recycled { .. } => false,
             Self::RootWritten(_) | Self::ActorDied | Self::Join(_) => false,
+            Self::Names { op, .. } => op.value_bytes() <= INLINE_VALUE_BYTES,
             _ => true,
         }
     }
@@ -230,6 +256,7 @@ impl Envelope for VatMessage {
     fn payload_bytes(&self) -> usize {
         match self {
             Self::Settle(settle) => settle.data.iter().map(|run| run.bytes() as usize).sum(),
+            Self::Names { op, .. } => op.value_bytes(),
             _ => 0,
         }
     }

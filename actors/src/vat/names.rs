@@ -1,7 +1,7 @@
 //! Changes of names and attributes: check, put, append, answer.
 
 use super::{Done, NameOp, Pins, UNUSED_INODES, Vat, VatMessage, with_nodes};
-use crate::api::Answer;
+use crate::api::{Answer, Refusal};
 use crate::mailbox::Lane;
 use crate::replier::Replier;
 use crate::slot::Context;
@@ -9,6 +9,7 @@ use infmap_storage::names::{self, Dropped};
 use infmap_storage::row::{Inode, Time};
 use infmap_storage::state::{StateError, Txn};
 use infmap_storage::wal::RecordKind;
+use std::sync::atomic::Ordering;
 
 /// Inodes that a message drops on its way, at most, and the rows that such a one may have, its own included: it may run on the door's
 /// thread, and a row takes a microsecond or two.
@@ -42,15 +43,31 @@ impl Vat {
         if let Err(refusal) = self.shared.writable() {
             return cx.reply(replier, Err(refusal));
         }
+        if op.adds() && self.shared.budget.space() == 0 && !self.shared.reclaim.may_ask() {
+            return cx.reply(replier, Err(Refusal::NoSpace));
+        }
+        if op.adds() && self.shared.budget.space() == 0 {
+            return self.names_when_there_is_room(op, replier, cx);
+        }
         let now = self.shared.now();
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| apply(txn, &op, now)));
         match done {
             Ok(outcome) => {
+                if matches!(&op, NameOp::SetXattr(what) if what.name == names::CAPABILITY) {
+                    self.shared.capabilities_given.fetch_add(1, Ordering::Release);
+                }
                 let answer = self.append(RecordKind::Changes, &outcome.payload).map(|_| self.done(outcome.value));
                 cx.reply(replier, answer);
             }
             Err(error) => self.failed(error, VatMessage::Names { op, replier }, pins, cx),
         }
+    }
+
+    /// As a write without room waits for what was removed to come free.
+    fn names_when_there_is_room(&mut self, op: NameOp, replier: Replier<Answer<Done>>, cx: &mut Context<'_>) {
+        let Some(own) = self.own.upgrade() else { return };
+        let again = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, VatMessage::Names { op, replier }));
+        self.make_room(false, again, cx);
     }
 
     fn done(&self, left: Left) -> Done {

@@ -155,7 +155,7 @@ impl Vat {
     pub(super) fn settle_failed(&mut self, what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
         self.tell_shard(&what, refusal == Refusal::Stale, cx);
         if refusal != Refusal::Stale {
-            self.gathering_failed();
+            self.gathering_failed(Refusal::Damaged);
         }
         for replier in what.syncs {
             cx.reply(replier, Err(refusal));

@@ -4,6 +4,7 @@
 //! holds (1,000 rows: some 200 new files), and whatever the first change that cannot be done is refused with; nothing is changed then.
 
 use super::Volume;
+use super::durable::Covers;
 use crate::api::{Answer, Attributes, Done, NameOp};
 use crate::replier::{Replier, Reply};
 use crate::vat::VatMessage;
@@ -22,6 +23,7 @@ impl Volume {
             }
             done
         });
+        let replier = self.front.durable(Covers::Names, replier);
         self.front.vat.post(VatMessage::Batch { ops, replier });
     }
 

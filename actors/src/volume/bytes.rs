@@ -1,5 +1,6 @@
 //! Bytes of files: read, written, cleared, looked for.
 
+use super::durable::Covers;
 use super::{Front, ReadData, Volume};
 use crate::api::{Answer, ClearRange, Refusal, SeekWhat, WriteHow};
 use crate::cache::{CacheMessage, Piece, PieceContent, Write};
@@ -16,6 +17,7 @@ impl Volume {
 
     /// Writes bytes; they are copied before this returns.
     pub fn write(&self, inode: Inode, offset: u64, data: &[u8], how: WriteHow, replier: Replier<Answer<u32>>) {
+        let replier = self.front.durable(Covers::File(inode), replier);
         self.front.write(inode, offset, data, how, replier);
     }
 
@@ -24,6 +26,7 @@ impl Volume {
         if range.length == 0 {
             return replier.reply(Err(Refusal::Invalid));
         }
+        let replier = self.front.durable(Covers::File(inode), replier);
         self.front.shard(inode).post(CacheMessage::Clear { inode, range, replier });
     }
 

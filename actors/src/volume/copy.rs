@@ -4,6 +4,7 @@
 //! so their orders hold (O1). A piece begins on a reader's thread, so that the door, and what waits for the shards, have their turn
 //! between any two. Fails: with the first refusal, if nothing was copied; otherwise the count says how far it came.
 
+use super::durable::Covers;
 use super::{Front, Volume};
 use crate::api::{Answer, Refusal, WriteHow};
 use crate::pixel_reader::ReadMessage;
@@ -44,6 +45,7 @@ impl Volume {
         if range.from == range.to && range.from_offset < to_end && range.to_offset < from_end {
             return replier.reply(Err(Refusal::Invalid));
         }
+        let replier = self.front.durable(Covers::File(range.to), replier);
         Copying { front: self.front.clone(), range: CopyRange { length, ..range }, done: 0, replier }.go_on();
     }
 }

@@ -17,10 +17,11 @@ use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shar
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
+use crate::watchdog::Watchdog;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
-use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice};
+use infmap_storage::device::{Device, MemoryDevice, ReadOnlyDevice, RetryingDevice};
 use infmap_storage::images::Images;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::names::{Dropped, trim, trim_logged};
@@ -33,6 +34,7 @@ use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, TreeId};
 use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,6 +104,7 @@ impl Volume {
         match Self::open_on(&runtime, device, options) {
             Ok(mut volume) => {
                 volume.pools = Some(pools);
+                *volume.watch.lock() = Some(volume.watchdog.start()?);
                 Ok(volume)
             }
             Err(error) => {
@@ -131,11 +134,11 @@ impl Volume {
         keep_log_small(&mut options.settings, device.as_ref());
         let settings = &options.settings;
         let plan = settings.memory_plan();
-        let device = prepared(device, options.read_only)?;
+        let device = prepared(patient(device), options.read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
-        let health = Health::default();
+        let health = Health::new(runtime.clock().clone());
         if let Some(fault) = &recovered.corrupt {
             health.fail(format!("the log is corrupt: {fault}"));
         }
@@ -165,6 +168,7 @@ impl Volume {
             reclaim: Reclaim::default(),
             handed_out: std::sync::atomic::AtomicU64::new(0),
             expecting: std::sync::atomic::AtomicBool::new(false),
+            capabilities_given: std::sync::atomic::AtomicU64::new(0),
             on_privileges_cleared: std::sync::OnceLock::new(),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,
             health,
@@ -181,6 +185,15 @@ fn keep_log_small(settings: &mut Settings, device: &dyn Device) {
     let total = device.space().map_or(u64::MAX, |space| space.total_bytes);
     let share = (total.min(settings.limit.unwrap_or(u64::MAX)) / LOG_SHARE).max(LOG_LEAST_BYTES);
     settings.durability.checkpoint_at = settings.durability.checkpoint_at.min(share);
+}
+
+/// A device that is asked again when a read fails in passing, which is said and counted.
+fn patient(device: Arc<dyn Device>) -> Arc<dyn Device> {
+    let note = |what: &str, error: &std::io::Error| {
+        tracing::warn!(%error, "the disk failed to {what} and is asked again");
+        metrics::counter!("infmap_device_retries_total").increment(1);
+    };
+    Arc::new(RetryingDevice::new(device, Box::new(note)))
 }
 
 /// A device that takes no changes, or one that has all directories of a volume.
@@ -248,7 +261,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let reader = |n| spawn(runtime, home(pool::READER, n), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()));
     let readers = (0..READERS).map(reader).collect::<Result<Vec<_>, _>>()?;
     // On the Keeper's thread: no read waits behind what the Wal has done there.
-    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::new(shared.clone()))?;
+    let errands = spawn(runtime, home(pool::KEEPER, 1), actors.pixel_reader.mailbox, |_| PixelReader::for_errands(shared.clone()))?;
     let wal =
         spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =
@@ -277,6 +290,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let shard_gates = shards.iter().map(shard_gate).collect();
     let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
     tell_of_deaths(&shared, &vat, &shards, &writers);
+    let budgets = shared.clone();
+    let watchdog = Arc::new(Watchdog::new(runtime.clone(), Box::new(move || budgets.budget.holds_back())));
     let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
     if !shared.health.is_read_only() {
@@ -291,7 +306,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, pools: None })
+    Ok(Volume { front, keeper, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.
@@ -413,7 +428,7 @@ mod tests {
 
     #[test]
     fn tables_that_cannot_be_read_make_a_volume_read_only_and_nothing_else_does() {
-        let health = Health::default();
+        let health = Health::new(Arc::new(RealClock::new()));
         let damaged = || Err::<Vec<u64>, _>(OpenError::State(StateError::Contradiction("two rows")));
         let full = || Err::<Vec<u64>, _>(OpenError::State(StateError::Refused(Refusal::BatchTooBig)));
         assert!(readable(&health, "this", full()).is_err() && readable(&health, "this", Ok(vec![7])).is_ok_and(|found| found == [7]));

@@ -1,5 +1,7 @@
 //! The whole volume on the deterministic runtime: what was written is read, and survives closing, crashing and checkpoints.
 
+mod ranges;
+
 use super::*;
 use crate::api::NewNode;
 use crate::api::WriteHow;

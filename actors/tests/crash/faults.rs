@@ -61,7 +61,7 @@ fn a_failed_rename_or_sync_of_a_directory_is_never_a_wrong_answer() {
 }
 
 #[test]
-#[ignore = "a quarter of an hour's work: `make crash` runs it"]
+#[ignore = "a quarter of an hour's work: `make crash-hour` runs it"]
 fn no_failed_operation_is_ever_a_wrong_answer() {
     for which in [Operation::Write, Operation::Sync, Operation::Rename, Operation::SyncDir, Operation::SetLen, Operation::Remove] {
         faults(which, 0..160, 1);

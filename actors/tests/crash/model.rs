@@ -15,7 +15,7 @@ pub const BLOCK: usize = 4096;
 /// Content of a file, shared between versions block by block. `None` is zeros.
 #[derive(Clone, Default)]
 pub struct Content {
-    blocks: Vec<Option<Arc<[u8; BLOCK]>>>,
+    blocks: Arc<Vec<Option<Arc<[u8; BLOCK]>>>>,
     pub size: u64,
 }
 
@@ -33,7 +33,7 @@ impl Content {
 
     pub fn truncate(&mut self, size: u64) {
         if size < self.size {
-            self.blocks.truncate((size as usize).div_ceil(BLOCK));
+            Arc::make_mut(&mut self.blocks).truncate((size as usize).div_ceil(BLOCK));
             if !(size as usize).is_multiple_of(BLOCK) && self.blocks.len() > size as usize / BLOCK {
                 self.block_mut(size as usize / BLOCK)[size as usize % BLOCK..].fill(0);
             }
@@ -41,11 +41,27 @@ impl Content {
         self.size = size;
     }
 
-    fn block_mut(&mut self, number: usize) -> &mut [u8; BLOCK] {
-        if self.blocks.len() <= number {
-            self.blocks.resize(number + 1, None);
+    /// Makes a range zero; the size stays.
+    pub fn clear(&mut self, from: u64, to: u64) {
+        let (mut at, end) = (from as usize, (to as usize).min(self.blocks.len() * BLOCK));
+        while at < end {
+            let (number, within) = (at / BLOCK, at % BLOCK);
+            let count = (BLOCK - within).min(end - at);
+            if count == BLOCK {
+                Arc::make_mut(&mut self.blocks)[number] = None;
+            } else {
+                self.block_mut(number)[within..within + count].fill(0);
+            }
+            at += count;
         }
-        Arc::make_mut(self.blocks[number].get_or_insert_with(|| Arc::new([0; BLOCK])))
+    }
+
+    fn block_mut(&mut self, number: usize) -> &mut [u8; BLOCK] {
+        let blocks = Arc::make_mut(&mut self.blocks);
+        if blocks.len() <= number {
+            blocks.resize(number + 1, None);
+        }
+        Arc::make_mut(blocks[number].get_or_insert_with(|| Arc::new([0; BLOCK])))
     }
 
     pub fn block(&self, number: usize) -> &[u8; BLOCK] {
@@ -64,6 +80,8 @@ struct Version {
     content: Content,
     /// It was cut to this size.
     cut: Option<u64>,
+    /// This range was made zero. Whoever finds that need not find what was written before it, nor in the same block.
+    cleared: Option<(u64, u64)>,
 }
 
 /// The changes of a file since the last promise.
@@ -76,7 +94,7 @@ pub struct FileHistory {
 
 impl FileHistory {
     fn new(content: Content) -> Self {
-        Self { versions: vec![Version { content, cut: None }], base: 0 }
+        Self { versions: vec![Version { content, cut: None, cleared: None }], base: 0 }
     }
 
     pub fn newest(&self) -> &Content {
@@ -132,7 +150,15 @@ impl FileHistory {
             let fits = |n: usize| {
                 let cut_at = cuts.iter().filter(|(cut, _)| *cut > n).map(|(_, size)| *size).min().unwrap_or(u64::MAX);
                 let kept = usize::try_from(cut_at).unwrap_or(usize::MAX).saturating_sub(start).min(length);
-                shown[..kept] == versions[n].content.block(number)[..kept] && shown[kept..].iter().all(|byte| *byte == 0)
+                let mut block = *versions[n].content.block(number);
+                let fits = |block: &[u8; BLOCK]| shown[..kept] == block[..kept] && shown[kept..].iter().all(|byte| *byte == 0);
+                // Later ranges that were made zero may show, up to any of them.
+                let later = versions[n + 1..end].iter().filter_map(|version| version.cleared);
+                fits(&block)
+                    || later.filter_map(|range| within(range, start)).any(|(from, to)| {
+                        block[from..to].fill(0);
+                        fits(&block)
+                    })
             };
             if !(from..end).any(fits) {
                 let older = (0..from).rev().find(|n| fits(*n));
@@ -151,8 +177,14 @@ pub struct Entry {
     pub kind: FileKind,
 }
 
-/// All names: by directory and name.
-pub type Names = BTreeMap<(Inode, Vec<u8>), Entry>;
+/// What the Vat alone changes, in the order of the log.
+#[derive(Clone, Default)]
+pub struct Names {
+    /// By directory and name.
+    pub entries: BTreeMap<(Inode, Vec<u8>), Entry>,
+    /// Values of extended attributes, by inode and name. Those of an inode without names are nobody's.
+    pub xattrs: BTreeMap<(Inode, Vec<u8>), Vec<u8>>,
+}
 
 /// What an answered sync covers.
 #[derive(Clone, Default)]
@@ -167,7 +199,7 @@ pub struct Promise {
 #[derive(Clone)]
 pub struct Model {
     /// Names after each change, from the last promise on.
-    names: Vec<Names>,
+    names: Vec<Arc<Names>>,
     base: u64,
     pub files: BTreeMap<Inode, FileHistory>,
     pub targets: BTreeMap<Inode, Vec<u8>>,
@@ -189,7 +221,7 @@ pub struct Found {
 impl Model {
     pub fn new() -> Self {
         Self {
-            names: vec![Names::new()],
+            names: vec![Arc::default()],
             base: 0,
             files: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -204,19 +236,20 @@ impl Model {
     }
 
     pub fn find(&self, dir: Inode, name: &str) -> Option<Entry> {
-        self.names().get(&(dir, name.as_bytes().to_vec())).copied()
+        self.names().entries.get(&(dir, name.as_bytes().to_vec())).copied()
     }
 
     /// The names changed.
-    pub fn change_names(&mut self, change: impl FnOnce(&mut Names) -> Option<Entry>) {
+    pub fn change_names(&mut self, change: impl FnOnce(&mut Names)) {
         let mut names = self.names().clone();
         change(&mut names);
-        self.names.push(names);
+        self.names.push(Arc::new(names));
     }
 
     /// The last change of names brought this inode.
     pub fn learn(&mut self, dir: Inode, name: &str, inode: Inode) {
-        let entry = self.names.last_mut().unwrap().get_mut(&(dir, name.as_bytes().to_vec())).unwrap();
+        let names = Arc::make_mut(self.names.last_mut().unwrap());
+        let entry = names.entries.get_mut(&(dir, name.as_bytes().to_vec())).unwrap();
         entry.inode = inode;
         if entry.kind == FileKind::Regular {
             self.files.insert(inode, FileHistory::new(Content::default()));
@@ -235,7 +268,33 @@ impl Model {
         let before = content.size;
         change(&mut content);
         let cut = (content.size < before).then_some(content.size);
-        file.versions.push(Version { content, cut });
+        file.versions.push(Version { content, cut, cleared: None });
+    }
+
+    /// A range is made zero; the file grows to its end if it `extends`.
+    pub fn clear_file(&mut self, inode: Inode, (from, to): (u64, u64), extends: bool) {
+        self.change_file(inode, |content| {
+            content.clear(from, to);
+            content.size = if extends { content.size.max(to) } else { content.size };
+        });
+        if let Some(version) = self.files.get_mut(&inode).and_then(|file| file.versions.last_mut()) {
+            version.cleared = Some((from, to));
+        }
+    }
+
+    /// The last change of a file was refused: nothing was changed.
+    pub fn take_back(&mut self, inode: Inode) {
+        let versions = &mut self.files.get_mut(&inode).unwrap().versions;
+        if versions.len() > 1 {
+            versions.pop();
+        }
+    }
+
+    /// So was the last change of names.
+    pub fn take_back_names(&mut self) {
+        if self.names.len() > 1 {
+            self.names.pop();
+        }
     }
 
     /// What a sync that is asked for now will promise: of one file, or of all.
@@ -288,9 +347,13 @@ impl Model {
                 let one = |((dir, name), entry): (&(Inode, Vec<u8>), &Entry)| {
                     format!("{}/{}={}", dir.0, String::from_utf8_lossy(name), entry.inode.0)
                 };
-                names.iter().map(one).collect::<Vec<_>>().join(" ")
+                let attributes = names
+                    .xattrs
+                    .iter()
+                    .map(|((inode, name), value)| format!("{}@{}={} bytes", inode.0, String::from_utf8_lossy(name), value.len()));
+                names.entries.iter().map(one).chain(attributes).collect::<Vec<_>>().join(" ")
             };
-            let all: Vec<_> = self.names.iter().map(shown).collect();
+            let all: Vec<_> = self.names.iter().map(|names| shown(names)).collect();
             return Err(format!("the names [{}] are none of the states promised:\n  {}", shown(&found.names), all.join("\n  ")));
         }
         Err(why.join("\n or "))
@@ -319,15 +382,23 @@ impl Model {
         let promises = self.promises;
         *self = Self::new();
         self.promises = promises;
-        self.names = vec![found.names];
+        self.names = vec![Arc::new(found.names)];
         self.files = found.files.into_iter().map(|(inode, content)| (inode, FileHistory::new(content))).collect();
         self.targets = found.targets;
     }
 }
 
+/// The part of a range that lies in the block which starts there.
+fn within((from, to): (u64, u64), start: usize) -> Option<(usize, usize)> {
+    let (from, to) = ((from as usize).max(start), (to as usize).min(start + BLOCK));
+    (from < to).then(|| (from - start, to - start))
+}
+
 fn same(expected: &Names, found: &Names) -> bool {
-    expected.len() == found.len()
-        && expected.iter().zip(found).all(|((key, entry), (found_key, found_entry))| {
+    let named = |names: &Names, inode: Inode| names.entries.values().any(|entry| entry.inode == inode);
+    expected.entries.len() == found.entries.len()
+        && expected.entries.iter().zip(&found.entries).all(|((key, entry), (found_key, found_entry))| {
             key == found_key && entry.kind == found_entry.kind && (entry.inode == found_entry.inode || entry.inode == Inode(0))
         })
+        && expected.xattrs.iter().filter(|((inode, _), _)| named(expected, *inode)).eq(&found.xattrs)
 }

@@ -17,13 +17,24 @@ pub enum Op {
     /// Every other block, so many: as many extents.
     Scatter(Path, u64),
     Truncate(Path, u64),
+    /// From this offset so many bytes become a hole.
+    Punch(Path, u64, u64),
+    /// They become zeros; the bool: the size stays.
+    Zero(Path, u64, u64, bool),
     Rename(Path, Path),
+    /// The two files have each other's name.
+    Exchange(Path, Path),
     /// The bool: somebody uses it.
     Unlink(Path, bool),
     /// Nobody uses unlinked files any more.
     Forget,
     Link(Path, Path),
     Symlink(Path),
+    /// The attribute of this number, so many bytes.
+    SetXattr(Path, u8, usize),
+    RemoveXattr(Path, u8),
+    /// In this directory, from this name on so many: those that are there are removed and the others made, all or none.
+    Batch(u8, u8, u8),
     /// What an editor does: a new file, written, renamed over the old one.
     Save(Path, usize),
     /// These three: wait for the answer before going on.
@@ -200,5 +211,21 @@ pub fn generate(random: &mut Random) -> Op {
         114 => Op::Seconds(1 + random.below(12)),
         115..126 => Op::Turns(1 + random.below(60) as usize),
         _ => Op::Idle,
+    }
+}
+
+/// The same with what came later: seeds of `generate` that once found something go on meaning what they meant.
+pub fn generate_any(random: &mut Random) -> Op {
+    let at = (random.below(2) as u8, random.below(4) as u8);
+    let (from, length) = (random.below(100_000), 1 + random.below(60_000));
+    match random.below(40) {
+        0 => Op::Punch(at, from, length),
+        1 => Op::Punch(at, from / 4096 * 4096, 4096 * (1 + random.below(6))),
+        2 => Op::Zero(at, from, length, random.coin()),
+        3 => Op::SetXattr(at, random.below(3) as u8, 1 + random.below(3000) as usize),
+        4 => Op::RemoveXattr(at, random.below(3) as u8),
+        5 => Op::Batch(at.0, random.below(4) as u8, 1 + random.below(5) as u8),
+        6 => Op::Exchange(at, (random.below(3) as u8, random.below(4) as u8)),
+        _ => generate(random),
     }
 }

@@ -6,7 +6,9 @@
 use crate::model::{BLOCK, Content, Entry, Found, Model, Names, Promise};
 use crate::workload::{Op, Path, Random};
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, AttributeChange, NewNode, Refusal, Rename, RenameMode, WriteHow};
+use infmap_actors::api::{
+    Answer, AttributeChange, ClearHow, ClearRange, Done, NameOp, NewNode, Refusal, Rename, RenameMode, SetHow, SetXattr, WriteHow,
+};
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
 use infmap_actors::runtime::step::{Order, StepRuntime};
@@ -47,25 +49,41 @@ pub struct World {
     pub random: Random,
     /// Operations are made to fail: errors are answers too.
     pub faulty: bool,
+    /// A change was refused although the volume goes on: what it is now, only a look can tell.
+    pub refused: std::cell::Cell<Option<Refusal>>,
     held: Vec<Inode>,
     /// An answered sync outlives a power cut.
     syncs: bool,
+    /// So does everything that was answered.
+    always: bool,
+    /// Every point at which the power might have failed, if they are kept.
+    points: Vec<Point>,
+}
+
+/// A point at which the power may fail: what the disk has in its cache and on the medium, and what was promised by then.
+pub struct Point {
+    pub disk: SimulatedDisk,
+    pub model: Arc<Model>,
 }
 
 /// A disk with a new volume.
 pub fn new_disk(seed: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new(seed);
-    for directory in ["map", "spare", "wal"] {
-        disk.create_dir(directory).unwrap();
-    }
-    disk.sync_dir("").unwrap();
-    let device: Arc<dyn Device> = Arc::new(disk.clone());
-    create(&device, UUID, 0, 0).unwrap();
+    new_volume(Arc::new(disk.clone()));
     disk
 }
 
+/// Makes a volume on a device that is empty.
+pub fn new_volume(device: Arc<dyn Device>) {
+    for directory in ["map", "spare", "wal"] {
+        device.create_dir(directory).unwrap();
+    }
+    device.sync_dir("").unwrap();
+    create(&device, UUID, 0, 0).unwrap();
+}
+
 /// Opens the volume of a disk; an error only if the power failed meanwhile, or something was made to fail.
-fn open(disk: &SimulatedDisk, seed: u64, tuning: Tuning) -> Result<(Arc<StepRuntime>, Volume), String> {
+fn open(device: Arc<dyn Device>, seed: u64, tuning: Tuning) -> Result<(Arc<StepRuntime>, Volume), String> {
     let runtime = StepRuntime::new(Order::Seeded(seed));
     let as_runtime: Arc<dyn Runtime> = runtime.clone();
     let mut settings = Settings::default();
@@ -74,7 +92,7 @@ fn open(disk: &SimulatedDisk, seed: u64, tuning: Tuning) -> Result<(Arc<StepRunt
     settings.durability.checkpoint_at = tuning.checkpoint_at;
     settings.durability.sync = tuning.sync;
     let options = OpenOptions { uuid: UUID, settings, read_only: false };
-    match Volume::open_on(&as_runtime, Arc::new(disk.clone()), options) {
+    match Volume::open_on(&as_runtime, device, options) {
         Ok(volume) => Ok((runtime, volume)),
         Err(error) => {
             runtime.stop();
@@ -89,14 +107,55 @@ impl World {
     }
 
     pub fn on(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<Self, String> {
-        let (runtime, volume) = open(&disk, seed, tuning)?;
+        Self::over(Arc::new(disk.clone()), disk, seed, tuning, model)
+    }
+
+    /// On a device that lies over that disk, or over one that has nothing to do with it and never loses power.
+    pub fn over(device: Arc<dyn Device>, disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<Self, String> {
+        let (runtime, volume) = open(device, seed, tuning)?;
         let random = Random(seed ^ 0x5eed);
-        let (volume, syncs) = (Some(volume), tuning.sync != Sync::None);
-        Ok(Self { disk, runtime, volume, model, pending: Vec::new(), random, faulty: false, held: Vec::new(), syncs })
+        let (volume, syncs, always) = (Some(volume), tuning.sync != Sync::None, tuning.sync == Sync::Always);
+        let (pending, held, points) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { disk, runtime, volume, model, pending, random, faulty: false, refused: Default::default(), held, syncs, always, points })
+    }
+
+    /// The model, to be changed. What the disk went through before, it went through with the model as it was.
+    fn model_mut(&mut self) -> &mut Model {
+        self.note_points();
+        &mut self.model
+    }
+
+    fn note_points(&mut self) {
+        let moments = self.disk.take_moments();
+        if !moments.is_empty() {
+            let model = Arc::new(self.model.clone());
+            self.points.extend(moments.into_iter().map(|disk| Point { disk, model: model.clone() }));
+        }
+    }
+
+    /// All points since the disk was told to keep its moments, and the present.
+    pub fn take_points(&mut self) -> Vec<Point> {
+        self.note_points();
+        let mut points = std::mem::take(&mut self.points);
+        points.push(Point { disk: self.disk.snapshot(), model: Arc::new(self.model.clone()) });
+        points
+    }
+
+    /// A change was answered: under `always` that is a promise.
+    fn answered<T>(&mut self, answer: &Answer<T>) {
+        if self.always && answer.is_ok() && !self.disk.is_off() {
+            let promise = self.model.promise(None, true);
+            self.model_mut().promised(&promise);
+        }
     }
 
     fn volume(&self) -> &Volume {
         self.volume.as_ref().unwrap()
+    }
+
+    /// Bytes of the disk that the volume holds for when there are none.
+    pub fn held_bytes(&self) -> u64 {
+        self.volume().shared().spares.held_bytes()
     }
 
     /// Why nothing can be changed any more, if so.
@@ -106,7 +165,7 @@ impl World {
 
     /// Whether the run is over: the power is off, or nothing can be changed any more.
     pub fn is_over(&self) -> bool {
-        self.disk.is_off() || self.read_only().is_some()
+        self.disk.is_off() || self.refused.get().is_some() || self.read_only().is_some()
     }
 
     fn wait<T>(&self, reply: &mut Reply<T>) -> Option<T> {
@@ -165,6 +224,12 @@ impl World {
             Op::Append(path, length) => self.write(path, None, length, true),
             Op::Scatter(path, count) => (0..count).for_each(|n| self.write(path, Some(n * 8192), BLOCK, false)),
             Op::Truncate(path, size) => self.truncate(path, size),
+            Op::Punch(path, offset, length) => self.clear(path, offset, length, ClearHow::Punch),
+            Op::Zero(path, offset, length, keep_size) => self.clear(path, offset, length, ClearHow::Zero { keep_size }),
+            Op::SetXattr(path, name, length) => self.set_xattr(path, name, Some(length)),
+            Op::RemoveXattr(path, name) => self.set_xattr(path, name, None),
+            Op::Batch(dir, first, count) => self.batch(dir, first, count),
+            Op::Exchange(from, to) => self.exchange(from, to),
             Op::Rename(from, to) => self.rename(from, to),
             Op::Rmdir(dir) => self.remove((0, 10 + dir), false),
             Op::Unlink(path, held) => self.remove(path, held),
@@ -207,9 +272,12 @@ impl World {
         Some(entry.inode)
     }
 
-    /// Nothing but the end of the run excuses an error.
+    /// Nothing but the end of the run excuses an error. Where operations are made to fail, the first error ends it.
     fn excused<T>(&self, what: &str, answer: &Answer<T>) {
         if let Err(refusal) = answer {
+            if self.faulty && matches!(refusal, Refusal::Damaged | Refusal::NoSpace | Refusal::ReadOnly) {
+                self.refused.set(Some(*refusal));
+            }
             assert!(self.is_over(), "{what}: {refusal}");
         }
     }
@@ -220,7 +288,9 @@ impl World {
         }
         let (Some(dir), None) = (self.directory(path.0), self.find(path)) else { return };
         let name = name(path.1);
-        self.model.change_names(|names| names.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind }));
+        self.model_mut().change_names(|names| {
+            names.entries.insert((dir, name.clone().into()), Entry { inode: Inode(0), kind });
+        });
         let node = NewNode { parent: dir, name: name.clone().into(), mode: kind.mode_bits() | 0o644, uid: 1, gid: 2, rdev: 0, umask: 0 };
         let target = format!("{}-{}", name, "target/".repeat(self.random.below(100) as usize)).into_bytes();
         let answer = match kind {
@@ -228,11 +298,13 @@ impl World {
             _ => self.ask(|volume, replier| volume.create(node, replier)),
         };
         self.excused("create", &answer);
-        let Ok(made) = answer else { return };
-        self.model.learn(dir, &name, made.inode);
+        self.take_back_if_refused(&answer);
+        let Ok(made) = &answer else { return };
+        self.model_mut().learn(dir, &name, made.inode);
         if kind == FileKind::Symlink {
-            self.model.targets.insert(made.inode, target);
+            self.model_mut().targets.insert(made.inode, target);
         }
+        self.answered(&answer);
     }
 
     fn write(&mut self, path: Path, offset: Option<u64>, length: usize, solid: bool) {
@@ -245,9 +317,13 @@ impl World {
         let bytes = bytes(self.random.next(), length, solid);
         for (n, piece) in bytes.chunks(128 * 1024).enumerate() {
             let offset = offset + (n * 128 * 1024) as u64;
-            self.model.change_file(file, |content| content.write(offset, piece));
+            self.model_mut().change_file(file, |content| content.write(offset, piece));
             let answer = self.ask(|volume, replier| volume.write(file, offset, piece, WriteHow::default(), replier));
             self.excused("write", &answer);
+            self.answered(&answer);
+            if answer == Err(Refusal::NoSpace) {
+                self.model_mut().take_back(file);
+            }
             if self.is_over() {
                 return;
             }
@@ -260,10 +336,11 @@ impl World {
     fn truncate(&mut self, path: Path, size: u64) {
         let Some(file) = self.regular(path).filter(|_| !self.is_over()) else { return };
         let before = self.model.files[&file].newest().size;
-        self.model.change_file(file, |content| content.truncate(size));
+        self.model_mut().change_file(file, |content| content.truncate(size));
         let change = AttributeChange { size: Some(size), ..AttributeChange::default() };
         let answer = self.ask(|volume, replier| volume.change_attributes(file, change, replier));
         self.excused("truncate", &answer);
+        self.answered(&answer);
         if let Ok(attributes) = answer {
             assert_eq!(attributes.size, size, "the answer of a truncate");
             self.compare_part(file, size.min(before).saturating_sub(5000), u64::MAX);
@@ -279,15 +356,109 @@ impl World {
         }
         let rename =
             Rename { parent: dir, name: name(from.1).into(), new_parent: new_dir, new_name: name(to.1).into(), mode: RenameMode::Replace };
-        self.model.change_names(|names| {
-            let entry = names.remove(&(dir, name(from.1).into()))?;
-            names.insert((new_dir, name(to.1).into()), entry)
+        self.model_mut().change_names(|names| {
+            if let Some(entry) = names.entries.remove(&(dir, name(from.1).into())) {
+                names.entries.insert((new_dir, name(to.1).into()), entry);
+            }
         });
         if replaced.is_some() && entry.kind == FileKind::Regular {
-            self.model.saved(entry.inode);
+            self.model_mut().saved(entry.inode);
         }
         let answer = self.ask(|volume, replier| volume.rename(rename, replier));
         self.excused("rename", &answer);
+        self.answered(&answer);
+    }
+
+    /// A change of names that found no room was not made.
+    fn take_back_if_refused<T>(&mut self, answer: &Answer<T>) {
+        if matches!(answer, Err(Refusal::NoSpace)) {
+            self.model_mut().take_back_names();
+        }
+    }
+
+    fn exchange(&mut self, from: Path, to: Path) {
+        let (Some((dir, one)), Some((new_dir, other))) = (self.find(from), self.find(to)) else { return };
+        if self.is_over() || one.inode == other.inode || one.kind != FileKind::Regular || other.kind != FileKind::Regular {
+            return;
+        }
+        let (first, second) = (name(from.1).into_bytes(), name(to.1).into_bytes());
+        let rename = Rename { parent: dir, name: first.clone(), new_parent: new_dir, new_name: second.clone(), mode: RenameMode::Exchange };
+        self.model_mut().change_names(|names| {
+            names.entries.insert((dir, first), other);
+            names.entries.insert((new_dir, second), one);
+        });
+        let answer = self.ask(|volume, replier| volume.rename(rename, replier));
+        self.excused("exchange", &answer);
+        self.answered(&answer);
+    }
+
+    fn clear(&mut self, path: Path, offset: u64, length: u64, how: ClearHow) {
+        let Some(file) = self.regular(path).filter(|_| !self.is_over()) else { return };
+        let range = ClearRange { offset, length, how, clear_privileges: false };
+        self.model_mut().clear_file(file, (offset, offset + length), range.extends());
+        let answer = self.ask(|volume, replier| volume.clear(file, range, replier));
+        self.excused("clear", &answer);
+        self.answered(&answer);
+        self.compare_part(file, offset.saturating_sub(5000), length + 10_000);
+    }
+
+    fn set_xattr(&mut self, path: Path, number: u8, length: Option<usize>) {
+        let Some((_, entry)) = self.find(path).filter(|_| !self.is_over()) else { return };
+        let (inode, name) = (entry.inode, format!("user.attribute{number}").into_bytes());
+        let there = self.model.names().xattrs.contains_key(&(inode, name.clone()));
+        if entry.kind == FileKind::Symlink || (length.is_none() && !there) {
+            return;
+        }
+        let value = length.map(|length| bytes(self.random.next(), length, true));
+        self.model_mut().change_names(|names| match value.clone() {
+            Some(value) => drop(names.xattrs.insert((inode, name.clone()), value)),
+            None => drop(names.xattrs.remove(&(inode, name.clone()))),
+        });
+        let answer = match value {
+            Some(value) => self.ask(|volume, replier| volume.set_xattr(SetXattr { inode, name, value, how: SetHow::Any }, replier)),
+            None => self.ask(|volume, replier| volume.remove_xattr(inode, name, replier)),
+        };
+        self.excused("set_xattr", &answer);
+        self.take_back_if_refused(&answer);
+        self.answered(&answer);
+    }
+
+    /// Of each of these names: makes the file if there is none, else removes it. All or nothing.
+    fn batch(&mut self, dir: u8, first: u8, count: u8) {
+        let Some(parent) = self.directory(dir).filter(|_| !self.is_over()) else { return };
+        let (mut ops, mut made) = (Vec::new(), Vec::new());
+        for number in first..first + count {
+            match self.find((dir, number)) {
+                Some((_, entry)) if entry.kind == FileKind::Directory => {}
+                Some(_) => ops.push(NameOp::Unlink { parent, name: name(number).into() }),
+                None => {
+                    made.push(number);
+                    let mode = FileKind::Regular.mode_bits() | 0o600;
+                    ops.push(NameOp::Create(NewNode { parent, name: name(number).into(), mode, uid: 1, gid: 2, rdev: 0, umask: 0 }));
+                }
+            }
+        }
+        self.model_mut().change_names(|names| {
+            for number in first..first + count {
+                let key = (parent, name(number).into_bytes());
+                if made.contains(&number) {
+                    names.entries.insert(key, Entry { inode: Inode(0), kind: FileKind::Regular });
+                } else if names.entries.get(&key).is_some_and(|entry| entry.kind != FileKind::Directory) {
+                    names.entries.remove(&key);
+                }
+            }
+        });
+        let answer = self.ask(|volume, replier| volume.change_many(ops, replier));
+        self.excused("batch", &answer);
+        let inodes = answer.iter().flatten().filter_map(|done| match done {
+            Done::Attributes(attributes) => Some(attributes.inode),
+            Done::Removed(_) => None,
+        });
+        let inodes: Vec<Inode> = inodes.collect();
+        for (number, inode) in made.into_iter().zip(inodes) {
+            self.model_mut().learn(parent, &name(number), inode);
+        }
+        self.answered(&answer);
     }
 
     fn link(&mut self, from: Path, to: Path) {
@@ -296,22 +467,28 @@ impl World {
             return;
         }
         let entry = Entry { inode: file, kind: FileKind::Regular };
-        self.model.change_names(|names| names.insert((dir, name(to.1).into()), entry));
+        self.model_mut().change_names(|names| {
+            names.entries.insert((dir, name(to.1).into()), entry);
+        });
         let answer = self.ask(|volume, replier| volume.link(file, dir, name(to.1).into(), replier));
         self.excused("link", &answer);
+        self.take_back_if_refused(&answer);
+        self.answered(&answer);
     }
 
     fn remove(&mut self, path: Path, held: bool) {
         let Some((dir, entry)) = self.find(path).filter(|_| !self.is_over()) else { return };
         let is_directory = entry.kind == FileKind::Directory;
-        if is_directory && self.model.names().keys().any(|(dir, _)| *dir == entry.inode) {
+        if is_directory && self.model.names().entries.keys().any(|(dir, _)| *dir == entry.inode) {
             return;
         }
         if held && !is_directory {
             self.volume().hold(entry.inode);
             self.held.push(entry.inode);
         }
-        self.model.change_names(|names| names.remove(&(dir, name(path.1).into())));
+        self.model_mut().change_names(|names| {
+            names.entries.remove(&(dir, name(path.1).into()));
+        });
         let name = name(path.1).into_bytes();
         let answer = if is_directory {
             self.ask(|volume, replier| volume.rmdir(dir, name, replier))
@@ -319,6 +496,7 @@ impl World {
             self.ask(|volume, replier| volume.unlink(dir, name, replier))
         };
         self.excused("remove", &answer);
+        self.answered(&answer);
     }
 
     fn forget(&mut self) {
@@ -343,9 +521,24 @@ impl World {
             return self.pending.push((reply, promise));
         }
         match self.wait(&mut reply) {
-            Some(Ok(())) => self.model.promised(&promise),
+            Some(Ok(())) => self.model_mut().promised(&promise),
             answer => self.excused("sync", &answer.unwrap_or(Err(Refusal::Gone))),
         }
+    }
+
+    /// Every byte and name that was taken is still there to be read, whatever failed; what was refused may be there or not.
+    pub fn shows_what_it_took(&self) -> Result<(), String> {
+        let found = self.look()?;
+        self.model.admits(&found)?;
+        // What the last change was does not matter where it was not answered.
+        for (inode, content) in found.files.iter().filter(|(inode, _)| self.refused.get().is_none() && self.model.files.contains_key(inode))
+        {
+            let newest = self.model.files[inode].newest();
+            if self.read_only().is_none() && (content.size, content.bytes(0, u64::MAX)) != (newest.size, newest.bytes(0, u64::MAX)) {
+                return Err(format!("file {} is not what was written last", inode.0));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a sync of everything, of a file and a checkpoint are refused.
@@ -360,7 +553,7 @@ impl World {
     fn collect_answers(&mut self) {
         for (mut reply, promise) in std::mem::take(&mut self.pending) {
             match reply.try_take() {
-                Some(Ok(())) => self.model.promised(&promise),
+                Some(Ok(())) => self.model_mut().promised(&promise),
                 // An unlinked file may be gone when its sync comes.
                 Some(Err(Refusal::Stale)) => {}
                 Some(Err(refusal)) => self.excused("a sync in the background", &Err::<(), _>(refusal)),
@@ -374,7 +567,7 @@ impl World {
         let promise = self.model.promise(None, self.syncs);
         self.runtime.advance(Duration::from_secs(seconds));
         if seconds > 10 && !self.is_over() {
-            self.model.promised(&promise);
+            self.model_mut().promised(&promise);
         }
     }
 
@@ -395,6 +588,10 @@ impl World {
             if self.is_over() {
                 return;
             }
+            self.excused("read", &answer);
+            if self.is_over() {
+                return;
+            }
             let found = answer.unwrap_or_else(|refusal| panic!("reading file {}: {refusal}", file.0)).to_vec();
             if found != expected.bytes(at, at + length) {
                 let expected = expected.bytes(at, at + length);
@@ -407,13 +604,17 @@ impl World {
 
     /// Everything that can be seen of the volume.
     pub fn look(&self) -> Result<Found, String> {
-        let mut found = Found { names: Names::new(), files: Default::default(), targets: Default::default() };
+        let mut found = Found { names: Names::default(), files: Default::default(), targets: Default::default() };
         let mut dirs = vec![ROOT_INODE];
         let wrong = |what: &'static str, inode: Inode| move |refusal: Refusal| format!("{what} {}: {refusal}", inode.0);
         while let Some(dir) = dirs.pop() {
             let entries = self.ask(|volume, replier| volume.read_dir(dir, 2, 1000, true, replier)).map_err(wrong("directory", dir))?;
+            self.look_at_xattrs(dir, &mut found)?;
             for entry in entries {
-                found.names.insert((dir, entry.name), Entry { inode: entry.inode, kind: entry.kind });
+                if !matches!(entry.kind, FileKind::Directory | FileKind::Symlink) {
+                    self.look_at_xattrs(entry.inode, &mut found)?;
+                }
+                found.names.entries.insert((dir, entry.name), Entry { inode: entry.inode, kind: entry.kind });
                 match entry.kind {
                     FileKind::Directory => dirs.push(entry.inode),
                     FileKind::Symlink => {
@@ -428,6 +629,15 @@ impl World {
             }
         }
         Ok(found)
+    }
+
+    fn look_at_xattrs(&self, inode: Inode, found: &mut Found) -> Result<(), String> {
+        let wrong = |refusal: Refusal| format!("attributes of {}: {refusal}", inode.0);
+        for name in self.ask(|volume, replier| volume.xattr_names(inode, replier)).map_err(wrong)? {
+            let value = self.ask(|volume, replier| volume.xattr(inode, name.clone(), replier)).map_err(wrong)?;
+            found.names.xattrs.insert((inode, name), value);
+        }
+        Ok(())
     }
 
     fn content(&self, file: Inode, size: u64) -> Answer<Content> {
@@ -486,6 +696,18 @@ pub fn recover(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> 
     world.model.admits(&found)?;
     world.model.adopt(found);
     Ok(world)
+}
+
+/// Opens what a crash left, and compares it with the model.
+pub fn judge(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: &Model) -> Result<(), String> {
+    let world = World::on(disk, seed, tuning, Model::new())?;
+    if let Some(reason) = world.read_only() {
+        return Err(format!("the volume is read-only: {reason}"));
+    }
+    let found = world.look()?;
+    model.admits(&found)?;
+    world.stop();
+    Ok(())
 }
 
 /// The full check finds no damage: counts and live bits equal a walk, every byte has its checksum.

@@ -204,4 +204,8 @@ impl Runtime for MinedRuntime {
     fn adopt(&self, slot: &Arc<dyn Runnable>) -> Result<(), RuntimeError> {
         self.inner.adopt(slot)
     }
+
+    fn slots(&self) -> Vec<Arc<dyn Runnable>> {
+        self.inner.slots()
+    }
 }

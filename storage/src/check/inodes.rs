@@ -9,7 +9,7 @@ use super::parts::Parts;
 use super::tree::hex;
 use crate::limits::{INLINE_FILE_BYTES, ROW_MAX_BYTES};
 use crate::names::acl::{ACCESS, Acl, DEFAULT};
-use crate::names::check_name;
+use crate::names::{check_name, check_xattr_name};
 use crate::row::{CookieRow, EntryRow, ExtentRow, FileKind, Inode, InodeRow, Key, ROOT_INODE};
 use crate::state::View;
 use std::collections::HashMap;
@@ -198,13 +198,21 @@ impl<'a> Inodes<'a> {
             return;
         }
         let place = || format!("inode {inode}, attribute {}", name.escape_ascii());
+        if check_xattr_name(&name).is_err() {
+            findings.damage("XAT-1", place(), "no attribute has such a name", HELP_NAMES);
+        }
         let list = match parts.value() {
             Err(what) => return findings.damage("PART-1", place(), format!("its value: {what}"), HELP_NAMES),
             Ok(value) if name == ACCESS || name == DEFAULT => Acl::decode(value),
             Ok(_) => return,
         };
         let mode = self.current.row.as_ref().map_or(0, |row| row.mode);
+        let kind = self.current.row.as_ref().map(InodeRow::kind);
+        let is_elsewhere = kind == Some(FileKind::Symlink) || (name == DEFAULT && kind != Some(FileKind::Directory));
         match list {
+            Ok(Some(_)) if is_elsewhere => {
+                findings.damage("ACL-1", place(), "an inode of this kind has no such access control list", HELP_NAMES);
+            }
             Ok(Some(list)) if name == ACCESS && list.permissions() != mode & 0o777 => {
                 let what = format!("the list says {:o} and the permission bits {:o}", list.permissions(), mode & 0o777);
                 findings.damage("ACL-2", place(), what, HELP_NAMES);

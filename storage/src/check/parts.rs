@@ -10,7 +10,7 @@ const HEAD_BYTES: usize = 8;
 
 /// A value that is being put together.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     bytes: Vec<u8>,
     next: u32,
     gap: bool,
@@ -19,7 +19,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Takes the next part row.
     pub fn add(&mut self, number: u16, part: &[u8]) {
-        self.gap |= u32::from(number) != self.next || self.bytes.len() > XATTR_MAX_BYTES + HEAD_BYTES;
+        self.gap |= u32::from(number) != self.next || self.bytes.len() + part.len() > XATTR_MAX_BYTES + HEAD_BYTES;
         self.next = self.next.saturating_add(1);
         if !self.gap {
             self.bytes.extend_from_slice(part);

@@ -12,13 +12,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a walk meets.
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A node that is stored.
     Node(NodePtr),
     /// A row, in the order of keys.
     Row(&'a [u8], &'a [u8]),
     /// Something that is not as it must be; `lost` if rows are missing for it.
     Fault { invariant: &'static str, place: String, what: String, lost: bool },
+    /// Keys of a subtree that cannot be used, told behind the fault: from the first up to the second, if there is one.
+    Unknown(&'a [u8], Option<&'a [u8]>),
 }
 
 struct Pending {
@@ -28,8 +30,14 @@ struct Pending {
     upper: Option<Vec<u8>>,
 }
 
+impl Pending {
+    fn unknown(&self) -> Event<'_> {
+        Event::Unknown(&self.lower, self.upper.as_deref())
+    }
+}
+
 /// Walks all of a tree.
-pub(super) fn walk(tree: &Tree, source: &dyn NodeSource, visit: &mut dyn FnMut(Event<'_>)) {
+pub(crate) fn walk(tree: &Tree, source: &dyn NodeSource, visit: &mut dyn FnMut(Event<'_>)) {
     let mut seen: HashSet<Address> = HashSet::new();
     let mut todo = Vec::new();
     todo.extend(tree.root().map(|root| Pending { link: Arc::clone(root), level: None, lower: Vec::new(), upper: None }));
@@ -38,15 +46,20 @@ pub(super) fn walk(tree: &Tree, source: &dyn NodeSource, visit: &mut dyn FnMut(E
         if let Some(ptr) = ptr {
             if !seen.insert(ptr.address) {
                 visit(lost("TREE-4", ptr.to_string(), "it is reached from two places of the trees".into()));
+                visit(at.unknown());
                 continue;
             }
             visit(Event::Node(ptr));
         }
         let place = ptr.map_or_else(|| "a node of the replayed log".into(), |ptr| ptr.to_string());
         match load(&at.link, source) {
-            Err(error) => visit(lost("NOD-1", place, error.to_string())),
+            Err(error) => {
+                visit(lost("NOD-1", place, error.to_string()));
+                visit(at.unknown());
+            }
             Ok(node) if at.level.is_some_and(|level| level != node.level()) || node.level() >= TREE_MAX_LEVELS => {
                 visit(lost("VAT-4", place, format!("it is of level {}, which does not fit its parent", node.level())));
+                visit(at.unknown());
             }
             Ok(node) if node.level() == 0 => leaf(&node, &at, &place, visit),
             Ok(node) => inner(&node, &at, &place, &mut todo, visit),

@@ -84,6 +84,18 @@ impl SimulatedDisk {
         self.state.lock().power_left = Some(count);
     }
 
+    /// Keeps the disk as it is before each mutating operation from now on, for [`Self::take_moments`].
+    pub fn keep_moments(&self) {
+        self.state.lock().moments.get_or_insert_default();
+    }
+
+    /// The disks that were kept since the last call, oldest first: every point at which the power might have failed. They share what
+    /// did not change, so one costs what its operation touched.
+    #[must_use]
+    pub fn take_moments(&self) -> Vec<Self> {
+        self.state.lock().moments.as_mut().map(std::mem::take).unwrap_or_default().into_iter().map(Self::with).collect()
+    }
+
     /// Whether the power is off.
     #[must_use]
     pub fn is_off(&self) -> bool {

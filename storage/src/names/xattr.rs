@@ -38,9 +38,13 @@ pub struct SetXattr {
 }
 
 /// Refuses names that no attribute can have here.
-fn check_xattr_name(name: &[u8]) -> Result<(), Refusal> {
+///
+/// # Errors
+/// `NotSupported` for an unknown kind, `Invalid` with a zero byte, `NameTooLong` above 255 bytes.
+pub fn check_xattr_name(name: &[u8]) -> Result<(), Refusal> {
     let is_known = name == ACCESS || name == DEFAULT || KINDS.iter().any(|kind| name.starts_with(kind) && name.len() > kind.len());
     match name.len() {
+        _ if KINDS.contains(&name) => Err(Refusal::Invalid),
         _ if !is_known => Err(Refusal::NotSupported),
         1..=XATTR_NAME_MAX_BYTES if !name.contains(&0) => Ok(()),
         1..=XATTR_NAME_MAX_BYTES => Err(Refusal::Invalid),
@@ -60,8 +64,7 @@ pub fn set_xattr(txn: &mut Txn<'_>, what: &SetXattr, now: Time) -> Result<InodeR
         return Err(Refusal::BatchTooBig.into());
     }
     let mut row = txn.view().inode(what.inode)?;
-    let names = txn.view().xattr_names(what.inode)?;
-    let is_there = names.contains(&what.name);
+    let is_there = txn.view().has_xattr(what.inode, &what.name)?;
     match what.how {
         SetHow::Create if is_there => return Err(Refusal::Exists.into()),
         SetHow::Replace if !is_there => return Err(Refusal::NoAttribute.into()),
@@ -70,20 +73,27 @@ pub fn set_xattr(txn: &mut Txn<'_>, what: &SetXattr, now: Time) -> Result<InodeR
     if what.name.starts_with(SYSTEM) {
         return set_acl(txn, what, row, now);
     }
-    let listed: usize = names.iter().filter(|name| **name != what.name).map(|name| name.len() + 1).sum();
-    if listed + what.name.len() + 1 > XATTR_LIST_MAX_BYTES {
-        return Err(Refusal::NoSpace.into());
+    if !is_there {
+        check_list(txn, what)?;
     }
     txn.put_xattr(what.inode, &what.name, &what.value)?;
     touch(txn, what.inode, &mut row, now)?;
     Ok(row)
 }
 
+/// Refuses one more name if all together would be longer than a caller can read.
+fn check_list(txn: &Txn<'_>, what: &SetXattr) -> Result<(), StateError> {
+    let names = txn.view().xattr_names(what.inode)?;
+    let listed: usize = names.iter().chain([&what.name]).map(|name| name.len() + 1).sum();
+    if listed > XATTR_LIST_MAX_BYTES { Err(Refusal::NoSpace.into()) } else { Ok(()) }
+}
+
 /// Removes an attribute.
 ///
 /// # Errors
-/// `NoAttribute` if there is none of this name.
+/// `NoAttribute` if there is none of this name, `NotSupported` if none can have it.
 pub fn remove_xattr(txn: &mut Txn<'_>, inode: Inode, name: &[u8], now: Time) -> Result<InodeRow, StateError> {
+    check_xattr_name(name)?;
     let mut row = txn.view().inode(inode)?;
     if !txn.delete_xattr(inode, name)? {
         // To remove a list where there is none is to do nothing, as on any filesystem of Linux.
@@ -115,7 +125,12 @@ fn set_acl(txn: &mut Txn<'_>, what: &SetXattr, mut row: InodeRow, now: Time) -> 
         (list, _) => list.is_some(),
     };
     match list.filter(|_| kept) {
-        Some(list) => txn.put_xattr(what.inode, &what.name, &list.encode())?,
+        Some(list) => {
+            if !txn.view().has_xattr(what.inode, &what.name)? {
+                check_list(txn, what)?;
+            }
+            txn.put_xattr(what.inode, &what.name, &list.encode())?;
+        }
         None => drop(txn.delete_xattr(what.inode, &what.name)?),
     }
     touch(txn, what.inode, &mut row, now)?;

@@ -9,8 +9,8 @@ use super::chunk::*;
 use super::compose::{Ends, PARITY_BYTES};
 use super::identity::Identity;
 use super::layout::*;
-use super::salvage;
 use super::tables::{TABLES_MAX_BYTES, Tables, tables_bytes};
+use super::two_copies;
 use crate::limits::REGION_BANDS;
 use std::ops::Range;
 
@@ -68,7 +68,7 @@ impl Anatomy {
             found.search_tables(bytes);
         }
         if found.tables.iter().all(Option::is_none) {
-            found.salvaged = salvage::tables(bytes, found.moved_by);
+            found.salvaged = two_copies::tables(bytes, found.moved_by);
         }
         if !matches!(found.identity, Some(Ok(_))) {
             let fixed = bytes.get(IDENTITY_OFFSET + CHUNK_HEAD_BYTES..).and_then(<[u8]>::first_chunk);
@@ -89,7 +89,7 @@ impl Anatomy {
             KIND_DATA if !self.has_pixels => {
                 self.has_pixels = true;
                 self.take_band(chunk);
-                self.moved_by = chunk.offset.saturating_sub(HEADER_BYTES);
+                self.moved_by = moved_by(chunk);
                 is_sound &= chunk.offset >= HEADER_BYTES;
             }
             KIND_TABLES if self.has_pixels => {
@@ -197,6 +197,18 @@ impl Anatomy {
 /// Where the chunks behind the pixels of an image with these tables stand, without foreign chunks.
 pub(super) fn ends_of(tables: &Tables) -> Ends {
     Ends::of(tables.used_bands, tables.owners.len(), tables.root.map(|mark| mark.bytes as usize))
+}
+
+/// By how much pixels stand behind their place, told by the first chunk of pixels that can be recognised. The one of band 0 has the
+/// header of the stream; if it was damaged this is a later one, and what stands before is no foreign chunk.
+fn moved_by(first_seen: &RawChunk<'_>) -> usize {
+    let RawChunk { offset, data, .. } = *first_seen;
+    let is_first = data.starts_with(&ZLIB_HEADER) || data.len() == ZLIB_HEADER.len() + BLOCK_HEADER.len() + BAND_STORED_BYTES;
+    if is_first {
+        return offset.saturating_sub(HEADER_BYTES);
+    }
+    let stands_in_place = offset.checked_sub(HEADER_BYTES + ZLIB_HEADER.len()).is_none_or(|behind| behind.is_multiple_of(BAND_STRIDE));
+    if stands_in_place { 0 } else { offset.saturating_sub(band_offset(1)) }
 }
 
 /// The identity of an image, from at least its first [`HEADER_BYTES`].

@@ -13,7 +13,7 @@ use super::read::ClusterPieces;
 use super::survey::{Pixels, Survey, pixel_row, sound_parity_row};
 use super::tables::Tables;
 use crate::address::Cluster;
-use crate::limits::REGION_SIDE_PX;
+use crate::limits::{CLUSTER_HEIGHT_PX, REGION_SIDE_PX};
 use std::collections::HashSet;
 use std::ops::{Deref, DerefMut, Range};
 
@@ -21,7 +21,7 @@ pub use super::anatomy::{DamagedChunk, read_identity};
 
 /// The bytes of a file that should be an image.
 #[derive(Clone, Copy)]
-pub struct RawRegion<B>(B);
+pub struct RawRegion<B>(pub(super) B);
 
 impl<B: Deref<Target = [u8]>> RawRegion<B> {
     #[must_use]
@@ -37,6 +37,17 @@ impl<B: Deref<Target = [u8]>> RawRegion<B> {
     #[must_use]
     pub fn survey(&self) -> Survey {
         Survey::of(&self.0)
+    }
+
+    /// The identity and the root that the image carries, opaque here. Both have checksums of their own: pixels may be damaged.
+    ///
+    /// # Errors
+    /// As [`Self::verify`] for identity and tables; `RootDamaged` if there should be a root.
+    pub fn root(&self) -> Result<(Identity, Option<&[u8]>), RegionError> {
+        let mut anatomy = Anatomy::of(&self.0, false);
+        let tables = checked_tables(&mut anatomy, None)?;
+        let root = anatomy.root(&self.0, &tables)?;
+        Ok((tables.identity, root.and_then(|range| self.0.get(range))))
     }
 
     /// Verifies identity, tables and all pixels.
@@ -65,27 +76,38 @@ impl<B: DerefMut<Target = [u8]>> RawRegion<B> {
         let mut anatomy = Anatomy::of(&self.0, false);
         let tables = checked_tables(&mut anatomy, expected)?;
         let damaged = Pixels::compare(&self.0, anatomy.moved_by, &tables).damaged_rows;
-        let first = damaged.first().copied().unwrap_or_default();
-        let lost = damaged.iter().copied().collect::<HashSet<_>>();
-        let sound_row = |row: usize| {
-            if row >= REGION_SIDE_PX {
-                return sound_parity_row(&self.0, &anatomy, &tables, row);
-            }
-            pixel_row(&self.0, anatomy.moved_by, row).filter(|_| !lost.contains(&row))
-        };
-        let used_rows = tables.used_bands * 4;
-        let restored = if damaged.is_empty() { Ok(Vec::new()) } else { restorer.restore(used_rows, sound_row) };
-        for (row, bytes) in restored.map_err(|error| RegionError::RowsDamaged { first, rows: error.lost })? {
-            let Range { start, end } = row_range(row);
-            if let Some(place) = self.0.get_mut(start + anatomy.moved_by..end + anatomy.moved_by) {
-                place.copy_from_slice(&bytes);
-            }
-        }
+        restore_rows(&mut self.0, &anatomy, &tables, &damaged, restorer)?;
         Ok((self.verify(expected)?, damaged))
     }
 }
 
-fn checked_tables(anatomy: &mut Anatomy, expected: Option<&Identity>) -> Result<Tables, RegionError> {
+/// Puts the damaged rows of pixels in place as parity gives them.
+pub(super) fn restore_rows(
+    bytes: &mut [u8],
+    anatomy: &Anatomy,
+    tables: &Tables,
+    damaged: &[usize],
+    restorer: &mut RowRestorer,
+) -> Result<(), RegionError> {
+    let Some(&first) = damaged.first() else { return Ok(()) };
+    let lost = damaged.iter().copied().collect::<HashSet<_>>();
+    let sound_row = |row: usize| {
+        if row >= REGION_SIDE_PX {
+            return sound_parity_row(bytes, anatomy, tables, row);
+        }
+        pixel_row(bytes, anatomy.moved_by, row).filter(|_| !lost.contains(&row))
+    };
+    let restored = restorer.restore(tables.used_bands * CLUSTER_HEIGHT_PX, sound_row);
+    for (row, restored) in restored.map_err(|error| RegionError::RowsDamaged { first, rows: error.lost })? {
+        let Range { start, end } = row_range(row);
+        if let Some(place) = bytes.get_mut(start + anatomy.moved_by..end + anatomy.moved_by) {
+            place.copy_from_slice(&restored);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn checked_tables(anatomy: &mut Anatomy, expected: Option<&Identity>) -> Result<Tables, RegionError> {
     let identity = anatomy.identity()?;
     expected.map_or(Ok(()), |expected| identity.expect(expected))?;
     anatomy.take_tables()

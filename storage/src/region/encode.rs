@@ -58,14 +58,14 @@ pub struct Placed<'a> {
 
 /// An open region.
 pub struct RegionBuilder<B> {
-    image: B,
+    pub(super) image: B,
     identity: Identity,
     space: Space,
     /// CRC32 of the pieces as stored: four a row.
-    piece_crcs: Vec<u32>,
+    pub(super) piece_crcs: Vec<u32>,
     /// CRC32 of the clusters as they should be.
-    cluster_crcs: Vec<u32>,
-    owners: Vec<OwnerEntry>,
+    pub(super) cluster_crcs: Vec<u32>,
+    pub(super) owners: Vec<OwnerEntry>,
     root: Option<Vec<u8>>,
 }
 
@@ -180,6 +180,11 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         let last_taken = (0..REGION_CLUSTERS).filter(|&n| self.space.is_taken(n)).map(|n| tile_of(n).band + 1).max();
         let used_bands = last_taken.unwrap_or(0);
         self.clear_gaps(used_bands);
+        self.complete(used_bands, encoder)
+    }
+
+    /// Completes an image whose pixels, checksums and owners are as they are to be.
+    pub(super) fn complete(mut self, used_bands: usize, encoder: &mut ParityEncoder) -> SealedRegion<B> {
         let rows = self.piece_crcs.chunks_exact(BAND_CLUSTERS);
         let mut row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
         self.owners.sort_unstable_by_key(|entry| entry.first);
@@ -307,6 +312,11 @@ impl<B: DerefMut<Target = [u8]>> SealedRegion<B> {
     #[must_use]
     pub fn cluster(&self, cluster: Cluster) -> Option<ClusterPieces<'_>> {
         self.tables.owner_of(cluster).and_then(|_| ClusterPieces::at(&self.image, 0, cluster))
+    }
+
+    /// An image that stands in its buffer as it was written.
+    pub(super) fn of(image: B, len: usize, tables: &Tables) -> Self {
+        Self { image, len, tables_crc: tables.crc(), tables: tables.clone() }
     }
 
     /// Gives the buffer back.

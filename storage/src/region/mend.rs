@@ -4,7 +4,7 @@
 //! root that were written, and all else follows from these (PIC-9): it is the same image, or nothing is given; MND-2 what cannot be mended
 //! names exactly the clusters whose bytes are lost. Fails: `Unmendable`; never by panic, whatever the bytes are.
 //!
-//! What is taken from where: tables from a copy that has its checksum, or from two that complete each other (`salvage`); rows of pixels and
+//! What is taken from where: tables from a copy that has its checksum, or from two that complete each other (`two_copies`); rows of pixels and
 //! parity by their checksums, lost ones from the others; the root from either copy; the words for people from the file if they are sound
 //! (another version of this program may have written others). Signature, header, identity, frames, the zlib stream with its Adler-32, the
 //! closing block, padding and end are computed.
@@ -18,9 +18,9 @@ use super::encode::{IMAGE_MAX_BYTES, ROOT_MAX_BYTES};
 use super::identity::Identity;
 use super::layout::*;
 use super::parity::{ParityEncoder, RestoredRow, RowRestorer};
-use super::salvage;
 use super::survey::{Pixels, sound_parity_row};
 use super::tables::Tables;
+use super::two_copies;
 use crate::address::Cluster;
 use crate::limits::{CHECKED_ROWS, CLUSTER_HEIGHT_PX, PARITY_ROWS, REGION_SIDE_PX, ROW_BYTES};
 use std::ops::Deref;
@@ -28,8 +28,8 @@ use std::ops::Deref;
 /// The work space for mending: 8 MiB.
 #[derive(Default)]
 pub struct Mender {
-    restorer: RowRestorer,
-    encoder: ParityEncoder,
+    pub(super) restorer: RowRestorer,
+    pub(super) encoder: ParityEncoder,
 }
 
 /// A file as it was written, verified.
@@ -149,7 +149,7 @@ fn root_of(bytes: &[u8], anatomy: &Anatomy, tables: &Tables) -> Result<Option<Ve
     }
     let sound = anatomy.sound_roots(bytes, tables).next().and_then(|range| bytes.get(range)).map(<[u8]>::to_vec);
     let copies = ends_of(tables).roots.map(|at| anatomy.moved_by + at + CHUNK_HEAD_BYTES);
-    let merged = || salvage::root(bytes, copies, mark.bytes as usize, mark.crc);
+    let merged = || two_copies::root(bytes, copies, mark.bytes as usize, mark.crc);
     sound.or_else(merged).map(Some).ok_or(RegionError::RootDamaged)
 }
 

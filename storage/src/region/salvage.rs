@@ -1,195 +1,235 @@
-//! What two damaged copies of the same bytes come to, when each is sound where the other is not.
+//! What is left of a damaged image, and the same image written anew.
 //!
-//! Owns: `tables`, `root`. Must be true: SLV-1 nothing is given but what has its own checksum, and no more than 256 guesses are put to one,
-//! so that a wrong one passes once in 2^24 of the cases in which there is no right one; checksums of rows and clusters are first
-//! compared with the bytes that they describe, which needs no guess. Fails: `None`; hostile bytes make it try a bounded number of places.
+//! Owns: `Salvaged`. Must be true: SAL-1 a cluster that is handed out has its checksum; SAL-2 an image that `mend` gives back is written
+//! anew exactly as it was; SAL-3 what is beyond parity is written as poison: its cluster checksums stay those of the bytes that were lost,
+//! so nothing is ever taken for them, and what surrounds them is sound again. Fails: `RegionError` where no tables say what is right.
 
-use super::compose::PARITY_BYTES;
-use super::layout::{CHUNK_FRAME_BYTES, CHUNK_HEAD_BYTES, cluster_pieces, row_range};
-use super::tables::{MAGIC, Tables, tables_bytes};
-use super::{crc, encode::ROOT_MAX_BYTES};
+use super::anatomy::Anatomy;
+use super::decode::{RawRegion, checked_tables, restore_rows};
+use super::encode::{RegionBuilder, SealedRegion};
+use super::layout::{row_range, tile};
+use super::mend::{Mended, Mender};
+use super::read::ClusterPieces;
+use super::survey::{Pixels, hash_pieces, pixel_row};
+use super::tables::Tables;
+use super::{Identity, RegionError};
 use crate::address::Cluster;
-use crate::limits::{PIECE_BYTES, REGION_CLUSTERS, REGION_SIDE_PX, ROW_BYTES};
-use std::ops::Range;
+use crate::limits::{BAND_CLUSTERS, CLUSTER_HEIGHT_PX, REGION_SIDE_PX};
+use std::ops::{DerefMut, Range};
 
-/// Bytes of the magic number that must be there for a place to be tried.
-const MAGIC_MIN: usize = 5;
-/// Places that are tried, from the end of the file on.
-const TRIED_MAX: usize = 32;
-/// Differences between the copies that are guessed at: 2^8 guesses.
-const GUESSED_MAX: usize = 8;
-/// Differences nearer to each other than this count as one, when there are too many.
-const GAP_BYTES: usize = 16;
-/// Offsets in the tables.
-const OWNERS_AT: usize = 78;
-const ROOT_AT: usize = 80;
-const CRCS_AT: usize = 88;
+/// An image as far as it can be had.
+pub struct Salvaged<B> {
+    bytes: B,
+    /// The file as it was written, if that could be had: then it is what counts.
+    mended: Option<Mended>,
+    moved_by: usize,
+    tables: Tables,
+    root: Result<Option<Range<usize>>, RegionError>,
+    /// Clusters whose bytes are gone, in order: lost here, or poisoned before.
+    lost: Vec<Cluster>,
+    /// Rows of pixels that were restored from parity.
+    restored_rows: usize,
+    is_sound: bool,
+}
 
-/// Tables from their damaged copies in a file whose pixels stand `moved_by` bytes behind their place.
-pub(super) fn tables(bytes: &[u8], moved_by: usize) -> Option<Tables> {
-    let looks_so = |window: &[u8]| window.iter().zip(MAGIC).filter(|(a, b)| **a == *b).count() >= MAGIC_MIN;
-    let starts: Vec<usize> =
-        bytes.windows(MAGIC.len()).enumerate().rev().filter(|(_, w)| looks_so(w)).map(|(at, _)| at).take(TRIED_MAX).collect();
-    // What one copy says of its size may be damaged; the other says it too.
-    let sizes: Vec<Sizes> = starts.iter().filter_map(|&at| Sizes::at(bytes, at)).collect();
-    for &at in &starts {
-        for size in &sizes {
-            let apart = size.copies_apart();
-            for first in [at.checked_sub(apart), Some(at)].into_iter().flatten() {
-                if let Some(found) = merge_tables(bytes, first, *size, moved_by) {
-                    return Some(found);
-                }
+impl<B: DerefMut<Target = [u8]>> RawRegion<B> {
+    /// Restores what parity can, in the buffer, and finds out what is left.
+    ///
+    /// # Errors
+    /// `NotAnImage`, `Version`, and `TablesLost`: then only rows that name clusters with their checksums can tell what is right.
+    pub fn salvage(mut self, mender: &mut Mender) -> Result<Salvaged<B>, RegionError> {
+        let is_sound = self.survey().is_sound();
+        if !is_sound && let Ok(mended) = self.mend(None, mender) {
+            return Ok(Salvaged::whole(self.0, mended));
+        }
+        let mut anatomy = Anatomy::of(&self.0, false);
+        let tables = checked_tables(&mut anatomy, None)?;
+        let damaged = Pixels::compare(&self.0, anatomy.moved_by, &tables).damaged_rows;
+        let restored = restore_rows(&mut self.0, &anatomy, &tables, &damaged, &mut mender.restorer);
+        let Pixels { poisoned, damaged_clusters, .. } = Pixels::compare(&self.0, anatomy.moved_by, &tables);
+        let mut lost = poisoned;
+        lost.extend(damaged_clusters);
+        lost.sort_unstable();
+        let root = anatomy.root(&self.0, &tables);
+        let restored_rows = if restored.is_ok() { damaged.len() } else { 0 };
+        Ok(Salvaged { bytes: self.0, mended: None, moved_by: anatomy.moved_by, tables, root, lost, restored_rows, is_sound })
+    }
+}
+
+impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
+    /// A damaged file of which everything came back.
+    fn whole(bytes: B, mended: Mended) -> Self {
+        let mut anatomy = Anatomy::of(mended.bytes(), false);
+        let tables = anatomy.take_tables().unwrap_or_else(|_| mended.tables().clone());
+        let root = anatomy.root(mended.bytes(), &tables);
+        let lost = Pixels::compare(mended.bytes(), 0, &tables).poisoned;
+        let restored_rows = mended.rows().iter().filter(|row| **row < REGION_SIDE_PX).count();
+        Self { bytes, moved_by: 0, tables, root, lost, restored_rows, is_sound: false, mended: Some(mended) }
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.tables.identity
+    }
+
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The bytes of the file, restored where that could be done.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.mended.as_ref().map_or(&self.bytes, Mended::bytes)
+    }
+
+    /// Whether the file is exactly as it was written.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.is_sound
+    }
+
+    /// Rows of pixels that were restored.
+    #[must_use]
+    pub fn restored_rows(&self) -> usize {
+        self.restored_rows
+    }
+
+    /// Clusters whose bytes are gone, in order.
+    #[must_use]
+    pub fn lost(&self) -> &[Cluster] {
+        &self.lost
+    }
+
+    /// The root that the image carries, opaque here; `None` also for one that is damaged.
+    #[must_use]
+    pub fn root(&self) -> Option<&[u8]> {
+        self.bytes().get(self.root.clone().ok()??)
+    }
+
+    /// The bytes of a cluster, zeros for one in an unused band; `None` for one that is gone.
+    #[must_use]
+    pub fn cluster(&self, cluster: Cluster) -> Option<ClusterPieces<'_>> {
+        if self.lost.binary_search(&cluster).is_ok() {
+            return None;
+        }
+        if tile(cluster).band >= self.tables.used_bands {
+            return Some(ClusterPieces::ZERO);
+        }
+        ClusterPieces::at(self.bytes().get(self.moved_by..)?, 0, cluster)
+    }
+
+    /// The image written anew, into a buffer of at least [`IMAGE_MAX_BYTES`](super::IMAGE_MAX_BYTES); `None` if it is shorter. A root that is damaged is left out.
+    #[must_use]
+    pub fn write_anew<I: DerefMut<Target = [u8]>>(&self, mut image: I, mender: &mut Mender) -> Option<SealedRegion<I>> {
+        if let Some(mended) = &self.mended {
+            let length = mended.bytes().len();
+            image.get_mut(..length)?.copy_from_slice(mended.bytes());
+            return Some(SealedRegion::of(image, length, &self.tables));
+        }
+        let mut builder = RegionBuilder::new(image, self.tables.identity)?;
+        if let Some(root) = self.root() {
+            builder.set_root(root).ok()?;
+        }
+        let used_rows = self.tables.used_bands * CLUSTER_HEIGHT_PX;
+        for (row, crcs) in builder.piece_crcs.chunks_exact_mut(BAND_CLUSTERS).take(used_rows).enumerate() {
+            let place = builder.image.get_mut(row_range(row))?;
+            match pixel_row(self.bytes(), self.moved_by, row) {
+                Some(bytes) => place.copy_from_slice(bytes),
+                None => place.fill(0),
             }
+            crcs.copy_from_slice(&hash_pieces(place.first_chunk()?));
         }
+        builder.cluster_crcs.clone_from(&self.tables.cluster_crcs);
+        builder.owners.clone_from(&self.tables.owners);
+        Some(builder.complete(self.tables.used_bands, &mut mender.encoder))
     }
-    None
-}
-
-/// A root from its damaged copies, judged by its checksum.
-pub(super) fn root(bytes: &[u8], copies: [usize; 2], length: usize, crc: u32) -> Option<Vec<u8>> {
-    if length > ROOT_MAX_BYTES {
-        return None;
-    }
-    let [a, b] = copies.map(|at| copy_of(bytes, at, length));
-    merge(a, &b, |root| (crc32fast::hash(root) == crc).then(|| root.to_vec()))
-}
-
-/// What decides how far the copies are apart.
-#[derive(Clone, Copy)]
-struct Sizes {
-    owners: usize,
-    root: Option<usize>,
-}
-
-impl Sizes {
-    fn at(bytes: &[u8], start: usize) -> Option<Self> {
-        let owners = u16::from_le_bytes(*bytes.get(start + OWNERS_AT..)?.first_chunk()?);
-        let root = u32::from_le_bytes(*bytes.get(start + ROOT_AT..)?.first_chunk()?) as usize;
-        let crc = u32::from_le_bytes(*bytes.get(start + ROOT_AT + 4..)?.first_chunk()?);
-        let fits = usize::from(owners) <= REGION_CLUSTERS && root <= ROOT_MAX_BYTES;
-        fits.then_some(Self { owners: usize::from(owners), root: (root, crc).ne(&(0, 0)).then_some(root) })
-    }
-
-    fn root_chunk(self) -> usize {
-        self.root.map_or(0, |root| root + CHUNK_FRAME_BYTES)
-    }
-
-    /// Bytes from the first copy to the parity rows.
-    fn to_parity(self) -> usize {
-        tables_bytes(self.owners) + 4 + self.root_chunk() + CHUNK_HEAD_BYTES
-    }
-
-    /// Bytes from one copy to the other.
-    fn copies_apart(self) -> usize {
-        self.to_parity() + PARITY_BYTES + 4 + self.root_chunk() + CHUNK_HEAD_BYTES
-    }
-}
-
-fn copy_of(bytes: &[u8], at: usize, length: usize) -> Vec<u8> {
-    let mut copy = bytes.get(at..).unwrap_or_default().to_vec();
-    copy.resize(length, 0);
-    copy
-}
-
-fn merge_tables(bytes: &[u8], first: usize, sizes: Sizes, moved_by: usize) -> Option<Tables> {
-    let length = tables_bytes(sizes.owners);
-    let (mut a, mut b) = (copy_of(bytes, first, length), copy_of(bytes, first + sizes.copies_apart(), length));
-    let described = |word: usize| match word.checked_sub(REGION_CLUSTERS) {
-        None => cluster_crc(bytes, moved_by, word),
-        Some(row) if row < REGION_SIDE_PX => row_crc(bytes, row_range(row).start + moved_by),
-        Some(row) => row_crc(bytes, first + sizes.to_parity() + (row - REGION_SIDE_PX) * ROW_BYTES),
-    };
-    settle_checksums(&mut a, &mut b, described);
-    merge(a, &b, Tables::decode)
-}
-
-/// Where the copies say two checksums of a row or a cluster, both get the one that its bytes have, or that of zeros.
-fn settle_checksums(a: &mut [u8], b: &mut [u8], described: impl Fn(usize) -> Option<u32>) {
-    let words = REGION_CLUSTERS + crate::limits::CHECKED_ROWS;
-    let (Some(a), Some(b)) = (a.get_mut(CRCS_AT..), b.get_mut(CRCS_AT..)) else { return };
-    for (word, (a, b)) in a.chunks_exact_mut(4).zip(b.chunks_exact_mut(4)).take(words).enumerate() {
-        if a == b {
-            continue;
-        }
-        let actual = described(word).map(u32::to_le_bytes);
-        let zero = crc::ZERO_CLUSTER_CRC.to_le_bytes();
-        let says = |crc: [u8; 4]| *a == crc || *b == crc;
-        // Both may be damaged there: then only the bytes themselves know.
-        let right = actual.filter(|crc| says(*crc)).or(Some(zero).filter(|zero| says(*zero))).or(actual);
-        if let Some(right) = right {
-            a.copy_from_slice(&right);
-            b.copy_from_slice(&right);
-        }
-    }
-}
-
-fn row_crc(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk::<ROW_BYTES>().map(|row| crc32fast::hash(row))
-}
-
-fn cluster_crc(bytes: &[u8], moved_by: usize, number: usize) -> Option<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    for at in cluster_pieces(Cluster::new(number)?) {
-        hasher.update(bytes.get(at + moved_by..)?.first_chunk::<PIECE_BYTES>()?);
-    }
-    Some(hasher.finalize())
-}
-
-/// Tries each way of taking the differences from one copy or the other until `judge` accepts.
-fn merge<T>(mut a: Vec<u8>, b: &[u8], judge: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    for gap in [1, GAP_BYTES] {
-        let runs = differences(&a, b, gap);
-        if runs.len() > GUESSED_MAX {
-            continue;
-        }
-        let own: Vec<Vec<u8>> = runs.iter().filter_map(|run| a.get(run.clone()).map(<[u8]>::to_vec)).collect();
-        for guess in 0..1u32 << runs.len() {
-            for (n, (run, own)) in runs.iter().zip(&own).enumerate() {
-                let from = if guess >> n & 1 == 0 { Some(own.as_slice()) } else { b.get(run.clone()) };
-                if let (Some(to), Some(from)) = (a.get_mut(run.clone()), from) {
-                    to.copy_from_slice(from);
-                }
-            }
-            if let Some(found) = judge(&a) {
-                return Some(found);
-            }
-        }
-        for (run, own) in runs.iter().zip(&own) {
-            a.get_mut(run.clone()).into_iter().for_each(|to| to.copy_from_slice(own));
-        }
-    }
-    None
-}
-
-/// Runs of bytes that differ; those with fewer than `gap` equal bytes between them are one.
-fn differences(a: &[u8], b: &[u8], gap: usize) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (at, _) in a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b) {
-        match runs.last_mut().filter(|run| at < run.end + gap) {
-            Some(run) => run.end = at + 1,
-            None => runs.push(at..at + 1),
-        }
-        if runs.len() > GUESSED_MAX && gap == 1 {
-            break;
-        }
-    }
-    runs
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{sample_identity, sample_image};
     use super::*;
+    use crate::region::IMAGE_MAX_BYTES;
+    use crate::region::layout::row_range;
+    use proptest::prelude::*;
+
+    fn salvage(bytes: Vec<u8>) -> Salvaged<Vec<u8>> {
+        RawRegion::new(bytes).salvage(&mut Mender::default()).unwrap()
+    }
+
+    fn anew(salvaged: &Salvaged<Vec<u8>>) -> Vec<u8> {
+        salvaged.write_anew(vec![0xEE; IMAGE_MAX_BYTES], &mut Mender::default()).unwrap().bytes().to_vec()
+    }
 
     #[test]
-    fn copies_that_are_damaged_in_different_places_complete_each_other() {
-        let whole: Vec<u8> = (0..4000u32).map(|n| (n * 7) as u8).collect();
-        let judge = |bytes: &[u8]| (bytes == whole).then_some(());
-        let (mut a, mut b) = (whole.clone(), whole.clone());
-        a[100..900].fill(0);
-        b[1000..2000].fill(0);
-        (a[3000], a[3010], b[3020]) = (!a[3000], !a[3010], !b[3020]);
-        assert_eq!(merge(a.clone(), &b, judge), None, "too near to each other, and too many to guess");
-        (a[3000], a[3010]) = (whole[3000], whole[3010]);
-        assert_eq!(merge(a, &b, judge), Some(()));
+    fn what_parity_restores_is_written_as_it_was() {
+        let image = sample_image();
+        let whole = salvage(image.clone());
+        assert!(whole.is_sound() && whole.lost().is_empty() && *whole.identity() == sample_identity());
+        assert!(anew(&whole) == image);
+        let mut damaged = image.clone();
+        (3..35).for_each(|row| damaged[row_range(row)].fill(0x55));
+        damaged[40] ^= 1;
+        let restored = salvage(damaged);
+        assert!(!restored.is_sound() && restored.restored_rows() == 32 && restored.lost().is_empty());
+        assert!(anew(&restored) == image);
+    }
+
+    /// Seen to fail: the second chunk of pixels was taken for the first, and all pixels for moved.
+    #[test]
+    fn damage_to_the_frame_of_the_first_bands_moves_no_pixel() {
+        let image = sample_image();
+        for at in [1028, 1032, 1024, 17_431 + 4] {
+            let mut damaged = image.clone();
+            damaged[at] ^= 0x20;
+            damaged[1028 + usize::from(at == 17_431 + 4)] ^= 0x20;
+            let salvaged = salvage(damaged);
+            assert!(salvaged.lost().is_empty() && anew(&salvaged) == image, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_parity_is_poison_in_an_image_that_is_sound_again() {
+        let image = sample_image();
+        let mut damaged = image.clone();
+        (0..40).for_each(|row| damaged[row_range(row)][..100].fill(0x55));
+        let salvaged = salvage(damaged);
+        assert!(!salvaged.lost().is_empty());
+        let written = anew(&salvaged);
+        let survey = RawRegion::new(&written[..]).survey();
+        assert!(survey.is_sound(), "{survey:?}");
+        assert_eq!(survey.poisoned, salvaged.lost());
+        let again = salvage(written);
+        let before = salvage(image);
+        for owner in before.tables().owners() {
+            for number in owner.first.number()..owner.first.number() + owner.clusters {
+                let cluster = Cluster::new(number).unwrap();
+                let is_same = again.cluster(cluster) == before.cluster(cluster);
+                assert_eq!(is_same, salvaged.lost().binary_search(&cluster).is_err(), "{number}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn hostile_images_give_an_error_or_bytes_with_their_checksum(at in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60), cut: Option<prop::sample::Index>) {
+            let image = sample_image();
+            let mut hostile = image.clone();
+            at.iter().for_each(|(at, byte)| hostile[at.index(image.len())] = *byte);
+            if let Some(cut) = cut {
+                hostile.truncate(cut.index(image.len()));
+            }
+            if let Ok(salvaged) = RawRegion::new(hostile).salvage(&mut Mender::default()) {
+                let sound = RawRegion::new(&image[..]).verify(None).unwrap();
+                for owner in sound.tables().owners() {
+                    prop_assert!(salvaged.cluster(owner.first).is_none_or(|pieces| Some(pieces) == sound.cluster(owner.first)));
+                }
+                let written = anew(&salvaged);
+                prop_assert!(RawRegion::new(&written[..]).survey().is_sound());
+            }
+        }
     }
 }

@@ -131,7 +131,7 @@ impl Pixels {
     }
 }
 
-fn hash_pieces(row: &[u8; ROW_BYTES]) -> [u32; 4] {
+pub(super) fn hash_pieces(row: &[u8; ROW_BYTES]) -> [u32; 4] {
     let (pieces, _) = row.as_chunks::<PIECE_BYTES>();
     let mut crcs = [0; 4];
     crcs.iter_mut().zip(pieces).for_each(|(crc, piece)| *crc = crc32fast::hash(piece));

@@ -66,6 +66,16 @@ fn image_of(sizes: &[usize], root: Option<&[u8]>) -> Vec<u8> {
     open.finish(&mut ParityEncoder::new()).bytes().to_vec()
 }
 
+/// The identity of [`sample_image`].
+pub(super) fn sample_identity() -> Identity {
+    identity()
+}
+
+/// An image with a root and runs of many sizes.
+pub(super) fn sample_image() -> Vec<u8> {
+    image_of(&cases()[2].1, Some(b"a root"))
+}
+
 fn copied(pieces: ClusterPieces<'_>) -> Vec<u8> {
     pieces.pieces().map(|piece| &piece[..]).concat()
 }

@@ -37,7 +37,7 @@ pub(super) fn load(view: &View<'_>, max_bytes: usize, key: impl Fn(u16) -> Key) 
         return Err(damaged("it claims to be longer than any such value"));
     }
     let mut value = head.rest().to_vec();
-    for number in 1.. {
+    for number in 1..=u16::MAX {
         if value.len() >= length {
             break;
         }

@@ -1,9 +1,10 @@
 //! Where a sparse file has data and where it has holes.
 //!
-//! Must be true: HOL-1 what can be read as anything but zero is data; content that stands in the tree is data as a whole. Fails: as
-//! [`View::extents`].
+//! Must be true: HOL-1 what can be read as anything but zero is data; content that stands in the tree is data to the end of its block.
+//! Fails: as [`View::extents`].
 
 use super::{StateError, View};
+use crate::limits::CLUSTER_BYTES;
 use crate::row::Inode;
 use std::ops::Range;
 
@@ -20,7 +21,7 @@ impl View<'_> {
         if from >= size {
             return Ok(None);
         }
-        if self.inline_content(inode)?.is_some() {
+        if from < self.inline_end(inode)? {
             return Ok(Some(from));
         }
         let placed = self.extents(inode, from, size, 1)?.first().map(|(offset, _)| *offset);
@@ -37,10 +38,8 @@ impl View<'_> {
         if from >= size {
             return Ok(None);
         }
-        if self.inline_content(inode)?.is_some() {
-            return Ok(Some(size));
-        }
-        let mut at = from;
+        // Content that stands in the tree lies under no extent, and its block may be dirty.
+        let mut at = from.max(self.inline_end(inode)?);
         loop {
             let before = at;
             for (offset, row) in self.extents(inode, at, size, STEP)? {
@@ -48,13 +47,20 @@ impl View<'_> {
                 if offset > at {
                     break;
                 }
-                at = at.max(offset.saturating_add(u64::from(row.length)));
+                // What a file was cut to inside of a block is followed by zeros that are stored, or by nothing.
+                at = at.max(offset.saturating_add(u64::from(row.length)).next_multiple_of(CLUSTER_BYTES as u64));
             }
             at = past_held(at, dirty);
             if at == before || at >= size {
                 return Ok(Some(at.min(size)));
             }
         }
+    }
+
+    /// Where the block ends that content in the tree takes; zero if there is none.
+    fn inline_end(&self, inode: Inode) -> Result<u64, StateError> {
+        let content = self.inline_content(inode)?;
+        Ok(content.map_or(0, |content| (content.len() as u64).next_multiple_of(CLUSTER_BYTES as u64)))
     }
 }
 

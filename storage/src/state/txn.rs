@@ -7,7 +7,7 @@ use super::{State, StateError, View};
 use crate::address::Generation;
 use crate::limits::{LINK_MAX, RECORD_MAX_ROWS};
 use crate::refusal::Refusal;
-use crate::row::{Inode, InodeRow, Key};
+use crate::row::{FileKind, Inode, InodeRow, Key};
 use crate::space::SpaceDeltas;
 use crate::vat::{NodeSource, Released};
 use crate::wal::record::PAYLOAD_MAX_BYTES;
@@ -140,7 +140,8 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// See [`StateError`].
     pub fn put_inode(&mut self, inode: Inode, row: &InodeRow) -> Result<(), StateError> {
-        if row.links > LINK_MAX {
+        // A directory counts those in it, and may have as many as there is room for.
+        if row.links > LINK_MAX && row.kind() != FileKind::Directory {
             return Err(Refusal::TooManyLinks.into());
         }
         self.put(&Key::Inode(inode), &row.encode())

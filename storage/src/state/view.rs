@@ -153,16 +153,27 @@ impl<'a> View<'a> {
     /// # Errors
     /// See [`StateError`].
     pub fn xattr_names(&self, inode: Inode) -> Result<Vec<Vec<u8>>, StateError> {
-        let (from, to) = Key::xattrs_of(inode);
+        let (mut from, to) = Key::xattrs_of(inode);
         let mut names = Vec::new();
-        for row in self.tree.range(self.source, &from, Some(&to)) {
-            match Key::decode(row?.key()) {
-                Some(Key::Xattr(_, name, 0)) => names.push(name),
-                Some(Key::Xattr(..)) => {}
-                _ => return Err(StateError::Contradiction("a row that is no attribute stands among the attributes of an inode")),
-            }
+        // From name to name: a value can have many rows.
+        while let Some(row) = self.tree.first_at_or_after(self.source, &from)?.filter(|row| row.key() < to.as_slice()) {
+            let Some(Key::Xattr(_, name, part)) = Key::decode(row.key()) else {
+                return Err(StateError::Contradiction("a row that is no attribute stands among the attributes of an inode"));
+            };
+            from = Key::Xattr(inode, name.clone(), u16::MAX).encode();
+            // Behind the last part that there can be.
+            from.push(0);
+            names.extend((part == 0).then_some(name));
         }
         Ok(names)
+    }
+
+    /// Whether there is an extended attribute of this name.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn has_xattr(&self, inode: Inode, name: &[u8]) -> Result<bool, StateError> {
+        Ok(self.tree.get(self.source, &Key::Xattr(inode, name.to_vec(), 0).encode())?.is_some())
     }
 
     /// Inodes without names that are still there.

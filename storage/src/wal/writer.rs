@@ -256,16 +256,22 @@ impl LogWriter {
         self.ready.extend(surplus.into_iter().filter(|number| self.device.remove(&segment_path(*number)).is_err()));
     }
 
-    /// The work of making a segment ready ahead, if none is and the current one is half full; to be run anywhere and given to
+    /// The work of making a segment ready ahead, if none is and the current one is half full, or `early`; to be run anywhere and given to
     /// [`spare_done`](Self::spare_done).
     #[must_use]
-    pub fn spare_job(&mut self) -> Option<SpareJob> {
-        let early = self.current.as_ref().is_some_and(|current| current.offset < self.segment_bytes / 2);
-        if early || self.job_out || !self.ready.is_empty() || self.poison.is_some() {
+    pub fn spare_job(&mut self, early: bool) -> Option<SpareJob> {
+        let has_time = !early && self.current.as_ref().is_some_and(|current| current.offset < self.segment_bytes / 2);
+        if has_time || self.job_out || !self.ready.is_empty() || self.poison.is_some() {
             return None;
         }
         self.job_out = true;
         Some(self.new_job())
+    }
+
+    /// Whether a segment is ready.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Takes a segment that was made ready.
@@ -284,7 +290,7 @@ impl LogWriter {
     /// # Errors
     /// The device's; the log goes on.
     pub fn prepare_spare(&mut self) -> io::Result<bool> {
-        let Some(job) = self.spare_job() else { return Ok(false) };
+        let Some(job) = self.spare_job(false) else { return Ok(false) };
         let spare = job.run().inspect_err(|_| self.spare_failed())?;
         self.spare_done(&spare);
         Ok(true)

@@ -91,6 +91,8 @@ pub(super) struct State {
     pub off: bool,
     /// A name was taken away since the last look for files without one.
     pub has_garbage: bool,
+    /// The disk as it was before each mutating operation, if that is wanted.
+    pub moments: Option<Vec<State>>,
 }
 
 impl State {
@@ -108,12 +110,22 @@ impl State {
             power_left: None,
             off: false,
             has_garbage: false,
+            moments: None,
         }
     }
 
     /// The same disk without its users and their commands.
     pub fn fork(&self) -> Self {
-        Self { handles: BTreeMap::new(), faults: Vec::new(), power_left: None, ..self.clone() }
+        Self {
+            names: self.names.clone(),
+            files: self.files.clone(),
+            handles: BTreeMap::new(),
+            random: self.random.clone(),
+            faults: Vec::new(),
+            power_left: None,
+            moments: None,
+            ..*self
+        }
     }
 
     /// Loses what the power cut takes.
@@ -156,6 +168,10 @@ impl State {
 
     fn judge(&mut self, which: Operation, mutates: bool, path: &str) -> Result<(), Refusal> {
         if mutates {
+            if self.moments.is_some() {
+                let moment = self.fork();
+                self.moments.get_or_insert_default().push(moment);
+            }
             self.op_count += 1;
             if let Some(left) = &mut self.power_left {
                 if *left == 0 {

@@ -108,7 +108,7 @@ fn after_a_failed_sync_or_write_nothing_is_written_again() {
         assert_eq!(log.writer.write(&batch), Err(error.clone()));
         assert_eq!(log.writer.sync(), Err(error.clone()));
         assert_eq!(log.writer.recycle(Lsn(1)), Err(error.clone()));
-        assert!(log.writer.spare_job().is_none());
+        assert!(log.writer.spare_job(false).is_none());
         assert_eq!((log.writer.poison(), disk.op_count()), (Some(&error), ops));
     }
 }
@@ -118,7 +118,7 @@ fn a_spare_that_cannot_be_made_harms_nobody_until_it_is_needed() {
     let disk = SimulatedDisk::new(1);
     let device: Arc<dyn Device> = Arc::new(disk.clone());
     let mut log = Log::open(&device, Model::new(), SMALL).map_err(|(error, _)| error).unwrap();
-    assert!(log.writer.spare_job().is_none(), "the segment is nearly empty: there is time");
+    assert!(log.writer.spare_job(false).is_none(), "the segment is nearly empty: there is time");
     log.group(&[16_000]);
     log.write(usize::MAX).unwrap();
     disk.fail_after(0, Operation::Write, ErrorKind::StorageFull);

@@ -1,0 +1,180 @@
+//! `infmap status [DIR|VOLUME]`: how a mount is, as its daemon says.
+//!
+//! Must be true: it waits for a daemon no longer than `control::client::PATIENCE`, and asks the mountpoint itself for nothing: whoever
+//! serves it may be stuck. Fails: with [`Code::ReadOnly`] or [`Code::Degraded`] behind the facts, with [`Code::NoAnswer`] without any.
+
+use super::error::{CliError, Code};
+use super::output::{human, table, text_line};
+use super::{Context, info, output};
+use crate::control::client;
+use crate::control::protocol::{Mode, Pool, Status as Facts};
+use crate::mount::{lock, mountinfo, point, server};
+use std::path::{Path, PathBuf};
+
+/// Say how a mount is: whether it takes changes, and if not, why and since when; its space, its actors, damage.
+#[derive(clap::Args)]
+pub struct Status {
+    /// Where it is mounted, or the volume's directory; all mounts if left out.
+    #[arg(value_name = "DIR|VOLUME")]
+    path: Option<PathBuf>,
+}
+
+impl Status {
+    pub fn run(self, context: &Context) -> Result<(), CliError> {
+        let Some(path) = self.path else { return all(context) };
+        let facts = ask(&path)?;
+        show(&facts, context)?;
+        judge(&facts)
+    }
+}
+
+/// All mounts of ours; what is worst among them is how it ends.
+fn all(context: &Context) -> Result<(), CliError> {
+    let mounted: Vec<PathBuf> =
+        mountinfo::all()?.into_iter().filter(mountinfo::Mounted::is_ours).map(|mounted| mounted.mountpoint).collect();
+    if mounted.is_empty() && !context.json {
+        return text_line("No volume is mounted.");
+    }
+    let mut worst: Option<CliError> = None;
+    for (number, mountpoint) in mounted.iter().enumerate() {
+        let judged = ask(mountpoint).and_then(|facts| {
+            if number > 0 && !context.json {
+                text_line("")?;
+            }
+            show(&facts, context)?;
+            judge(&facts)
+        });
+        if let Err(error) = judged {
+            if let Some(before) = worst.take() {
+                before.print(context.json);
+            }
+            worst = Some(error);
+        }
+    }
+    worst.map_or(Ok(()), Err)
+}
+
+/// What the daemon of a mount says.
+pub fn ask(path: &Path) -> Result<Facts, CliError> {
+    let place = point::untouched(path);
+    let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
+    let volume = match &mounted {
+        None => info::volume_of(path)?,
+        Some(mounted) => {
+            let server = server::of(mounted)?;
+            let unknown = || CliError::new(Code::NoAnswer, format!("nobody knows who serves {}", place.display()));
+            let volume = server.volume.clone().ok_or_else(unknown)?;
+            if !server.is_held() && lock::held(&volume)?.is_none() {
+                let message = format!("the daemon of {} has died", place.display());
+                let help = format!("`infmap mount {} {}` clears it and brings back what was synced", volume.display(), place.display());
+                return Err(CliError::new(Code::NoAnswer, message).help(help));
+            }
+            volume
+        }
+    };
+    client::status(&volume).map_err(|error| match lock::held(&volume) {
+        Ok(Some(owner)) if mounted.is_none() && owner.pid.is_some() && owner.mountpoint.is_none() => {
+            CliError::new(Code::NotMounted, format!("{} is not mounted: {owner}", volume.display()))
+        }
+        Ok(None) if mounted.is_none() => CliError::new(Code::NotMounted, format!("{} is not mounted", volume.display())),
+        _ => CliError::new(Code::NoAnswer, format!("{} is mounted, but {error}", volume.display())),
+    })
+}
+
+/// Whether all is well.
+pub fn judge(facts: &Facts) -> Result<(), CliError> {
+    match facts.mode {
+        Mode::Degraded => Err(CliError::new(Code::Degraded, format!("{}: {}", facts.volume, reason(facts)))),
+        _ => judge_writable(facts),
+    }
+}
+
+/// Whether it has turned read-only without being asked to.
+pub fn judge_writable(facts: &Facts) -> Result<(), CliError> {
+    match facts.failed {
+        true => Err(CliError::new(Code::ReadOnly, format!("{} is {}", facts.volume, mode_text(facts)))),
+        false => Ok(()),
+    }
+}
+
+fn reason(facts: &Facts) -> &str {
+    facts.reason.as_deref().unwrap_or("no reason given")
+}
+
+/// The mode in words, with its reason.
+pub fn mode_text(facts: &Facts) -> String {
+    let since = facts.since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
+    match facts.mode {
+        Mode::Rw => "read and write".into(),
+        Mode::Ro => format!("read-only{since}: {}", reason(facts)),
+        Mode::Degraded => format!("read and write, but {}", reason(facts)),
+    }
+}
+
+fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
+    if context.json {
+        return output::json(facts);
+    }
+    let Facts { space, damage, .. } = facts;
+    let limit = space.limit_bytes.map_or_else(String::new, |limit| format!(", limit {}", human(limit)));
+    let waits = if space.is_log_full { ", the log is full: writes wait for a checkpoint" } else { "" };
+    let stuck =
+        facts.stuck.iter().map(|stuck| ("stuck", format!("{}, for {}, waits for {}", stuck.who, span(stuck.seconds), stuck.waits_for)));
+    let rows = [
+        ("volume", facts.volume.clone()),
+        ("mounted", format!("at {} by process {}, for {}", facts.mountpoint, facts.pid, span(facts.uptime_seconds))),
+        ("version", facts.version.clone()),
+        ("mode", mode_text(facts)),
+        ("space", format!("{} free, {} in images{limit}", human(space.available_bytes), human(space.image_bytes))),
+        ("unplaced", format!("{} of {}{waits}", human(space.dirty_bytes), human(space.dirty_limit_bytes))),
+        ("actors", actors(&facts.actors)),
+        ("damage", format!("{} read(s) failed, {} saved by parity", damage.unreadable, damage.restored)),
+    ];
+    table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
+}
+
+fn actors(pools: &[Pool]) -> String {
+    let sum = |of: fn(&Pool) -> usize| pools.iter().map(of).sum::<usize>();
+    let dead: Vec<&str> = pools.iter().filter(|pool| pool.dead > 0).map(|pool| pool.name.as_str()).collect();
+    let dead = if dead.is_empty() { String::new() } else { format!("; dead: {}", dead.join(", ")) };
+    let restarted: u64 = pools.iter().map(|pool| pool.restarted).sum();
+    let restarted = if restarted == 0 { String::new() } else { format!("; restarts: {restarted}") };
+    format!("{}, {} message(s) waiting{dead}{restarted}", sum(|pool| pool.slots), sum(|pool| pool.waiting))
+}
+
+/// A time for people.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_what_the_mode_is() {
+        let with = |mode, failed| Facts { mode, failed, reason: Some("why".into()), since: Some("then".into()), ..Facts::default() };
+        assert_eq!(judge(&with(Mode::Rw, false)), Ok(()));
+        assert_eq!(judge(&with(Mode::Ro, false)), Ok(()), "it was asked for");
+        let turned = judge(&with(Mode::Ro, true)).expect_err("told");
+        assert!(turned.code == Code::ReadOnly && turned.message.ends_with("read-only since then: why"), "{turned:?}");
+        assert_eq!(judge(&with(Mode::Degraded, false)).expect_err("told").code, Code::Degraded);
+        assert_eq!(judge_writable(&with(Mode::Degraded, false)), Ok(()));
+    }
+
+    #[test]
+    fn times_are_short_for_people() {
+        assert_eq!([0, 59, 60, 3725, 90_000].map(span), ["0 s", "59 s", "1 min", "1 h 2 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn dead_actors_are_named() {
+        let pool = |name: &str, dead| Pool { name: name.into(), slots: 2, dead, waiting: 1, ..Pool::default() };
+        assert_eq!(actors(&[pool("vat", 0), pool("wal", 1)]), "4, 2 message(s) waiting; dead: wal");
+    }
+}

@@ -1,0 +1,58 @@
+//! Asking a running mount.
+//!
+//! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
+
+use super::protocol::{self, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::{directory, read_line, short_path};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a daemon has for its answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No socket, or nobody listens: no mount, or one of a volume that cannot be written to.
+    #[error("its control socket cannot be reached: {0}")]
+    Unreached(io::Error),
+    #[error("its daemon does not answer: {0}")]
+    Unanswered(io::Error),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("its daemon refuses: {0}")]
+    Refused(String),
+}
+
+/// Asks the daemon of a volume.
+pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
+    let deadline = Instant::now() + PATIENCE;
+    let line = protocol::encode(request)?;
+    let stream = reach(volume).map_err(ControlError::Unreached)?;
+    let answered = (&stream).write_all(&line).and_then(|()| read_line(&stream, REPLY_MAX_BYTES, deadline));
+    match protocol::decode(&answered.map_err(ControlError::Unanswered)?)? {
+        Reply::Refused { why } => Err(ControlError::Refused(why)),
+        reply => Ok(reply),
+    }
+}
+
+/// How the mount of a volume is.
+pub fn status(volume: &Path) -> Result<Status, ControlError> {
+    match ask(volume, &Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+    }
+}
+
+fn reach(volume: &Path) -> io::Result<UnixStream> {
+    let directory = directory(volume)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Where many wait already, connecting waits too.
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    connect(&socket, &SocketAddrUnix::new(short_path(&directory))?)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,201 @@
+//! What is said on the control socket: one request, one reply, each a line of JSON.
+//!
+//! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
+//! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of the lines.
+pub const VERSION: u32 = 1;
+/// Bytes of a request at most.
+pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
+/// Bytes of a reply at most.
+pub const REPLY_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    /// How the mount and its volume are. Waits for nobody.
+    Status,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Status(Box<Status>),
+    /// The request was not understood, or could not be carried out.
+    Refused {
+        why: String,
+    },
+}
+
+/// What a volume does with changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// All is well.
+    #[default]
+    Rw,
+    /// Changes are refused: somebody asked for that, or something failed.
+    Ro,
+    /// Changes are taken, but something needs attention.
+    Degraded,
+}
+
+/// How a mount and its volume are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    pub volume: String,
+    pub uuid: String,
+    pub mountpoint: String,
+    pub mode: Mode,
+    /// The first reason for a mode other than `rw`.
+    pub reason: Option<String>,
+    /// Since when changes are refused; RFC 3339, UTC.
+    pub since: Option<String>,
+    /// Changes are refused because something failed, and not because that was asked for.
+    pub failed: bool,
+    pub space: Space,
+    pub actors: Vec<Pool>,
+    /// What takes longer than it should.
+    pub stuck: Vec<Stuck>,
+    pub damage: Damage,
+}
+
+/// An actor in a message, or a request that nobody has answered, beyond its deadline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stuck {
+    pub who: String,
+    pub seconds: u64,
+    pub waits_for: String,
+}
+
+/// How much room there is, as the daemon last saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Space {
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+    /// Bytes of all images.
+    pub image_bytes: u64,
+    pub limit_bytes: Option<u64>,
+    /// Bytes of files that are not placed yet, and how many there may be.
+    pub dirty_bytes: u64,
+    pub dirty_limit_bytes: u64,
+    /// Writes wait until a checkpoint has made room in the log.
+    pub is_log_full: bool,
+}
+
+/// The slots of one kind of actor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pool {
+    pub name: String,
+    pub slots: usize,
+    /// Slots that panicked, and answer with errors.
+    pub dead: usize,
+    /// Panics after which a slot went on.
+    pub restarted: u64,
+    /// Messages that wait.
+    pub waiting: usize,
+    pub handled: u64,
+}
+
+/// What was found wrong with stored bytes since the mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Damage {
+    /// Reads that could not be answered.
+    pub unreadable: u64,
+    /// Reads that parity saved.
+    pub restored: u64,
+}
+
+/// Why a line means nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    #[error("it speaks version {0} of the control protocol, and this program version {VERSION}")]
+    Version(u32),
+    #[error("it is not understood: {0}")]
+    Text(String),
+}
+
+#[derive(Serialize)]
+struct Said<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Heard<T> {
+    #[serde(flatten)]
+    what: T,
+}
+
+/// The line for a request or a reply, with its end.
+pub fn encode<T: Serialize>(what: &T) -> Result<Vec<u8>, ProtocolError> {
+    let text = serde_json::to_vec(&Said { version: VERSION, what });
+    let mut line = text.map_err(|error| ProtocolError::Text(error.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The request or reply of a line.
+pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, ProtocolError> {
+    let unread = |error: serde_json::Error| ProtocolError::Text(error.to_string());
+    let head: Head = serde_json::from_slice(line).map_err(unread)?;
+    if head.version != VERSION {
+        return Err(ProtocolError::Version(head.version));
+    }
+    serde_json::from_slice(line).map(|heard: Heard<T>| heard.what).map_err(unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_lines_are_those_of_version_1() {
+        assert_eq!(encode(&Request::Status).expect("encoded"), b"{\"version\":1,\"verb\":\"status\"}\n");
+        assert_eq!(decode(br#"{"verb":"status","version":1,"later":[]}"#), Ok(Request::Status));
+        let reply = Reply::Status(Box::new(Status { pid: 7, mode: Mode::Degraded, ..Status::default() }));
+        let line = encode(&reply).expect("encoded");
+        assert!(line.starts_with(br#"{"version":1,"status":{"version":"","pid":7,"#), "{}", String::from_utf8_lossy(&line));
+        assert_eq!(decode(&line), Ok(reply));
+    }
+
+    #[test]
+    fn fields_that_one_side_does_not_know_do_no_harm() {
+        let Ok(Reply::Status(status)) = decode(br#"{"version":1,"status":{"mode":"ro","moon":"full"}}"#) else { panic!("understood") };
+        assert_eq!(*status, Status { mode: Mode::Ro, ..Status::default() });
+    }
+
+    #[test]
+    fn another_version_is_told_as_that_and_an_unknown_verb_by_name() {
+        assert_eq!(decode::<Request>(br#"{"version":2,"verb":"dance"}"#), Err(ProtocolError::Version(2)));
+        let Err(ProtocolError::Text(why)) = decode::<Request>(br#"{"version":1,"verb":"dance"}"#) else { panic!("refused") };
+        assert!(why.contains("dance") && why.contains("status"), "{why}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(line: Vec<u8>, text in "[\\[{\"a-z:,0-9\\]}]{0,80}") {
+            let _ = (decode::<Request>(&line), decode::<Reply>(text.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One page of Python, without anything of ours, reads a volume out of its images.
+
+mod common;
+#[path = "common/trees.rs"]
+mod trees;
+
+use common::{Numbers, SOURCE, Volume, has, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use trees::{contents, make_tree};
+
+#[test]
+fn a_page_of_python_lists_and_extracts_the_tree() {
+    if !has("python3", "contrib/read_map.py is not run") || !has("zstd", "what is compressed cannot be read by it") {
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let tree = volume.beside("tree");
+    make_tree(&tree, &mut Numbers(31));
+    let mount = volume.mount();
+    run(Command::new("cp").arg("-a").arg("--sparse=auto").arg(&tree).arg(mount.dir()));
+    mount.unmount();
+    let pile = volume.beside("pile");
+    fs::create_dir(&pile).expect("a directory");
+    for (number, image) in volume.images().iter().enumerate() {
+        fs::copy(image, pile.join(format!("{number}"))).expect("copied");
+    }
+    let script = Path::new(SOURCE).join("contrib/read_map.py");
+    let listed = run(Command::new("python3").arg(&script).arg(&pile));
+    let line = listed.lines().find(|line| line.ends_with(" tree/docs/format.md")).expect("listed");
+    let size = fs::metadata(tree.join("docs/format.md")).expect("stat").len();
+    assert!(line.starts_with("-rw") && line.contains(&format!(" {size} ")), "{line}");
+    let out = volume.beside("out");
+    run(Command::new("python3").arg(&script).arg(&pile).arg(&out));
+    let (expected, found) = (contents(&tree), contents(&out.join("tree")));
+    let names = |of: &std::collections::BTreeMap<PathBuf, Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&expected), names(&found));
+    assert!(expected == found, "the bytes differ");
+    let link = fs::read_link(out.join("tree").join("odd \n\t'\"\\ \u{e9}\u{1f5fa}/long link")).expect("a link");
+    assert_eq!(link.as_os_str().len(), 3000);
+    let one = volume.beside("one");
+    run(Command::new("python3").arg(&script).arg(&pile).arg(&one).arg("tree/docs"));
+    assert_eq!(contents(&one.join("tree/docs")), contents(&tree.join("docs")));
+}
