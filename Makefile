@@ -12,6 +12,7 @@
 #   make power                        a disk below the volume that forgets what was not synced, POWER_ROUNDS times (50)
 #   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
 #   make wal                          what the log costs: throughput with it and without, in turn
+#   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
 #   make storm                        eight processes in the same directories for a minute
@@ -34,7 +35,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal small million storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal rot small million storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -82,6 +83,10 @@ full:
 wal:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench wal_overhead
+
+rot:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-storage --test rot -- --include-ignored --nocapture
 
 small:
 	@scripts/setup build mount test

@@ -8,7 +8,7 @@ How it works, for whoever has to do it again (docs/format.md has every bit). Int
 1. A volume is a set of PNG images of 1024 x 1024 RGBA pixels, under any names. Chunk imID says which image it is: (place, generation).
    Pixels are bytes, four each. 4096 of them are a cluster: a tile of 256 x 4 pixels, row by row. 16 clusters are a square of 4 x 4 tiles,
    along the curve in TILES; 64 squares are stacked. So (place, generation, cluster number) is an address.
-2. Some images carry a root in chunk imRT. The newest (highest generation) points to the root node of the name tree: address, number of
+2. Some images carry a root in chunk imRT, twice. The newest (highest generation) points to the root node of the name tree: address, number of
    clusters, CRC32. A node is a header and a body, raw or zstd; inner nodes hold keys and pointers, leaves hold keys and values.
 3. A key is: space, number of the inode, kind, rest. Kinds: 1 attributes (mode, size, ..), 2 a name in a directory, 4 an extent (where
    bytes of a file are, from an offset on), 6 the target of a link, 7 the content of a small file. Inode 1 is the root directory.
@@ -65,7 +65,7 @@ def find(directory):
                     images.setdefault(identity, path)
                 elif kind == b"imRT" and identity and data[:8] == b"IMAPROOT" and sound(data):
                     roots.append((struct.unpack("<Q", data[26:34])[0], data))
-    return images, [root for _, root in sorted(roots, reverse=True)]
+    return images, [root for _, root in sorted(set(roots), reverse=True)]
 
 class Volume:
     def __init__(self, images, root):

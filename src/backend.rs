@@ -3,15 +3,19 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod checking;
 mod desk;
 mod gather;
 mod offline;
 pub mod recover;
 mod refusal;
+mod repairing;
 pub mod restore;
 mod serving;
 
-pub use offline::{LOG_GONE, check, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use checking::{check, check_path};
+pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use repairing::{Damaged, RepairReport, repair};
 pub use serving::serve;
 
 use crate::fuse::Shown;
@@ -188,6 +192,8 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub help: String,
+    /// `infmap repair` puts it right, and nothing is lost.
+    pub repairable: bool,
 }
 
 /// What `check` looked at, and what it found.
@@ -196,6 +202,14 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Findings that were counted and are not among `findings`, so that memory stays bounded.
     pub not_shown: u64,
+    /// Bytes of files that are lost: `damage::Damage` as JSON.
+    pub lost: Vec<serde_json::Value>,
+    /// The same as sentences.
+    #[serde(skip)]
+    pub lost_text: Vec<String>,
+    pub lost_not_shown: u64,
+    /// Every finding is one that `infmap repair` puts right.
+    pub all_repairable: bool,
     pub images: u64,
     pub clusters: u64,
     pub nodes: u64,

@@ -24,6 +24,7 @@ mod output;
 mod progress;
 mod recover;
 mod remount;
+mod repair;
 mod restore;
 mod settings;
 mod status;
@@ -62,6 +63,7 @@ enum Verb {
     Status(status::Status),
     #[command(alias = "fsck")]
     Check(check::Check),
+    Repair(repair::Repair),
     Recover(recover::Recover),
     Restore(restore::Restore),
     Map(map::Map),
@@ -126,6 +128,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Info(verb) => verb.run(context),
         Verb::Status(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
+        Verb::Repair(verb) => verb.run(context),
         Verb::Recover(verb) => verb.run(context),
         Verb::Restore(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),

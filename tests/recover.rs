@@ -293,8 +293,7 @@ fn without_a_root_names_come_back_from_single_nodes() {
     let pile = volume.beside("pile");
     for at in scatter(&volume, &pile, &mut numbers).values().filter(|at| is_of_nodes(at)) {
         let bytes = fs::read(at).expect("read");
-        let root = bytes.windows(12).rposition(|found| found == b"imRTIMAPROOT");
-        if let Some(root) = root {
+        for (root, _) in bytes.windows(12).enumerate().filter(|(_, found)| *found == b"imRTIMAPROOT") {
             fs::File::options().write(true).open(at).expect("open").write_all_at(&[0; 90], root as u64 + 4).expect("written");
         }
     }

@@ -7,7 +7,7 @@
 use infmap_storage::address::RegionId;
 use infmap_storage::device::DeviceFile;
 use infmap_storage::rebuild::{Catalogue, Condition, GatheredDevice, Inspected, Offered, inspect};
-use infmap_storage::region::{IMAGE_MAX_BYTES, RegionError, RowRestorer};
+use infmap_storage::region::{IMAGE_MAX_BYTES, Mender, RegionError};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -45,7 +45,7 @@ impl Gathered {
     /// Looks at everything below `from`.
     pub fn below(from: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<Self> {
         let mut gathered = Self::default();
-        let mut restorer = RowRestorer::new();
+        let mut mender = Mender::default();
         let mut left = vec![from.to_path_buf()];
         while let Some(dir) = left.pop() {
             let entries = match std::fs::read_dir(&dir) {
@@ -65,18 +65,18 @@ impl Gathered {
                 } else if kind.is_file() {
                     gathered.files += 1;
                     seen(gathered.files);
-                    gathered.look_at(entry.path(), &mut restorer);
+                    gathered.look_at(entry.path(), &mut mender);
                 }
             }
         }
         Ok(gathered)
     }
 
-    fn look_at(&mut self, path: PathBuf, restorer: &mut RowRestorer) {
+    fn look_at(&mut self, path: PathBuf, mender: &mut Mender) {
         match read_candidate(&path) {
             Ok(None) => {}
             Err(error) => self.tell(path, error.to_string()),
-            Ok(Some(bytes)) => match inspect(bytes, restorer) {
+            Ok(Some(bytes)) => match inspect(bytes, mender) {
                 // A picture of somebody else's.
                 Err(RegionError::NotAnImage("it has no identity")) => {}
                 Err(error) => self.tell(path, error.to_string()),

@@ -1,9 +1,9 @@
-//! The verbs that need no mount: making a volume, its facts, checking it, drawing it.
+//! The verbs that need no mount: making a volume, its facts, drawing it.
 //!
 //! Must be true: only making a volume writes into one.
 
-use super::{BackendError, CheckReport, CreateOptions, Finding, Progress, Rendered, VolumeFacts, refusal};
-use infmap_storage::check::{self, CheckError, CheckOptions, Offline, Severity, Step};
+use super::{BackendError, CreateOptions, Progress, Rendered, VolumeFacts, refusal};
+use infmap_storage::check::Offline;
 use infmap_storage::device::{Device, FileDevice};
 use infmap_storage::map_view::{self, MapPicture, MapView};
 use infmap_storage::row::Time;
@@ -152,44 +152,6 @@ pub fn has_no_log(path: &Path) -> Result<bool, BackendError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(source) => Err(BackendError::Io { what: path.join("wal").display().to_string(), source }),
     }
-}
-
-/// Verifies everything that is stored and changes nothing.
-pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CheckReport, BackendError> {
-    let file = read_volume_file(path)?;
-    let device: Arc<dyn Device> =
-        Arc::new(FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?);
-    let options = CheckOptions { deep: true, ..CheckOptions::default() };
-    let mut show = |seen: check::Progress| {
-        let phase = match seen.step {
-            Step::Trees => "nodes",
-            Step::Images => "images",
-        };
-        progress(Progress { phase, done: seen.done, total: seen.of });
-    };
-    let report = check::check(&device, file.uuid, &options, &mut show).map_err(|error| match error {
-        CheckError::Open(error) => refusal::recovering(path, error),
-        CheckError::Images(source) => BackendError::Io { what: path.display().to_string(), source },
-    })?;
-    let counts = report.counts;
-    let findings = report.findings.into_iter().filter(|finding| finding.severity != Severity::Info);
-    let findings: Vec<Finding> = findings
-        .map(|finding| Finding {
-            invariant: finding.invariant.into(),
-            r#where: finding.place,
-            what: finding.what,
-            help: finding.help.into(),
-        })
-        .collect();
-    Ok(CheckReport {
-        not_shown: (report.damage + report.warnings).saturating_sub(findings.len() as u64),
-        findings,
-        images: counts.images,
-        clusters: counts.live_clusters,
-        nodes: counts.nodes,
-        files: counts.inodes,
-        bytes: counts.extent_bytes + counts.inline_bytes,
-    })
 }
 
 /// Draws the whole map. Images never change, so the volume may be mounted.

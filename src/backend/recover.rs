@@ -9,7 +9,7 @@ use super::{Progress, path_text};
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, FileDevice, Open, split_path, write_whole};
 use infmap_storage::rebuild::{Found, How, ImageFacts, Inspected, Rebuilt, Report, rebuild};
-use infmap_storage::region::{IMAGE_MAX_BYTES, ParityEncoder, RawRegion, RowRestorer};
+use infmap_storage::region::{IMAGE_MAX_BYTES, Mender, RawRegion};
 use infmap_storage::volume_file::{VolumeFile, VolumeFileError, create_directories, parse_uuid, time_text, uuid_text};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -284,7 +284,7 @@ fn write(
     create_directories(&device).map_err(volume_file)?;
     write_whole(&device, RECOVERING, RECOVERING_TEXT.as_bytes()).map_err(failed("writing into"))?;
     let mut target = Target { device: &device, known: BTreeSet::new() };
-    let mut anew = Anew { restorer: RowRestorer::new(), encoder: ParityEncoder::new() };
+    let mut anew = Anew { mender: Mender::default() };
     let total = rebuilt.kept.len() as u64;
     for (done, id) in rebuilt.kept.iter().enumerate() {
         progress(Progress { phase: "images", done: done as u64, total });
@@ -329,19 +329,18 @@ impl Target<'_> {
 
 /// Writes images as they were.
 struct Anew {
-    restorer: RowRestorer,
-    encoder: ParityEncoder,
+    mender: Mender,
 }
 
 impl Anew {
     fn write(&mut self, id: RegionId, bytes: Vec<u8>, target: &mut Target<'_>) -> io::Result<()> {
         let as_found = bytes.clone();
-        match RawRegion::new(bytes).salvage(&mut self.restorer) {
+        match RawRegion::new(bytes).salvage(&mut self.mender) {
             Ok(salvaged) if salvaged.identity().region != id => {
                 Err(io::Error::other("the file was changed meanwhile: it is another image"))
             }
             Ok(salvaged) if !salvaged.is_sound() => {
-                let sealed = salvaged.write_anew(vec![0; IMAGE_MAX_BYTES], &mut self.encoder);
+                let sealed = salvaged.write_anew(vec![0; IMAGE_MAX_BYTES], &mut self.mender);
                 target.put(id, sealed.ok_or_else(|| io::Error::other("the image cannot be written anew"))?.bytes())
             }
             // What tells right from wrong is in the rows that name its clusters.

@@ -14,7 +14,7 @@ pub enum Caller {
     Verb,
     /// mount(8) or umount(8): 1 usage, 2 system, 32 it failed.
     MountHelper,
-    /// fsck(8): 4 errors left uncorrected, 8 operational error, 16 usage.
+    /// fsck(8): 1 errors corrected, 4 errors left uncorrected, 8 operational error, 16 usage.
     Fsck,
 }
 
@@ -26,7 +26,8 @@ impl Caller {
             (Self::MountHelper, Code::Usage | Code::Config | Code::Option) => 1,
             (Self::MountHelper, Code::System | Code::Fuse) => 2,
             (Self::MountHelper, _) => 32,
-            (Self::Fsck, Code::Damaged | Code::CheckFound) => 4,
+            (Self::Fsck, Code::Repaired) => 1,
+            (Self::Fsck, Code::Damaged | Code::CheckFound | Code::Repairable) => 4,
             (Self::Fsck, Code::Usage) => 16,
             (Self::Fsck, _) => 8,
         }
@@ -56,8 +57,13 @@ pub fn resolve(arguments: Vec<OsString>) -> Result<Call, CliError> {
             Ok(Call { arguments: verb("umount", rest), caller: Caller::MountHelper, dry: false })
         }
         "fsck.infmap" => {
-            let rest = strip(rest().collect(), "aApnfyrvVT", "tC");
-            Ok(Call { arguments: verb("check", rest), caller: Caller::Fsck, dry: false })
+            let rest: Vec<OsString> = rest().collect();
+            // Read-only unless somebody asks for more with -y or -p; -n always wins, and -a, which is what a boot says, asks for nothing.
+            let has = |wanted: &[char]| rest.iter().any(|flag| letters(flag).is_some_and(|letters| letters.contains(wanted)));
+            let is_long = |flag: &OsString| flag == "--repair";
+            let repairs = (has(&['y', 'p']) || rest.iter().any(is_long)) && !has(&['n']);
+            let rest = strip(rest.into_iter().filter(|flag| !is_long(flag)).collect(), "aApnfyrvVT", "tC");
+            Ok(Call { arguments: verb(if repairs { "repair" } else { "check" }, rest), caller: Caller::Fsck, dry: false })
         }
         "mkfs.infmap" => Ok(Call { arguments: verb("init", rest().collect()), caller: Caller::Verb, dry: false }),
         _ => Ok(Call { arguments, caller: Caller::Verb, dry: false }),
@@ -126,6 +132,10 @@ mod tests {
         assert_eq!(words(&call("mount.fuse.infmap /v /mnt -n -o rw,remount,ro")), "infmap remount /mnt -o rw,remount,ro");
         assert_eq!(words(&call("umount.infmap /mnt -n -l")), "infmap umount /mnt --lazy");
         assert_eq!(words(&call("fsck.infmap -a -C 0 /v")), "infmap check /v");
+        assert_eq!(words(&call("fsck.infmap -n -y /v")), "infmap check /v");
+        for repairs in ["-y -C 0", "-y", "-p", "-fy", "--repair"] {
+            assert_eq!(words(&call(&format!("fsck.infmap {repairs} /v"))), "infmap repair /v");
+        }
         assert_eq!(words(&call("mkfs.infmap /v")), "infmap init /v");
         assert!(resolve(vec!["mount.infmap".into(), "/v".into()]).is_err());
     }
@@ -142,5 +152,7 @@ mod tests {
         assert_eq!(Caller::MountHelper.exit(&error(Code::VolumeLocked)), 32);
         assert_eq!(Caller::MountHelper.exit(&error(Code::Option)), 1);
         assert_eq!(Caller::Fsck.exit(&error(Code::CheckFound)), 4);
+        assert_eq!(Caller::Fsck.exit(&error(Code::Repairable)), 4);
+        assert_eq!(Caller::Fsck.exit(&error(Code::Repaired)), 1);
     }
 }

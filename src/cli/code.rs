@@ -172,6 +172,18 @@ codes! {
         help: "name a directory that does not exist, outside of the other",
         examples: ["infmap recover images new.map", "infmap restore my.map files"]
     }
+    /// Damage was found, and nothing is lost.
+    Repairable = 1025, exit 4 {
+        cause: "`infmap check` found images that are not as they were written, and parity or a second copy covers all of it.",
+        help: "`infmap repair VOLUME` puts the images back as they were written",
+        examples: ["infmap repair --dry-run my.map", "infmap repair my.map"]
+    }
+    /// Damage was found and put right.
+    Repaired = 1026, exit 4 {
+        cause: "`infmap repair` put back, or settled as --damaged said, all that it found. With --dry-run it would.",
+        help: "nothing is left to do; look at the health of the disk",
+        examples: ["infmap check my.map", "smartctl -a /dev/sda"]
+    }
     /// The mountpoint cannot be used.
     Mountpoint = 1030, exit 15 {
         cause: "It does not exist, is no directory, or may not be entered.",

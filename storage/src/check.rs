@@ -11,6 +11,7 @@
 //! * INO-1 rows belong to an inode that exists; INO-2 and suit its kind and size.
 //! * SPC-3 no two extents or nodes share a cluster; SPC-4 the sums of the root are right.
 //! * IMG-3 an image in use is there; IMG-4 it is as it was written; IMG-5 what else lies in `map/`; IMG-6 what nobody knows.
+//! * DMG-1 what is lost of files is named block by block.
 //!
 //! Memory: the log's data, 56 bytes an inode, 32 a node, 40 an image, 40 a place, one image, and of claims on clusters
 //! `claims_bytes`: the name tree is walked once for each batch of regions whose claims fit. Where nodes are lost, what is left is
@@ -22,8 +23,10 @@ mod image;
 mod inodes;
 mod links;
 mod listing;
+mod lost;
 mod offline;
 pub(crate) mod parts;
+mod path;
 mod places;
 mod region;
 pub(crate) mod tail;
@@ -34,13 +37,14 @@ pub(crate) mod tests;
 
 pub use finding::{CheckCounts, CheckReport, Finding, Severity};
 pub use offline::Offline;
+pub use path::{FileSeen, PathReport, check_path};
 
-use crate::address::RegionId;
+use crate::address::{Generation, RegionId};
 use crate::device::Device;
 use crate::recover::RecoverError;
 use crate::state::{StateError, View};
 use crate::vat::{NodeError, NodeSource, TreeId};
-use crate::wal::FaultReason;
+use crate::wal::{FaultReason, Lsn};
 use claims::Claims;
 use finding::{Findings, HELP_BACKUP, HELP_HARMLESS, HELP_LOG, HELP_NAMES, HELP_REPORT};
 use image::ImageChecker;
@@ -75,11 +79,21 @@ pub struct CheckOptions {
     pub claims_bytes: usize,
     /// Bytes of memory for nodes.
     pub node_bytes: u64,
+    /// Images that an earlier check of the same state has passed, which are not read again.
+    pub passed: Option<Passed>,
+}
+
+/// How far a check came before it found anything: all images up to `region` are as they should be, as seen from this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub generation: Generation,
+    pub replayed: Lsn,
+    pub region: RegionId,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { verify_data: true, deep: false, findings_max: 10_000, claims_bytes: 256 << 20, node_bytes: 64 << 20 }
+        Self { verify_data: true, deep: false, findings_max: 10_000, claims_bytes: 256 << 20, node_bytes: 64 << 20, passed: None }
     }
 }
 
@@ -98,6 +112,8 @@ pub struct Progress {
     pub step: Step,
     pub done: u64,
     pub of: u64,
+    /// Where a check that is interrupted now could go on.
+    pub passed: Option<Passed>,
 }
 
 /// Checks the volume with this uuid. It must not be mounted, nor be mounted meanwhile: the caller holds its lock.
@@ -117,18 +133,25 @@ pub fn check(
         places: Places::default(),
         listing: Listing::new(),
         gaps: false,
+        passed: None,
         progress,
     };
+    // Of another state nothing is known.
+    let state = (volume.recovered.root.generation, volume.recovered.replayed);
+    let resumed = options.passed.filter(|passed| (passed.generation, passed.replayed) == state);
+    check.passed = resumed;
     check.opening();
     check.listing = listing::list(volume.device.as_ref(), &mut check.findings).map_err(CheckError::Images)?;
     let mut batch = Some(check.first_pass(options.claims_bytes));
     let mut images = ImageChecker::new(volume.device.as_ref(), uuid, options.verify_data, options.deep);
     while let Some(claims) = batch {
         check.findings.report.counts.passes += 1;
-        check.regions(&claims, &mut images);
+        check.regions(&claims, resumed.map(|passed| passed.region), &mut images);
         batch = claims.next().map(|next| check.claims_of(next));
     }
-    Ok(check.findings.report)
+    let mut report = check.findings.report;
+    lost::name(&volume.recovered.state, &volume.nodes.loading(TreeId::Name), &mut report.lost);
+    Ok(report)
 }
 
 struct Check<'a> {
@@ -138,6 +161,7 @@ struct Check<'a> {
     listing: Listing,
     /// Rows are missing: nothing is to be concluded from what is not there.
     gaps: bool,
+    passed: Option<Passed>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -208,9 +232,10 @@ impl Check<'_> {
     }
 
     /// Judges all regions of a batch: those with rows, those that are claimed, and those that have files.
-    fn regions(&mut self, claims: &Claims, images: &mut ImageChecker<'_>) {
+    fn regions(&mut self, claims: &Claims, behind: Option<RegionId>, images: &mut ImageChecker<'_>) {
         let known = self.places.regions.iter().chain(claims.by_region.keys()).chain(self.listing.keys());
-        let regions: BTreeSet<RegionId> = known.copied().filter(|id| claims.covers(*id)).collect();
+        let regions: BTreeSet<RegionId> =
+            known.copied().filter(|id| claims.covers(*id) && behind.is_none_or(|passed| *id > passed)).collect();
         let of = (self.places.regions.len().max(self.listing.len())) as u64;
         for id in regions {
             let of_region = claims.by_region.get(&id).map_or(&[][..], Vec::as_slice);
@@ -225,7 +250,12 @@ impl Check<'_> {
             }
             let kind = books.and_then(|books| books.row).map(|row| row.kind);
             images.judge(id, kind, self.listing.contains_key(&id), of_region, &mut self.findings);
-            (self.progress)(Progress { step: Step::Images, done: self.findings.report.counts.images, of });
+            let report = &self.findings.report;
+            if report.is_clean() {
+                let (generation, replayed) = (report.generation, report.replayed);
+                self.passed = Some(Passed { generation, replayed, region: id });
+            }
+            (self.progress)(Progress { step: Step::Images, done: report.counts.images, of, passed: self.passed });
         }
     }
 }
@@ -253,7 +283,7 @@ fn node_or_fault(
             findings.report.counts.nodes += 1;
             *nodes += 1;
             if nodes.is_multiple_of(256) {
-                progress(Progress { step: Step::Trees, done: *nodes, of: 0 });
+                progress(Progress { step: Step::Trees, done: *nodes, of: 0, passed: None });
             }
             false
         }

@@ -14,6 +14,7 @@ use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
 use crate::region::{RawBands, RegionError, read_identity};
 use quick_cache::sync::Cache;
 use restore::Restorer;
+pub(crate) use restore::read_what_can_be;
 use std::io;
 use std::sync::Arc;
 

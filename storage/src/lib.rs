@@ -10,6 +10,7 @@ pub mod address;
 pub mod blocks;
 pub mod buffer;
 pub mod check;
+pub mod damage;
 pub mod device;
 pub mod file_buffer;
 #[doc(hidden)]
@@ -26,6 +27,7 @@ pub mod rebuild;
 pub mod recover;
 pub mod refusal;
 pub mod region;
+pub mod repair;
 pub mod root;
 pub mod row;
 pub mod space;

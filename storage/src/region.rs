@@ -1,22 +1,25 @@
 //! The region image: one PNG of 1024 x 1024 pixels whose pixels are the stored bytes.
 //!
 //! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading it
-//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `salvage` what is left of one). Must be true: PIC-1 to PIC-8, REG-6 and REG-7, named where they are
-//! kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
+//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `mend` gives back the file as it was written, `salvage` what is left of one, `two_copies` what two damaged
+//! copies come to). Must be true: PIC-1 to PIC-10, REG-6 and REG-7, named where they are kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
 
 mod anatomy;
 pub mod chunk;
+mod compose;
 mod crc;
 pub mod decode;
 pub mod encode;
 pub mod identity;
 pub mod layout;
+pub mod mend;
 pub mod parity;
 pub mod read;
 pub mod salvage;
 mod space;
 pub mod survey;
 pub mod tables;
+mod two_copies;
 mod zeros;
 
 #[cfg(test)]
@@ -25,6 +28,7 @@ mod tests;
 pub use decode::{RawRegion, Region, read_identity};
 pub use encode::{IMAGE_MAX_BYTES, PlaceError, Placed, ROOT_MAX_BYTES, RegionBuilder, RootTooLarge, SealedRegion};
 pub use identity::{Identity, RegionKind};
+pub use mend::{Mended, Mender, Unmendable};
 pub use parity::{CODE_TABLES_BYTES, ENCODER_BYTES, ParityEncoder, RowRestorer, TooManyLost};
 pub use read::{ClusterPieces, RawBands};
 pub use salvage::Salvaged;
@@ -49,7 +53,7 @@ pub enum RegionError {
     #[error("both copies of the tables are damaged or missing: take the image from a backup")]
     TablesLost,
     /// Bytes differ from their checksums.
-    #[error("{rows} rows are damaged, the first is row {first}: parity restores up to 32 when they are read: write the files anew")]
+    #[error("{rows} rows are damaged, the first is row {first}: parity restores up to 32, so `infmap repair` is no help beyond that")]
     RowsDamaged { first: usize, rows: usize },
     /// A cluster differs from the checksum that the caller knows.
     #[error("cluster {} differs from its checksum: check the identity of the file", .0.number())]
@@ -58,7 +62,7 @@ pub enum RegionError {
     #[error("cluster {} is not in the bytes that were read: the file is short, or this is a defect", .0.number())]
     NotCovered(Cluster),
     /// The image should carry a root and does not.
-    #[error("the root in the image is damaged; the log has its own")]
+    #[error("both copies of the root in the image are damaged; the log has its own")]
     RootDamaged,
 }
 

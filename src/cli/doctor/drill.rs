@@ -33,12 +33,14 @@ const STEPS: &[Step] = &[
     ("Make a volume, and write a tree into it", write_tree),
     ("Check it", check_whole),
     ("Damage an image, less than its parity covers: nobody notices, but everybody is told", damage_covered),
+    ("Repair it: the image is as it was written, to the byte", repair_image),
     ("Delete the log of a volume that was unmounted: the images alone are the volume", delete_log),
     ("Kill the daemon behind an fsync: what was promised is there", kill_daemon),
     (
         "Kill it again and delete the log, which is all that held the newest promise: that is told, and the rest is there",
         kill_and_delete_log,
     ),
+    ("Make a volume of the images alone: it holds the same", recover_images),
     ("Damage an image beyond its parity: an error for what is hit, never a wrong byte", damage_beyond),
 ];
 
@@ -76,8 +78,8 @@ struct Drill {
     program: PathBuf,
     /// What was typed in this step.
     calls: Vec<String>,
-    /// An image that was damaged within its parity.
-    damaged: Option<PathBuf>,
+    /// An image that was damaged within its parity, and its bytes before.
+    damaged: Option<(PathBuf, Vec<u8>)>,
 }
 
 impl Drill {
@@ -103,6 +105,8 @@ impl Drill {
         self.calls.push(format!("infmap {words}"));
         let fill = |word: &str| match word {
             "VOLUME" => self.volume().into_os_string(),
+            "VOLUME/map" => self.volume().join("map").into_os_string(),
+            "AGAIN" => self.dir.join("again.map").into_os_string(),
             "DIR" => self.mountpoint().into_os_string(),
             word => word.into(),
         };
@@ -268,10 +272,11 @@ fn check_whole(drill: &mut Drill) -> Done {
 
 fn damage_covered(drill: &mut Drill) -> Done {
     let image = drill.images()?.into_iter().next().ok_or("there is no image")?;
+    let before = read(&image).map_err(|error| format!("{}: {error}", image.display()))?;
     damage(&image, COVERED_BYTES)?;
     drill.calls.push(format!("# {} KiB of {} are turned", COVERED_BYTES >> 10, image.display()));
-    drill.damaged = Some(image);
-    drill.call("check VOLUME", &[3])?;
+    drill.damaged = Some((image, before));
+    drill.call("check VOLUME", &[4])?;
     drill.mount(" -o ro")?;
     drill.all_whole()?;
     let output = drill.call("status DIR", &[0, 7])?;
@@ -282,6 +287,17 @@ fn damage_covered(drill: &mut Drill) -> Done {
     }
     drill.umount()?;
     Ok(format!("check names the image, and all {FILES} files are whole; {saved}"))
+}
+
+fn repair_image(drill: &mut Drill) -> Done {
+    drill.call("repair VOLUME", &[4])?;
+    let (image, before) = drill.damaged.as_ref().ok_or("no image was damaged")?;
+    let after = read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+    if after != *before {
+        return Err(format!("{} holds other bytes than before", image.display()));
+    }
+    drill.call("check VOLUME", &[0])?;
+    Ok("the image is the same file again, and check finds nothing".into())
 }
 
 fn delete_log(drill: &mut Drill) -> Done {
@@ -325,8 +341,17 @@ fn kill_and_delete_log(drill: &mut Drill) -> Done {
     Ok(format!("check says so (REC-6), the older files are whole, and the newest {}", if kept { "too" } else { "is lost, as documented" }))
 }
 
+fn recover_images(drill: &mut Drill) -> Done {
+    drill.call("recover VOLUME/map AGAIN", &[0])?;
+    drill.call("check AGAIN", &[0])?;
+    drill.call("mount -d -o ro AGAIN DIR", &[0])?;
+    drill.all_whole()?;
+    drill.umount()?;
+    Ok(format!("all {FILES} files are whole in it"))
+}
+
 fn damage_beyond(drill: &mut Drill) -> Done {
-    let damaged = drill.damaged.clone();
+    let damaged = drill.damaged.take().map(|(image, _)| image);
     let image = drill.images()?.into_iter().find(|image| Some(image) != damaged.as_ref()).ok_or("there is no second image")?;
     damage(&image, BEYOND_BYTES)?;
     drill.calls.push(format!("# {} KiB of {} are turned", BEYOND_BYTES >> 10, image.display()));

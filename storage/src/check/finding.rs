@@ -4,6 +4,7 @@
 //! beyond `findings_max`, which are not kept. Fails: never.
 
 use crate::address::Generation;
+use crate::damage::Damage;
 use crate::wal::Lsn;
 
 /// How bad it is.
@@ -29,6 +30,8 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub help: &'static str,
+    /// `infmap repair` puts it right, and nothing is lost.
+    pub repairable: bool,
 }
 
 /// What was seen. Bytes are bytes, clusters are of 4 KiB.
@@ -76,6 +79,11 @@ pub struct CheckReport {
     pub damage: u64,
     pub warnings: u64,
     pub infos: u64,
+    /// Of `damage` and `warnings` together: what `infmap repair` puts right.
+    pub repairable: u64,
+    /// Bytes of files that are lost, at most `findings_max` of them, and how many there are.
+    pub lost: Vec<Damage>,
+    pub lost_count: u64,
 }
 
 impl CheckReport {
@@ -96,8 +104,7 @@ pub(super) const HELP_REPORT: &str =
     "This should not be possible. Mount it with -o ro only, copy the files to a new volume, keep this one, and report it.";
 pub(super) const HELP_HARMLESS: &str = "No file is harmed by it, only what is counted and free. It should not be possible: report it.";
 pub(super) const HELP_NAMES: &str = "Copy what you can reach to a new volume; the images keep the bytes.";
-pub(super) const HELP_REPAIR: &str = "Nothing is lost: reads are served from its parity. Take the image from a backup of the volume, or write the files \
-     anew (`find DIR -inum INODE` names them); what nodes held goes with all files into a new volume.";
+pub(super) const HELP_REPAIR: &str = "Nothing is lost: `infmap repair VOLUME` puts the image back as it was written.";
 pub(super) const HELP_SOUND: &str =
     "Every byte in it can be read. Take the image from a backup of the volume, or copy all files to a new volume, before more breaks.";
 pub(super) const HELP_BACKUP: &str =
@@ -122,7 +129,17 @@ impl Findings {
             Severity::Damage => self.report.damage += 1,
         }
         if self.report.findings.len() < self.kept_max {
-            self.report.findings.push(Finding { severity, invariant, place: place.to_string(), what: what.into(), help });
+            let repairable = help == HELP_REPAIR;
+            self.report.findings.push(Finding { severity, invariant, place: place.to_string(), what: what.into(), help, repairable });
+        }
+        self.report.repairable += u64::from(help == HELP_REPAIR);
+    }
+
+    /// Bytes of a file are lost. The finding about their image says so too.
+    pub fn lost(&mut self, damage: Damage) {
+        self.report.lost_count += 1;
+        if self.report.lost.len() < self.kept_max {
+            self.report.lost.push(damage);
         }
     }
 

@@ -2,18 +2,21 @@
 //!
 //! Owns: `ImageChecker` and its buffer. Must be true: ADR-3 the identity inside is that of the name; IMG-3 an image that is in use is
 //! there; IMG-4 it is as it was written; REG-6 its tables name the owners that rows name; REG-7 a cluster has the checksum that its row
-//! and the tables say; UNI-2 a compressed unit decodes; PAR-1 parity is that of the pixels. Memory: one image, and 12 MiB to restore
-//! rows. Fails: never; a file that cannot be read is a finding.
+//! and the tables say; UNI-2 a compressed unit decodes; PAR-1 parity is that of the pixels. Memory: two images, and 8 MiB to
+//! mend. Fails: never; a file that cannot be read is a finding.
 
 use super::claims::Claim;
 use super::finding::{Findings, HELP_BACKUP, HELP_FILES, HELP_NAMES, HELP_NONE, HELP_REPAIR, HELP_SOUND};
+use super::lost;
 use super::tail::read_tables;
-use crate::address::RegionId;
+use crate::address::{Address, RegionId};
+use crate::damage::Found;
 use crate::device::{Device, Open};
+use crate::images::read_what_can_be;
 use crate::limits::{CLUSTER_BYTES, PARITY_ROWS, REGION_SIDE_PX, ROW_BYTES};
 use crate::region::layout::{HEADER_BYTES, row_range};
 use crate::region::{
-    Codec, IMAGE_MAX_BYTES, Identity, OwnerKind, ParityEncoder, RawRegion, Region, RowRestorer, Survey, Tables, read_identity,
+    ClusterPieces, Codec, Identity, Mender, OwnerKind, ParityEncoder, RawBands, RawRegion, Region, Survey, Tables, read_identity,
 };
 use crate::row::{ExtentRow, Inode, RegionKind};
 use crate::unit::decode_unit;
@@ -29,19 +32,22 @@ pub(super) struct ImageChecker<'a> {
     pub verify_data: bool,
     pub deep: bool,
     buffer: Vec<u8>,
+    /// The whole file is in the buffer, and was read without an error.
+    is_whole: bool,
     encoder: Option<ParityEncoder>,
-    restorer: Option<RowRestorer>,
+    mender: Option<Mender>,
 }
 
 impl<'a> ImageChecker<'a> {
     pub fn new(device: &'a dyn Device, uuid: [u8; 16], verify_data: bool, deep: bool) -> Self {
-        Self { device, uuid, verify_data, deep, buffer: Vec::new(), encoder: None, restorer: None }
+        Self { device, uuid, verify_data, deep, buffer: Vec::new(), is_whole: false, encoder: None, mender: None }
     }
 
     /// Checks the image of a region that is in use; `kind` is what its row says.
     pub fn judge(&mut self, id: RegionId, kind: Option<RegionKind>, is_listed: bool, claims: &[Claim], findings: &mut Findings) {
         if !is_listed {
             findings.damage("IMG-3", id.path(), format!("the image is missing; it held {}", users(claims, |_| true)), HELP_BACKUP);
+            lost::tell(claims, |_, _| Some(Found::Missing), findings);
             return;
         }
         findings.report.counts.images += 1;
@@ -49,6 +55,7 @@ impl<'a> ImageChecker<'a> {
             self.judge_tables(id, kind, claims, findings);
         } else if let Err(error) = self.load(id) {
             findings.damage("IMG-4", id.path(), format!("it cannot be read: {error}"), HELP_BACKUP);
+            lost::tell(claims, |_, _| Some(Found::Io(error.to_string())), findings);
         } else {
             self.judge_bytes(id, kind, claims, findings);
         }
@@ -56,10 +63,8 @@ impl<'a> ImageChecker<'a> {
 
     fn load(&mut self, id: RegionId) -> std::io::Result<()> {
         let file = self.device.open(&id.path(), Open::READ)?;
-        // More than an image can have is told as trailing bytes.
-        self.buffer.resize(IMAGE_MAX_BYTES + 1, 0);
-        let read = file.read_at(&mut self.buffer, 0)?;
-        self.buffer.truncate(read);
+        let found = read_what_can_be(file.as_ref());
+        (self.buffer, self.is_whole) = (found.bytes, found.is_whole);
         Ok(())
     }
 
@@ -82,27 +87,40 @@ impl<'a> ImageChecker<'a> {
     }
 
     fn judge_bytes(&mut self, id: RegionId, kind: Option<RegionKind>, claims: &[Claim], findings: &mut Findings) {
-        let survey = RawRegion::new(self.buffer.as_slice()).survey();
-        let Some(identity) = survey.identity else {
-            let what = format!("it is no image of this program any more; it held {}", users(claims, |_| true));
-            findings.damage("IMG-4", id.path(), what, HELP_BACKUP);
-            return;
+        let raw = RawRegion::new(self.buffer.as_slice());
+        let survey = raw.survey();
+        let is_it = match survey.identity {
+            Some(identity) => self.is_it(id, kind, &identity, findings).then_some(identity),
+            None => {
+                let what = format!("it is no image of this program any more; it held {}", users(claims, |_| true));
+                findings.damage("IMG-4", id.path(), what, HELP_BACKUP);
+                None
+            }
         };
-        if !self.is_it(id, kind, &identity, findings) {
-            return;
+        let is_sound = survey.is_sound() && self.is_whole;
+        // What can be mended is as good as sound, for all that is judged below.
+        let mended = is_it.filter(|_| !is_sound).map(|identity| raw.mend(Some(&identity), self.mender.get_or_insert_default()));
+        let is_mendable = matches!(mended, Some(Ok(_)));
+        if is_it.is_some() {
+            report(id, &survey, self.is_whole, is_mendable, claims, findings);
         }
-        report(id, &survey, claims, findings);
-        if self.deep && survey.damaged_rows.is_empty() {
-            self.recompute_parity(id, &survey, findings);
-        }
-        let restorer = self.restorer.get_or_insert_with(RowRestorer::new);
-        let Ok((region, _)) = RawRegion::new(self.buffer.as_mut_slice()).repair(Some(&identity), restorer) else { return };
+        let bytes = match &mended {
+            Some(Ok(mended)) => mended.bytes(),
+            _ => self.buffer.as_slice(),
+        };
+        let region = is_it.and_then(|_| RawRegion::new(bytes).verify(None).ok());
+        let bands = RawBands::new(bytes, 0);
+        lost::tell(claims, |at, crc| is_lost(region.as_ref(), &bands, at, crc), findings);
+        let Some(region) = region else { return };
         let mut decoded = HashSet::new();
         for claim in claims {
             compare(id, region.tables(), claim, findings);
             if let Claim::Extent { inode, offset, row } = claim {
                 verify(&region, *inode, *offset, row, decoded.insert(row.first), findings);
             }
+        }
+        if self.deep && is_sound {
+            recompute_parity(id, &region, bytes, &mut self.encoder, findings);
         }
     }
 
@@ -121,56 +139,71 @@ impl<'a> ImageChecker<'a> {
         }
         false
     }
+}
 
-    fn recompute_parity(&mut self, id: RegionId, survey: &Survey, findings: &mut Findings) {
-        let Ok(region) = RawRegion::new(self.buffer.as_slice()).verify(None) else { return };
-        let tables = region.tables();
-        let zeros = [0; ROW_BYTES];
-        let row = |n: usize| {
-            let at = row_range(n).start.saturating_add(survey.moved_by);
-            self.buffer.get(at..).and_then(|bytes| bytes.first_chunk()).unwrap_or(&zeros)
-        };
-        let mut wrong = 0;
-        let encoder = self.encoder.get_or_insert_with(ParityEncoder::new);
-        encoder.encode(tables.used_bands * 4, row, |n, parity| {
-            wrong += usize::from(tables.row_crc(REGION_SIDE_PX + n) != Some(crc32fast::hash(parity)));
-        });
-        if wrong > 0 {
-            let what = format!("{wrong} of its {PARITY_ROWS} parity rows are not those of its pixels: they could not restore anything");
-            findings.warning("PAR-1", id.path(), what, HELP_SOUND);
-        }
+fn recompute_parity(id: RegionId, region: &Region<&[u8]>, bytes: &[u8], encoder: &mut Option<ParityEncoder>, findings: &mut Findings) {
+    let tables = region.tables();
+    let zeros = [0; ROW_BYTES];
+    let row = |n: usize| bytes.get(row_range(n).start..).and_then(|bytes| bytes.first_chunk()).unwrap_or(&zeros);
+    let mut wrong = 0;
+    encoder.get_or_insert_default().encode(tables.used_bands * 4, row, |n, parity| {
+        wrong += usize::from(tables.row_crc(REGION_SIDE_PX + n) != Some(crc32fast::hash(parity)));
+    });
+    if wrong > 0 {
+        let what = format!("{wrong} of its {PARITY_ROWS} parity rows are not those of its pixels: they could not restore anything");
+        findings.warning("PAR-1", id.path(), what, HELP_SOUND);
     }
 }
 
-/// Tells what a survey found.
-fn report(id: RegionId, survey: &Survey, claims: &[Claim], findings: &mut Findings) {
+/// What is there in place of a cluster with this checksum, if neither the image as a whole nor the place itself gives it.
+fn is_lost(region: Option<&Region<&[u8]>>, bands: &RawBands<'_>, at: Address, crc: u32) -> Option<Found> {
+    let fits = |pieces: &ClusterPieces<'_>| pieces.crc() == crc;
+    if region.and_then(|region| region.cluster(at.cluster)).is_some_and(|pieces| fits(&pieces)) {
+        return None;
+    }
+    match bands.unverified(at.cluster) {
+        Some(pieces) if fits(&pieces) => None,
+        Some(pieces) => Some(Found::Crc(pieces.crc())),
+        None => Some(Found::Io("the file ends before".into())),
+    }
+}
+
+/// Tells what a survey found. What can be mended is said as that, whatever it is.
+fn report(id: RegionId, survey: &Survey, is_whole: bool, is_mendable: bool, claims: &[Claim], findings: &mut Findings) {
     let path = id.path();
-    if survey.tables_sound == [false; 2] {
+    let help = |otherwise| if is_mendable { HELP_REPAIR } else { otherwise };
+    if !survey.tables_known {
         findings.damage("IMG-4", &path, "both copies of its tables are lost: nothing in it can be verified", HELP_BACKUP);
-    } else if !survey.tables_sound.iter().all(|sound| *sound) {
-        findings.warning("IMG-4", &path, "one of the two copies of its tables is damaged", HELP_SOUND);
+    } else if survey.tables_sound == [false; 2] {
+        findings.warning("IMG-4", &path, "both copies of its tables are damaged, and complete each other", help(HELP_SOUND));
+    } else if survey.tables_sound != [true; 2] {
+        findings.warning("IMG-4", &path, "one of the two copies of its tables is damaged", help(HELP_SOUND));
     }
     let is_damaged = |cluster: usize| survey.damaged_clusters.iter().any(|c| c.number() == cluster);
     let rows = survey.damaged_rows.len();
-    if rows > 0 && survey.is_repairable() {
+    if rows > 0 && (is_mendable || survey.is_repairable()) {
         let what = format!("{rows} rows of it are damaged, in {}", users(claims, is_damaged));
-        findings.damage("IMG-4", &path, what, HELP_REPAIR);
+        findings.damage("IMG-4", &path, what, help(HELP_BACKUP));
     } else if rows > 0 {
         let what = format!("{rows} rows of it are damaged, more than parity restores, in {}", users(claims, is_damaged));
         findings.damage("IMG-4", &path, what, HELP_BACKUP);
     }
-    if survey.root_damaged {
-        findings.warning("IMG-4", &path, "the root that it carries is damaged; the log has its own", HELP_SOUND);
+    match survey.roots_damaged {
+        0 => {}
+        1 => findings.warning("IMG-4", &path, "one of the two copies of the root that it carries is damaged", help(HELP_SOUND)),
+        _ => findings.warning("IMG-4", &path, "both copies of the root that it carries are damaged; the log has its own", help(HELP_SOUND)),
     }
     if survey.moved_by > 0 {
-        findings.damage("IMG-4", &path, "chunks were added before its pixels, which are not found there any more", HELP_REPAIR);
+        findings.damage("IMG-4", &path, "chunks were added before its pixels, which are not found there any more", help(HELP_BACKUP));
     } else if survey.foreign_chunks > 0 || survey.trailing_bytes > 0 {
         let what = format!("{} chunks and {} bytes behind its end are not ours", survey.foreign_chunks, survey.trailing_bytes);
-        findings.warning("IMG-4", &path, what, HELP_NONE);
+        findings.warning("IMG-4", &path, what, help(HELP_NONE));
+    } else if !is_whole {
+        findings.warning("IMG-4", &path, "parts of the file cannot be read, or it goes on behind its end", help(HELP_BACKUP));
     }
     let framing = !survey.has_signature || !survey.damaged_chunks.is_empty() || survey.broken_at.is_some();
     if framing && rows == 0 && survey.tables_sound == [true; 2] {
-        findings.warning("IMG-4", &path, "its framing as a PNG is damaged; the pixels are sound", HELP_SOUND);
+        findings.warning("IMG-4", &path, "its framing as a PNG is damaged; the pixels are sound", help(HELP_SOUND));
     }
     let poisoned = survey.poisoned.iter().filter(|cluster| claims.iter().any(|claim| has(claim, cluster.number()))).count();
     if poisoned > 0 {
@@ -221,7 +254,7 @@ fn compare(id: RegionId, tables: &Tables, claim: &Claim, findings: &mut Findings
 }
 
 /// Reads what a row uses, with its own checksums; a compressed unit is decoded once.
-fn verify(region: &Region<&mut [u8]>, inode: Inode, offset: u64, row: &ExtentRow, decode: bool, findings: &mut Findings) {
+fn verify(region: &Region<&[u8]>, inode: Inode, offset: u64, row: &ExtentRow, decode: bool, findings: &mut Findings) {
     let (from, count) = row.touched_clusters();
     let mut stored = Vec::with_capacity(if row.codec == Codec::Zstd { count * CLUSTER_BYTES } else { 0 });
     for number in from..from + count {

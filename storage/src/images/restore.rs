@@ -31,7 +31,7 @@ impl Restorer {
     /// Fills `out` with the clusters from `first` on; with `crcs`, only if each has its checksum.
     pub fn restore(&self, device: &dyn Device, first: Address, crcs: Option<&[u32]>, out: &mut [u8]) -> Option<()> {
         let mut rows = self.rows.lock();
-        let bytes = read_what_can_be(device.open(&first.region.path(), Open::READ).ok()?.as_ref());
+        let bytes = read_what_can_be(device.open(&first.region.path(), Open::READ).ok()?.as_ref()).bytes;
         let (region, _) = RawRegion::new(bytes).repair(None, rows.get_or_insert_with(RowRestorer::new)).ok()?;
         if region.identity().region != first.region {
             return None;
@@ -48,20 +48,30 @@ impl Restorer {
     }
 }
 
-/// The bytes of a file, with zeros where it cannot be read: parity may know what stood there.
-fn read_what_can_be(file: &dyn DeviceFile) -> Vec<u8> {
-    let size = file.len().ok().and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
-    let mut bytes = vec![0; size.min(IMAGE_MAX_BYTES)];
+/// What could be read of a file.
+pub(crate) struct Found {
+    /// At most as many as an image has, with zeros where the device refused: parity may know what stood there.
+    pub bytes: Vec<u8>,
+    /// Nothing was refused, and nothing stands behind these bytes.
+    pub is_whole: bool,
+}
+
+/// Reads as much of a file as the device gives.
+pub(crate) fn read_what_can_be(file: &dyn DeviceFile) -> Found {
+    let size = file.len().ok().and_then(|size| usize::try_from(size).ok());
+    let mut bytes = vec![0; size.unwrap_or_default().min(IMAGE_MAX_BYTES)];
+    let mut is_whole = size == Some(bytes.len());
     for (n, piece) in bytes.chunks_mut(READ_BYTES).enumerate() {
         let at = n * READ_BYTES;
         if file.read_at(piece, at as u64).is_ok() {
             continue;
         }
+        is_whole = false;
         for (page, piece) in piece.chunks_mut(PAGE_BYTES).enumerate() {
             if file.read_at(piece, (at + page * PAGE_BYTES) as u64).is_err() {
                 piece.fill(0);
             }
         }
     }
-    bytes
+    Found { bytes, is_whole }
 }

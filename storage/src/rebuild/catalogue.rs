@@ -6,7 +6,7 @@
 
 use crate::address::{Cluster, RegionId};
 use crate::recover::root_in_image;
-use crate::region::{Identity, RawRegion, RegionError, RowRestorer};
+use crate::region::{Identity, Mender, RawRegion, RegionError};
 use crate::root::RootRecord;
 use std::collections::BTreeMap;
 
@@ -51,11 +51,10 @@ pub struct Inspected {
 ///
 /// # Errors
 /// Why it is no image of ours.
-pub fn inspect(bytes: Vec<u8>, restorer: &mut RowRestorer) -> Result<Inspected, RegionError> {
+pub fn inspect(bytes: Vec<u8>, mender: &mut Mender) -> Result<Inspected, RegionError> {
     let file_bytes = bytes.len() as u64;
-    let root = root_in_image(&bytes);
     let seen = RawRegion::new(&bytes[..]).survey().identity;
-    let salvaged = match RawRegion::new(bytes).salvage(restorer) {
+    let salvaged = match RawRegion::new(bytes).salvage(mender) {
         Ok(salvaged) => salvaged,
         Err(RegionError::TablesLost) => {
             let identity = seen.ok_or(RegionError::TablesLost)?;
@@ -68,6 +67,7 @@ pub fn inspect(bytes: Vec<u8>, restorer: &mut RowRestorer) -> Result<Inspected, 
         [] => Condition::Mended { rows: salvaged.restored_rows() },
         lost => Condition::Damaged { lost: lost.to_vec() },
     };
+    let root = root_in_image(salvaged.bytes());
     let (identity, tables_crc) = (*salvaged.identity(), Some(salvaged.tables().crc()));
     Ok(Inspected { identity, condition, tables_crc, root, file_bytes })
 }

@@ -5,7 +5,7 @@ use crate::blocks::BlockPool;
 use crate::check::tests::builder::{Builder, Sample, UUID, sample};
 use crate::device::{DeviceFile, MemoryDevice, Open, read_all};
 use crate::read::FileReader;
-use crate::region::{IMAGE_MAX_BYTES, RowRestorer};
+use crate::region::{IMAGE_MAX_BYTES, Mender};
 use crate::state::View;
 use crate::tiers::Tiers;
 use proptest::prelude::*;
@@ -48,9 +48,9 @@ impl DeviceFile for Bytes {
 /// What is found in a pile.
 pub(super) fn found(pile: &Pile) -> Found {
     let mut catalogue = Catalogue::default();
-    let mut restorer = RowRestorer::new();
+    let mut mender = Mender::default();
     for (number, bytes) in pile.iter().enumerate() {
-        if let Ok(seen) = inspect(bytes.clone(), &mut restorer) {
+        if let Ok(seen) = inspect(bytes.clone(), &mut mender) {
             catalogue.offer(number, seen);
         }
     }
@@ -261,8 +261,9 @@ fn without_roots(pile: &Pile) -> Pile {
     let mut without = pile.clone();
     for bytes in &mut without {
         if crate::recover::root_in_image(bytes).is_some() {
-            let at = bytes.windows(4).rposition(|kind| kind == b"imRT").unwrap();
-            bytes[at + 20] ^= 0xFF;
+            let copies: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"imRTIMAPROOT")).collect();
+            assert_eq!(copies.len(), 2);
+            copies.into_iter().for_each(|at| bytes[at + 20] ^= 0xFF);
         }
     }
     without

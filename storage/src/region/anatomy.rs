@@ -6,18 +6,18 @@
 
 use super::RegionError;
 use super::chunk::*;
+use super::compose::{Ends, PARITY_BYTES};
 use super::identity::Identity;
 use super::layout::*;
 use super::tables::{TABLES_MAX_BYTES, Tables, tables_bytes};
-use super::zeros;
-use crate::limits::{PARITY_ROWS, ROW_BYTES};
+use super::two_copies;
+use crate::limits::REGION_BANDS;
 use std::ops::Range;
 
 /// Damaged chunks that are listed; hostile files can have more.
 const LISTED_MAX: usize = 1024;
 /// Places that look like tables and are tried; a search of hostile bytes stays short.
 const TRIED_MAX: usize = 64;
-const PARITY_BYTES: usize = PARITY_ROWS * ROW_BYTES;
 
 /// A chunk whose checksum does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +33,15 @@ pub(super) struct Anatomy {
     identity: Option<Result<Identity, RegionError>>,
     /// The sound copies of the tables.
     pub tables: [Option<Tables>; 2],
+    /// Tables that were put together from two damaged copies.
+    pub salvaged: Option<Tables>,
+    /// Offsets of the IDAT chunks with the length of a band, as they come.
+    pub bands: Vec<usize>,
     /// Bytes that foreign chunks add before the pixels.
     pub moved_by: usize,
     parity: Option<Range<usize>>,
-    root: Option<Range<usize>>,
+    /// The data of the chunks that say they are roots.
+    roots: Vec<Range<usize>>,
     /// Where the walk could not go on.
     pub broken_at: Option<usize>,
     /// Behind IEND.
@@ -62,6 +67,9 @@ impl Anatomy {
         if sound == 0 || (sound == 1 && found.broken_at.is_some()) {
             found.search_tables(bytes);
         }
+        if found.tables.iter().all(Option::is_none) {
+            found.salvaged = two_copies::tables(bytes, found.moved_by);
+        }
         if !matches!(found.identity, Some(Ok(_))) {
             let fixed = bytes.get(IDENTITY_OFFSET + CHUNK_HEAD_BYTES..).and_then(<[u8]>::first_chunk);
             found.identity = fixed.map(Identity::decode).filter(Result::is_ok).or(found.identity);
@@ -80,6 +88,7 @@ impl Anatomy {
             }
             KIND_DATA if !self.has_pixels => {
                 self.has_pixels = true;
+                self.take_band(chunk);
                 self.moved_by = moved_by(chunk);
                 is_sound &= chunk.offset >= HEADER_BYTES;
             }
@@ -92,13 +101,21 @@ impl Anatomy {
                 self.copies += 1;
             }
             KIND_PARITY if data.len() == PARITY_BYTES => self.parity = Some(data),
-            KIND_ROOT => self.root = Some(data),
+            KIND_ROOT if self.roots.len() < 2 => self.roots.push(data),
             KIND_END => self.end = chunk.end(),
-            KIND_DATA | KIND_TEXT | KIND_PAD => {}
+            KIND_DATA => self.take_band(chunk),
+            KIND_TEXT | KIND_PAD => {}
             _ => self.foreign += 1,
         }
         if !is_sound && self.damaged.len() < LISTED_MAX {
             self.damaged.push(DamagedChunk { kind: chunk.kind, offset: chunk.offset });
+        }
+    }
+
+    fn take_band(&mut self, chunk: &RawChunk<'_>) {
+        let header = if self.bands.is_empty() { ZLIB_HEADER.len() } else { 0 };
+        if chunk.data.len() == header + BLOCK_HEADER.len() + BAND_STORED_BYTES && self.bands.len() < REGION_BANDS {
+            self.bands.push(chunk.offset);
         }
     }
 
@@ -111,7 +128,7 @@ impl Anatomy {
             let chunk = at.checked_sub(4).and_then(|offset| RawChunk::at(bytes, offset));
             let Some(chunk) = chunk.filter(|chunk| (tables_bytes(0)..=TABLES_MAX_BYTES).contains(&chunk.data.len())) else { continue };
             if let Some(tables) = Tables::decode(chunk.data) {
-                let copy = usize::from(chunk.offset != self.moved_by + tables_offset(&tables));
+                let copy = usize::from(chunk.offset != self.moved_by + ends_of(&tables).tables[0]);
                 if let Some(slot) = self.tables.get_mut(copy) {
                     *slot = Some(tables);
                 }
@@ -120,15 +137,15 @@ impl Anatomy {
         }
     }
 
-    /// A sound copy of the tables.
+    /// A sound copy of the tables, or what two damaged ones come to.
     pub fn take_tables(&mut self) -> Result<Tables, RegionError> {
         let [first, second] = &mut self.tables;
-        first.take().or_else(|| second.take()).ok_or(RegionError::TablesLost)
+        first.take().or_else(|| second.take()).or_else(|| self.salvaged.take()).ok_or(RegionError::TablesLost)
     }
 
     /// The identity: of its chunk, or of the tables if that is damaged.
     pub fn identity(&self) -> Result<Identity, RegionError> {
-        let of_tables = self.tables.iter().flatten().next().map(|tables| tables.identity);
+        let of_tables = self.tables.iter().chain([&self.salvaged]).flatten().next().map(|tables| tables.identity);
         match (self.identity, of_tables) {
             (Some(Ok(identity)), Some(other)) if identity != other => {
                 Err(RegionError::NotAnImage("its identity and its tables are of two images"))
@@ -139,23 +156,47 @@ impl Anatomy {
         }
     }
 
-    /// File offset of the first parity row: as found, else as computed.
-    pub fn parity_offset(&self, tables: &Tables) -> usize {
-        let computed = || self.moved_by + tables_offset(tables) + CHUNK_FRAME_BYTES + tables_bytes(tables.owners.len()) + CHUNK_HEAD_BYTES;
-        self.parity.as_ref().map_or_else(computed, |range| range.start)
+    /// What the identity chunk says, if it is sound.
+    pub fn identity_chunk(&self) -> Option<Identity> {
+        self.identity.and_then(Result::ok)
+    }
+
+    /// File offsets where the first parity row may stand: as computed, and as found.
+    pub fn parity_offsets(&self, tables: &Tables) -> [usize; 2] {
+        let computed = self.moved_by + ends_of(tables).parity + CHUNK_HEAD_BYTES;
+        [computed, self.parity.as_ref().map_or(computed, |range| range.start)]
     }
 
     /// The root, verified: `None` if there should be none.
     pub fn root(&self, bytes: &[u8], tables: &Tables) -> Result<Option<Range<usize>>, RegionError> {
-        let Some(mark) = tables.root else { return Ok(None) };
-        let computed = || {
-            let start = self.parity_offset(tables) + PARITY_BYTES + 4 + CHUNK_HEAD_BYTES;
-            start..start.saturating_add(mark.bytes as usize)
-        };
-        let range = self.root.clone().unwrap_or_else(computed);
-        let is_sound = |root: &[u8]| root.len() == mark.bytes as usize && crc32fast::hash(root) == mark.crc;
-        if bytes.get(range.clone()).is_some_and(is_sound) { Ok(Some(range)) } else { Err(RegionError::RootDamaged) }
+        if tables.root.is_none() {
+            return Ok(None);
+        }
+        self.sound_roots(bytes, tables).next().map(Some).ok_or(RegionError::RootDamaged)
     }
+
+    /// The copies of the root that are sound: up to two where they should be, else those that were found.
+    pub fn sound_roots<'a>(&'a self, bytes: &'a [u8], tables: &'a Tables) -> impl Iterator<Item = Range<usize>> + 'a {
+        let length = tables.root.map_or(0, |mark| mark.bytes as usize);
+        let computed = ends_of(tables).roots.map(|at| {
+            let start = self.moved_by + at + CHUNK_HEAD_BYTES;
+            start..start.saturating_add(length)
+        });
+        let elsewhere = self.roots.iter().filter({
+            let computed = computed.clone();
+            move |range| !computed.contains(range)
+        });
+        let is_sound = move |range: &Range<usize>| {
+            let root = bytes.get(range.clone()).filter(|root| root.len() == length);
+            tables.root.zip(root).is_some_and(|(mark, root)| crc32fast::hash(root) == mark.crc)
+        };
+        computed.into_iter().chain(elsewhere.cloned()).filter(is_sound)
+    }
+}
+
+/// Where the chunks behind the pixels of an image with these tables stand, without foreign chunks.
+pub(super) fn ends_of(tables: &Tables) -> Ends {
+    Ends::of(tables.used_bands, tables.owners.len(), tables.root.map(|mark| mark.bytes as usize))
 }
 
 /// By how much pixels stand behind their place, told by the first chunk of pixels that can be recognised. The one of band 0 has the
@@ -168,11 +209,6 @@ fn moved_by(first_seen: &RawChunk<'_>) -> usize {
     }
     let stands_in_place = offset.checked_sub(HEADER_BYTES + ZLIB_HEADER.len()).is_none_or(|behind| behind.is_multiple_of(BAND_STRIDE));
     if stands_in_place { 0 } else { offset.saturating_sub(band_offset(1)) }
-}
-
-/// File offset of the chunk of the first copy of the tables, in an image without foreign chunks.
-fn tables_offset(tables: &Tables) -> usize {
-    band_offset(tables.used_bands) + CHUNK_FRAME_BYTES + zeros::tail_bytes(tables.used_bands)
 }
 
 /// The identity of an image, from at least its first [`HEADER_BYTES`].

@@ -29,6 +29,10 @@ impl<B: Deref<Target = [u8]>> RawRegion<B> {
         Self(bytes)
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// All that is wrong with the file.
     #[must_use]
     pub fn survey(&self) -> Survey {

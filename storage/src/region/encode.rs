@@ -1,25 +1,24 @@
 //! Building an image: clusters are gathered into the buffer that is written, and finished in place.
 //!
 //! Owns: `RegionBuilder` (open, grows) and `SealedRegion` (finished, ready for one write). Must be true: the gather is the only
-//! copy, and every pixel byte is hashed once, while it is hot; what the buffer held before never reaches the file; PIC-6 the
-//! finished length is a multiple of 4096. Fails: `PlaceError` when a run has no room or an impossible size.
+//! copy, and every pixel byte is hashed once, while it is hot; what the buffer held before never
+//! reaches the file. Fails: `PlaceError` when a run has no room or an impossible size.
 #![expect(clippy::indexing_slicing, reason = "offsets come from the layout, and `new` refuses buffers shorter than the longest image")]
 
-use super::chunk::{self, KIND_DATA, KIND_END, KIND_HEADER, KIND_IDENTITY, KIND_PAD, KIND_PARITY, KIND_ROOT, KIND_TABLES, KIND_TEXT};
+use super::compose::{self, Ends, PARITY_BYTES};
+use super::crc;
 use super::identity::Identity;
 use super::layout::*;
 use super::parity::ParityEncoder;
 use super::read::ClusterPieces;
 use super::space::{Shape, Space};
 use super::tables::{Codec, Owner, OwnerEntry, OwnerKind, RootMark, TABLES_MAX_BYTES, Tables, clusters_for};
-use super::{crc, zeros};
 use crate::address::Cluster;
 use crate::limits::*;
 use std::ops::DerefMut;
 
 /// Bytes of a root in an image at most.
 pub const ROOT_MAX_BYTES: usize = 64 * 1024;
-const PARITY_BYTES: usize = PARITY_ROWS * ROW_BYTES;
 /// Bytes of an image at most: what a builder's buffer has.
 pub const IMAGE_MAX_BYTES: usize = (HEADER_BYTES
     + ZLIB_HEADER.len()
@@ -27,8 +26,8 @@ pub const IMAGE_MAX_BYTES: usize = (HEADER_BYTES
     + 16
     + 2 * TABLES_MAX_BYTES
     + PARITY_BYTES
-    + ROOT_MAX_BYTES
-    + 7 * CHUNK_FRAME_BYTES)
+    + 2 * ROOT_MAX_BYTES
+    + 8 * CHUNK_FRAME_BYTES)
     .next_multiple_of(DIRECT_ALIGN);
 
 /// Why a run was not placed.
@@ -186,17 +185,15 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
 
     /// Completes an image whose pixels, checksums and owners are as they are to be.
     pub(super) fn complete(mut self, used_bands: usize, encoder: &mut ParityEncoder) -> SealedRegion<B> {
-        self.write_header();
-        let mut row_crcs = self.write_bands(used_bands);
+        let rows = self.piece_crcs.chunks_exact(BAND_CLUSTERS);
+        let mut row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
         self.owners.sort_unstable_by_key(|entry| entry.first);
-        let tail_at = band_offset(used_bands);
-        let tail_bytes = zeros::tail_bytes(used_bands);
-        let tables_at = tail_at + CHUNK_FRAME_BYTES + tail_bytes;
-        let parity_at = tables_at + CHUNK_FRAME_BYTES + super::tables::tables_bytes(self.owners.len());
-        let adler = self.write_parity(encoder, used_bands * CLUSTER_HEIGHT_PX, parity_at, &mut row_crcs);
-        zeros::write_tail(&mut self.image[tail_at + CHUNK_HEAD_BYTES..][..tail_bytes], used_bands, adler);
-        chunk::frame(&mut self.image, tail_at, KIND_DATA, tail_bytes);
         let root = self.root.take();
+        let ends = Ends::of(used_bands, self.owners.len(), root.as_ref().map(Vec::len));
+        compose::write_header(&mut self.image, &self.identity, None);
+        compose::write_bands(&mut self.image, used_bands, &row_crcs);
+        let adler = self.write_parity(encoder, used_bands * CLUSTER_HEIGHT_PX, &ends, &mut row_crcs);
+        compose::write_tail(&mut self.image, &ends, used_bands, adler);
         let tables = Tables {
             identity: self.identity,
             used_bands,
@@ -205,15 +202,8 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
             row_crcs,
             owners: self.owners,
         };
-        let mut end = Appender { image: &mut self.image, at: tables_at };
         let encoded = tables.encode();
-        end.put(KIND_TABLES, &encoded);
-        end.at += CHUNK_FRAME_BYTES + PARITY_BYTES;
-        if let Some(root) = &root {
-            end.put(KIND_ROOT, root);
-        }
-        end.put_again(tables_at, encoded.len());
-        let len = end.close();
+        let len = compose::write_end(&mut self.image, &ends, &encoded, root.as_deref());
         SealedRegion { image: self.image, len, tables_crc: super::tables::crc_of(&encoded), tables }
     }
 
@@ -227,52 +217,11 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         }
     }
 
-    fn write_header(&mut self) {
-        let image = &mut *self.image;
-        image[..IHDR_OFFSET].copy_from_slice(&SIGNATURE);
-        image[IHDR_OFFSET + CHUNK_HEAD_BYTES..][..IHDR.len()].copy_from_slice(&IHDR);
-        chunk::frame(image, IHDR_OFFSET, KIND_HEADER, IHDR.len());
-        image[IDENTITY_OFFSET + CHUNK_HEAD_BYTES..][..IDENTITY_BYTES].copy_from_slice(&self.identity.encode());
-        chunk::frame(image, IDENTITY_OFFSET, KIND_IDENTITY, IDENTITY_BYTES);
-        let text = &mut image[TEXT_OFFSET + CHUNK_HEAD_BYTES..][..TEXT_BYTES];
-        text.fill(b' ');
-        let words = format!("Description\0{}", self.identity.describe());
-        let shown = words.len().min(TEXT_BYTES);
-        text[..shown].copy_from_slice(&words.as_bytes()[..shown]);
-        chunk::frame(image, TEXT_OFFSET, KIND_TEXT, TEXT_BYTES);
-    }
-
-    /// Frames the used bands; their checksums are joined from those of the pieces. Returns the checksums of all pixel rows.
-    fn write_bands(&mut self, used_bands: usize) -> Vec<u32> {
-        let rows = self.piece_crcs.chunks_exact(BAND_CLUSTERS);
-        let row_crcs = rows.map(|p| crc::of_pieces([p[0], p[1], p[2], p[3]])).collect::<Vec<_>>();
-        for band in 0..used_bands {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(&KIND_DATA);
-            let mut data_bytes = BLOCK_HEADER.len() + BAND_STORED_BYTES;
-            let at = band_offset(band);
-            if band == 0 {
-                hasher.update(&ZLIB_HEADER);
-                data_bytes += ZLIB_HEADER.len();
-                self.image[at + CHUNK_HEAD_BYTES..][..ZLIB_HEADER.len()].copy_from_slice(&ZLIB_HEADER);
-            }
-            hasher.update(&BLOCK_HEADER);
-            let first = band * CLUSTER_HEIGHT_PX;
-            let rows = &row_crcs[first..first + CLUSTER_HEIGHT_PX];
-            let crc = rows.iter().fold(hasher.finalize(), |crc, &row| crc::then_filtered_row(crc, row));
-            self.image[filter_offset(first) - BLOCK_HEADER.len()..][..BLOCK_HEADER.len()].copy_from_slice(&BLOCK_HEADER);
-            (first..first + CLUSTER_HEIGHT_PX).for_each(|row| self.image[filter_offset(row)] = 0);
-            chunk::frame_with(&mut self.image, at, KIND_DATA, data_bytes, crc);
-        }
-        row_crcs
-    }
-
     /// Writes the parity chunk and appends the checksums of its rows. The same pass over the pixels takes their Adler-32.
     #[expect(clippy::expect_used, reason = "a row's range has the length of a row")]
-    fn write_parity(&mut self, encoder: &mut ParityEncoder, used_rows: usize, at: usize, row_crcs: &mut Vec<u32>) -> u32 {
-        let (pixels, parity) = self.image.split_at_mut(at + CHUNK_HEAD_BYTES);
+    fn write_parity(&mut self, encoder: &mut ParityEncoder, used_rows: usize, ends: &Ends, row_crcs: &mut Vec<u32>) -> u32 {
+        let (pixels, parity) = self.image.split_at_mut(ends.parity + CHUNK_HEAD_BYTES);
         let mut adler = simd_adler32::Adler32::new();
-        let mut crc = crc32fast::hash(&KIND_PARITY);
         let row = |n: usize| {
             let filtered = &pixels[filter_offset(n)..][..FILTERED_ROW_BYTES];
             adler.write(filtered);
@@ -281,10 +230,9 @@ impl<B: DerefMut<Target = [u8]>> RegionBuilder<B> {
         encoder.encode(used_rows, row, |n, row| {
             parity[n * ROW_BYTES..][..ROW_BYTES].copy_from_slice(row);
             row_crcs.push(crc32fast::hash(row));
-            crc = row_crcs.last().map_or(crc, |&row| crc::then_row(crc, row));
         });
         let adler = adler.finish();
-        chunk::frame_with(&mut self.image, at, KIND_PARITY, PARITY_BYTES, crc);
+        compose::frame_parity(&mut self.image, ends, &row_crcs[REGION_SIDE_PX..]);
         adler
     }
 }
@@ -329,35 +277,6 @@ impl Source<'_> {
     }
 }
 
-/// Writes chunk after chunk behind the pixels.
-struct Appender<'a> {
-    image: &'a mut [u8],
-    at: usize,
-}
-
-impl Appender<'_> {
-    fn put(&mut self, kind: chunk::Kind, data: &[u8]) {
-        self.image[self.at + CHUNK_HEAD_BYTES..][..data.len()].copy_from_slice(data);
-        self.at = chunk::frame(self.image, self.at, kind, data.len());
-    }
-
-    /// Repeats a chunk.
-    fn put_again(&mut self, at: usize, data_bytes: usize) {
-        let end = at + data_bytes + CHUNK_FRAME_BYTES;
-        self.image.copy_within(at..end, self.at);
-        self.at += end - at;
-    }
-
-    /// Pads and ends the file; returns its length.
-    fn close(mut self) -> usize {
-        let unpadded = self.at + 2 * CHUNK_FRAME_BYTES;
-        let pad = unpadded.next_multiple_of(DIRECT_ALIGN) - unpadded;
-        self.image[self.at + CHUNK_HEAD_BYTES..][..pad].fill(0);
-        self.at = chunk::frame(self.image, self.at, KIND_PAD, pad);
-        chunk::frame(self.image, self.at, KIND_END, 0)
-    }
-}
-
 /// A finished image, ready for one write; readable until it is durable.
 pub struct SealedRegion<B> {
     image: B,
@@ -393,6 +312,11 @@ impl<B: DerefMut<Target = [u8]>> SealedRegion<B> {
     #[must_use]
     pub fn cluster(&self, cluster: Cluster) -> Option<ClusterPieces<'_>> {
         self.tables.owner_of(cluster).and_then(|_| ClusterPieces::at(&self.image, 0, cluster))
+    }
+
+    /// An image that stands in its buffer as it was written.
+    pub(super) fn of(image: B, len: usize, tables: &Tables) -> Self {
+        Self { image, len, tables_crc: tables.crc(), tables: tables.clone() }
     }
 
     /// Gives the buffer back.

@@ -1,6 +1,6 @@
 //! What is left of a damaged image, and the same image written anew.
 //!
-//! Owns: `Salvaged`. Must be true: SAL-1 a cluster that is handed out has its checksum; SAL-2 an image that parity restores whole is written
+//! Owns: `Salvaged`. Must be true: SAL-1 a cluster that is handed out has its checksum; SAL-2 an image that `mend` gives back is written
 //! anew exactly as it was; SAL-3 what is beyond parity is written as poison: its cluster checksums stay those of the bytes that were lost,
 //! so nothing is ever taken for them, and what surrounds them is sound again. Fails: `RegionError` where no tables say what is right.
 
@@ -8,18 +8,20 @@ use super::anatomy::Anatomy;
 use super::decode::{RawRegion, checked_tables, restore_rows};
 use super::encode::{RegionBuilder, SealedRegion};
 use super::layout::{row_range, tile};
-use super::parity::{ParityEncoder, RowRestorer};
+use super::mend::{Mended, Mender};
 use super::read::ClusterPieces;
 use super::survey::{Pixels, hash_pieces, pixel_row};
 use super::tables::Tables;
 use super::{Identity, RegionError};
 use crate::address::Cluster;
-use crate::limits::{BAND_CLUSTERS, CLUSTER_HEIGHT_PX};
+use crate::limits::{BAND_CLUSTERS, CLUSTER_HEIGHT_PX, REGION_SIDE_PX};
 use std::ops::{DerefMut, Range};
 
 /// An image as far as it can be had.
 pub struct Salvaged<B> {
     bytes: B,
+    /// The file as it was written, if that could be had: then it is what counts.
+    mended: Option<Mended>,
     moved_by: usize,
     tables: Tables,
     root: Result<Option<Range<usize>>, RegionError>,
@@ -35,23 +37,36 @@ impl<B: DerefMut<Target = [u8]>> RawRegion<B> {
     ///
     /// # Errors
     /// `NotAnImage`, `Version`, and `TablesLost`: then only rows that name clusters with their checksums can tell what is right.
-    pub fn salvage(mut self, restorer: &mut RowRestorer) -> Result<Salvaged<B>, RegionError> {
+    pub fn salvage(mut self, mender: &mut Mender) -> Result<Salvaged<B>, RegionError> {
         let is_sound = self.survey().is_sound();
+        if !is_sound && let Ok(mended) = self.mend(None, mender) {
+            return Ok(Salvaged::whole(self.0, mended));
+        }
         let mut anatomy = Anatomy::of(&self.0, false);
         let tables = checked_tables(&mut anatomy, None)?;
         let damaged = Pixels::compare(&self.0, anatomy.moved_by, &tables).damaged_rows;
-        let restored = restore_rows(&mut self.0, &anatomy, &tables, &damaged, restorer);
+        let restored = restore_rows(&mut self.0, &anatomy, &tables, &damaged, &mut mender.restorer);
         let Pixels { poisoned, damaged_clusters, .. } = Pixels::compare(&self.0, anatomy.moved_by, &tables);
         let mut lost = poisoned;
         lost.extend(damaged_clusters);
         lost.sort_unstable();
         let root = anatomy.root(&self.0, &tables);
         let restored_rows = if restored.is_ok() { damaged.len() } else { 0 };
-        Ok(Salvaged { bytes: self.0, moved_by: anatomy.moved_by, tables, root, lost, restored_rows, is_sound })
+        Ok(Salvaged { bytes: self.0, mended: None, moved_by: anatomy.moved_by, tables, root, lost, restored_rows, is_sound })
     }
 }
 
 impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
+    /// A damaged file of which everything came back.
+    fn whole(bytes: B, mended: Mended) -> Self {
+        let mut anatomy = Anatomy::of(mended.bytes(), false);
+        let tables = anatomy.take_tables().unwrap_or_else(|_| mended.tables().clone());
+        let root = anatomy.root(mended.bytes(), &tables);
+        let lost = Pixels::compare(mended.bytes(), 0, &tables).poisoned;
+        let restored_rows = mended.rows().iter().filter(|row| **row < REGION_SIDE_PX).count();
+        Self { bytes, moved_by: 0, tables, root, lost, restored_rows, is_sound: false, mended: Some(mended) }
+    }
+
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.tables.identity
@@ -62,10 +77,10 @@ impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
         &self.tables
     }
 
-    /// The bytes of the file, restored in place where that could be done.
+    /// The bytes of the file, restored where that could be done.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.mended.as_ref().map_or(&self.bytes, Mended::bytes)
     }
 
     /// Whether the file is exactly as it was written.
@@ -89,7 +104,7 @@ impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
     /// The root that the image carries, opaque here; `None` also for one that is damaged.
     #[must_use]
     pub fn root(&self) -> Option<&[u8]> {
-        self.bytes.get(self.root.clone().ok()??)
+        self.bytes().get(self.root.clone().ok()??)
     }
 
     /// The bytes of a cluster, zeros for one in an unused band; `None` for one that is gone.
@@ -101,12 +116,17 @@ impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
         if tile(cluster).band >= self.tables.used_bands {
             return Some(ClusterPieces::ZERO);
         }
-        ClusterPieces::at(self.bytes.get(self.moved_by..)?, 0, cluster)
+        ClusterPieces::at(self.bytes().get(self.moved_by..)?, 0, cluster)
     }
 
     /// The image written anew, into a buffer of at least [`IMAGE_MAX_BYTES`](super::IMAGE_MAX_BYTES); `None` if it is shorter. A root that is damaged is left out.
     #[must_use]
-    pub fn write_anew<I: DerefMut<Target = [u8]>>(&self, image: I, encoder: &mut ParityEncoder) -> Option<SealedRegion<I>> {
+    pub fn write_anew<I: DerefMut<Target = [u8]>>(&self, mut image: I, mender: &mut Mender) -> Option<SealedRegion<I>> {
+        if let Some(mended) = &self.mended {
+            let length = mended.bytes().len();
+            image.get_mut(..length)?.copy_from_slice(mended.bytes());
+            return Some(SealedRegion::of(image, length, &self.tables));
+        }
         let mut builder = RegionBuilder::new(image, self.tables.identity)?;
         if let Some(root) = self.root() {
             builder.set_root(root).ok()?;
@@ -114,7 +134,7 @@ impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
         let used_rows = self.tables.used_bands * CLUSTER_HEIGHT_PX;
         for (row, crcs) in builder.piece_crcs.chunks_exact_mut(BAND_CLUSTERS).take(used_rows).enumerate() {
             let place = builder.image.get_mut(row_range(row))?;
-            match pixel_row(&self.bytes, self.moved_by, row) {
+            match pixel_row(self.bytes(), self.moved_by, row) {
                 Some(bytes) => place.copy_from_slice(bytes),
                 None => place.fill(0),
             }
@@ -122,7 +142,7 @@ impl<B: DerefMut<Target = [u8]>> Salvaged<B> {
         }
         builder.cluster_crcs.clone_from(&self.tables.cluster_crcs);
         builder.owners.clone_from(&self.tables.owners);
-        Some(builder.complete(self.tables.used_bands, encoder))
+        Some(builder.complete(self.tables.used_bands, &mut mender.encoder))
     }
 }
 
@@ -135,11 +155,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn salvage(bytes: Vec<u8>) -> Salvaged<Vec<u8>> {
-        RawRegion::new(bytes).salvage(&mut RowRestorer::new()).unwrap()
+        RawRegion::new(bytes).salvage(&mut Mender::default()).unwrap()
     }
 
     fn anew(salvaged: &Salvaged<Vec<u8>>) -> Vec<u8> {
-        salvaged.write_anew(vec![0xEE; IMAGE_MAX_BYTES], &mut ParityEncoder::new()).unwrap().bytes().to_vec()
+        salvaged.write_anew(vec![0xEE; IMAGE_MAX_BYTES], &mut Mender::default()).unwrap().bytes().to_vec()
     }
 
     #[test]
@@ -202,7 +222,7 @@ mod tests {
             if let Some(cut) = cut {
                 hostile.truncate(cut.index(image.len()));
             }
-            if let Ok(salvaged) = RawRegion::new(hostile).salvage(&mut RowRestorer::new()) {
+            if let Ok(salvaged) = RawRegion::new(hostile).salvage(&mut Mender::default()) {
                 let sound = RawRegion::new(&image[..]).verify(None).unwrap();
                 for owner in sound.tables().owners() {
                     prop_assert!(salvaged.cluster(owner.first).is_none_or(|pieces| Some(pieces) == sound.cluster(owner.first)));

@@ -23,13 +23,16 @@ pub struct Survey {
     pub broken_at: Option<usize>,
     /// Which copies of the tables are sound.
     pub tables_sound: [bool; 2],
+    /// Whether there are tables to compare with: a sound copy, or two damaged ones that complete each other.
+    pub tables_known: bool,
     /// Rows that differ from the tables: 0..1024 pixels, 1024..1056 parity. Empty without tables.
     pub damaged_rows: Vec<usize>,
     /// Clusters of damaged rows that differ from their own checksums.
     pub damaged_clusters: Vec<Cluster>,
     /// Clusters whose rows are sound, and whose checksum says that they were lost before they were written here.
     pub poisoned: Vec<Cluster>,
-    pub root_damaged: bool,
+    /// The image should carry a root, and this many of its two copies are not sound.
+    pub roots_damaged: usize,
     /// Chunks that are not ours; harmless.
     pub foreign_chunks: usize,
     /// Bytes by which foreign chunks have moved the pixels: reads at computed offsets miss them.
@@ -57,8 +60,12 @@ impl Survey {
             damaged_rows,
             damaged_clusters: pixels.damaged_clusters,
             poisoned: pixels.poisoned,
-            root_damaged: tables.as_ref().is_some_and(|tables| anatomy.root(bytes, tables).is_err()),
+            roots_damaged: tables
+                .as_ref()
+                .filter(|tables| tables.root.is_some())
+                .map_or(0, |tables| 2usize.saturating_sub(anatomy.sound_roots(bytes, tables).count())),
             tables_sound,
+            tables_known: tables.is_some(),
             broken_at: anatomy.broken_at,
             foreign_chunks: anatomy.foreign,
             moved_by: anatomy.moved_by,
@@ -70,7 +77,7 @@ impl Survey {
     /// Whether the file is exactly as it was written. Poison does not count: it came with the data.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let parts_sound = self.identity.is_some() && self.has_signature && self.tables_sound == [true; 2] && !self.root_damaged;
+        let parts_sound = self.identity.is_some() && self.has_signature && self.tables_sound == [true; 2] && self.roots_damaged == 0;
         let nothing_damaged = self.damaged_chunks.is_empty() && self.damaged_rows.is_empty() && self.broken_at.is_none();
         parts_sound && nothing_damaged && self.foreign_chunks == 0 && self.moved_by == 0 && self.trailing_bytes == 0
     }
@@ -78,7 +85,7 @@ impl Survey {
     /// Whether all pixels are sound or can be restored from what is left.
     #[must_use]
     pub fn is_repairable(&self) -> bool {
-        self.tables_sound != [false; 2] && self.damaged_rows.len() <= PARITY_ROWS
+        self.tables_known && self.damaged_rows.len() <= PARITY_ROWS
     }
 }
 
@@ -138,7 +145,9 @@ pub(super) fn pixel_row(bytes: &[u8], moved_by: usize, row: usize) -> Option<&[u
 
 /// A parity row (1024..1056) if it has its checksum.
 pub(super) fn sound_parity_row<'a>(bytes: &'a [u8], anatomy: &Anatomy, tables: &Tables, row: usize) -> Option<&'a [u8; ROW_BYTES]> {
-    let start = anatomy.parity_offset(tables) + row.checked_sub(REGION_SIDE_PX)? * ROW_BYTES;
-    let bytes = bytes.get(start..)?.first_chunk::<ROW_BYTES>()?;
-    (tables.row_crc(row) == Some(crc32fast::hash(bytes))).then_some(bytes)
+    let within = row.checked_sub(REGION_SIDE_PX)? * ROW_BYTES;
+    anatomy.parity_offsets(tables).into_iter().find_map(|start| {
+        let bytes = bytes.get(start.checked_add(within)?..)?.first_chunk::<ROW_BYTES>()?;
+        (tables.row_crc(row) == Some(crc32fast::hash(bytes))).then_some(bytes)
+    })
 }

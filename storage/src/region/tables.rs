@@ -16,7 +16,7 @@ use super::layout::IDENTITY_BYTES;
 use crate::address::{Address, Cluster};
 use crate::limits::{CHECKED_ROWS, CLUSTER_BYTES, EXTENT_MAX_CLUSTERS, FORMAT_VERSION, REGION_BANDS, REGION_CLUSTERS};
 
-const MAGIC: [u8; 8] = *b"IMAPTAB\n";
+pub(super) const MAGIC: [u8; 8] = *b"IMAPTAB\n";
 const OWNER_BYTES: usize = 50;
 const OWNERS_OFFSET: usize = 88 + 4 * (REGION_CLUSTERS + CHECKED_ROWS);
 /// Bytes of tables with an owner for each cluster: the most there can be.

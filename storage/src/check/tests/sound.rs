@@ -49,6 +49,22 @@ fn a_volume_is_sound_after_every_checkpoint() {
 }
 
 #[test]
+fn a_check_goes_on_behind_what_an_earlier_one_has_passed_of_the_same_state() {
+    let (mut b, s) = sample();
+    b.checkpoint(|_| {});
+    let mut all = Vec::new();
+    let whole = check(&b.device, UUID, &CheckOptions::default(), &mut |seen| all.extend(seen.passed)).unwrap();
+    let options = |passed: usize| CheckOptions { passed: Some(all[passed]), ..CheckOptions::default() };
+    let rest = [0, 1].map(|passed| check(&b.device, UUID, &options(passed), &mut |_| {}).unwrap());
+    assert_eq!((whole.counts.images, rest[0].counts.images, rest[1].counts.images), (2, 1, 0));
+    rest.iter().for_each(assert_sound);
+    // What was passed in another state says nothing of this one.
+    b.make(s.below, "one more", FileKind::Regular);
+    let afresh = check(&b.device, UUID, &options(1), &mut |_| {}).unwrap();
+    assert!(afresh.counts == b.check().counts && afresh.counts.images > 0, "{:?}", afresh.counts);
+}
+
+#[test]
 fn images_that_a_crash_left_are_told_and_harm_nothing() {
     let (mut b, _) = sample();
     b.checkpoint(|_| {});

@@ -1,0 +1,130 @@
+//! Putting images back as they were written, on the device, while nobody has the volume mounted.
+//!
+//! Owns: `repair_images`, `ImageRepair`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
+//! file that was written there, verified in memory and once more after it was written: that is the same image under the same name, so no
+//! image replaces another; FIX-2 the restored bytes are durable before they get the name, so a crash leaves the damaged file or the
+//! restored one; FIX-3 what cannot be brought back whole is left exactly as it is; FIX-4 a second run finds nothing to do. Fails: with the
+//! device's error when the device cannot be listed; what goes wrong with one image is said of that image.
+
+use crate::address::{Cluster, RegionId};
+use crate::device::{Device, Kind, Open, read_all};
+use crate::images::{Images, read_what_can_be};
+use crate::region::{IMAGE_MAX_BYTES, Identity, Mended, Mender, RawRegion, RegionError, RegionKind, Unmendable};
+use std::io;
+
+/// Where the restored bytes are written first: what lies there means nothing to the volume.
+const SPARE: &str = "spare";
+
+/// What became of a damaged image.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is as it was written again, or would be.
+    Restored {
+        /// Rows that parity gave back.
+        rows: usize,
+    },
+    /// It cannot be brought back whole: nothing was done.
+    Left {
+        why: RegionError,
+        /// Clusters whose bytes are lost, whoever has them.
+        lost: Vec<Cluster>,
+    },
+    /// It could be brought back, and the device refused.
+    Failed(io::Error),
+}
+
+/// A damaged image.
+#[derive(Debug)]
+pub struct ImageRepair {
+    pub region: RegionId,
+    pub outcome: Outcome,
+}
+
+/// Looks at every image of the volume and restores those that are not as they were written; with `dry_run` only says what it would do.
+/// `seen` is told after each image how many there were and how many there are. Memory: two images and 8 MiB.
+///
+/// The caller holds the volume's lock.
+///
+/// # Errors
+/// The device's, when it cannot be listed.
+pub fn repair_images(device: &dyn Device, uuid: [u8; 16], dry_run: bool, seen: &mut dyn FnMut(u64, u64)) -> io::Result<Vec<ImageRepair>> {
+    let named = |path: &String| RegionId::from_file_name(path.rsplit('/').next()?).filter(|id| id.path() == *path);
+    let regions: Vec<RegionId> = Images::list(device)?.iter().filter_map(named).collect();
+    let (mut mender, mut repairs) = (Mender::default(), Vec::new());
+    for (number, &region) in (1..).zip(&regions) {
+        if device.metadata(&region.path())?.is_some_and(|found| found.kind == Kind::File) {
+            let outcome = repair(device, uuid, region, dry_run, &mut mender);
+            repairs.extend(outcome.map(|outcome| ImageRepair { region, outcome }));
+        }
+        seen(number, regions.len() as u64);
+    }
+    Ok(repairs)
+}
+
+/// `None`: it is sound, or not of this volume.
+fn repair(device: &dyn Device, uuid: [u8; 16], region: RegionId, dry_run: bool, mender: &mut Mender) -> Option<Outcome> {
+    let found = match device.open(&region.path(), Open::READ) {
+        Ok(file) => read_what_can_be(file.as_ref()),
+        Err(error) => return Some(Outcome::Failed(error)),
+    };
+    let raw = RawRegion::new(found.bytes.as_slice());
+    let survey = raw.survey();
+    if survey.is_sound() && found.is_whole && survey.identity.is_some_and(|is| is.region == region && is.volume == uuid) {
+        return None;
+    }
+    let mended = match mend(&raw, uuid, region, mender) {
+        Ok(mended) => mended,
+        // A sound image under a wrong name is not damaged.
+        Err(_) if survey.is_sound() && found.is_whole => return None,
+        Err(error) => return Some(Outcome::Left { why: error.reason, lost: error.lost }),
+    };
+    let rows = mended.rows().len();
+    let done = if dry_run { Ok(()) } else { put_back(device, region, &mended) };
+    Some(done.map_or_else(Outcome::Failed, |()| Outcome::Restored { rows }))
+}
+
+/// The name says everything of the identity but the kind.
+fn mend(raw: &RawRegion<&[u8]>, volume: [u8; 16], region: RegionId, mender: &mut Mender) -> Result<Mended, Unmendable> {
+    let of_kind = |kind, mender: &mut Mender| raw.mend(Some(&Identity { volume, region, kind }), mender);
+    match of_kind(RegionKind::Data, mender) {
+        Err(Unmendable { reason: RegionError::WrongIdentity { found, same_volume: true, .. }, .. }) if found == region => {
+            of_kind(RegionKind::Node, mender)
+        }
+        done => done,
+    }
+}
+
+/// Writes the file beside the volume's images, makes it durable, and gives it its name.
+fn put_back(device: &dyn Device, region: RegionId, mended: &Mended) -> io::Result<()> {
+    device.create_dir(SPARE)?;
+    let used = device.list(SPARE)?;
+    let number = |name: &str| name.strip_suffix(".png").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let next = used.iter().filter_map(|entry| number(&entry.name)).max().map_or(0, |last| last.wrapping_add(1));
+    let spare = format!("{SPARE}/{next:016x}.png");
+    let written = write_spare(device, &spare, mended.bytes()).and_then(|()| device.rename(&spare, &region.path()));
+    if let Err(error) = written {
+        // The next mount would take it away too.
+        let _ = device.remove(&spare);
+        return Err(error);
+    }
+    device.sync_dir(&region.place.directory())?;
+    // So that the name it had before cannot come back.
+    device.sync_dir(SPARE)
+}
+
+fn write_spare(device: &dyn Device, spare: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = device.open(spare, Open::CREATE_NEW)?;
+    file.write_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync()?;
+    if read_all(device, spare, IMAGE_MAX_BYTES)? == bytes {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{spare}: what was written there is read back differently: the disk is failing"),
+    ))
+}
+
+#[cfg(test)]
+mod tests;
