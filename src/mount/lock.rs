@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "lock";
 /// Behind the number of a process that changes nothing.
 const ONLY_READS: &str = " reads";
 /// Between two looks at a lock that somebody holds.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Who holds a volume, as its lock file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

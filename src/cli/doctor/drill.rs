@@ -15,6 +15,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Bytes that parity restores wherever they lie, and bytes that it does not.
 const COVERED_BYTES: usize = 64 << 10;
@@ -22,6 +23,8 @@ const BEYOND_BYTES: usize = 600 << 10;
 /// Files of the tree, and bytes of the largest.
 const FILES: u32 = 60;
 const LARGE_BYTES: usize = 6 << 20;
+/// How long a daemon that was killed is given to end.
+const KILLED_BY: Duration = Duration::from_secs(10);
 
 /// What a step says when all was as promised; else what was not.
 type Done = Result<String, String>;
@@ -158,7 +161,16 @@ impl Drill {
         let owner = lock::held(&self.volume()).map_err(|error| error.to_string())?;
         let pid = owner.and_then(|owner| owner.pid).and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let pid = pid.ok_or("no daemon has the volume")?;
-        kill_process(pid, Signal::KILL).map_err(|error| format!("the daemon cannot be killed: {error}"))
+        kill_process(pid, Signal::KILL).map_err(|error| format!("the daemon cannot be killed: {error}"))?;
+        // Its memory goes first, and the lock after that.
+        let deadline = Instant::now() + KILLED_BY;
+        while lock::held(&self.volume()).map_err(|error| error.to_string())?.is_some() {
+            if Instant::now() >= deadline {
+                return Err("the daemon was killed and does not end".into());
+            }
+            std::thread::sleep(lock::LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     /// The images, the largest first: those are full of bytes of files.
