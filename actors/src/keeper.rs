@@ -9,6 +9,7 @@ use crate::replier::Replier;
 use crate::shared::Shared;
 use crate::slot::{Context, Role, WeakAddress};
 use crate::vat::VatMessage;
+use infmap_storage::device::Space;
 use infmap_storage::limits::REGION_BYTES;
 use std::sync::Arc;
 
@@ -92,10 +93,10 @@ impl Keeper {
 pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
         Ok(space) => {
-            // What is held counts as free: it is a part of the reserve.
-            let held = if shared.health.is_read_only() { 0 } else { hold_room(shared, space.free_bytes) };
-            let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
-            shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
+            note_space(shared, &space);
+            if !shared.health.is_read_only() && space.free_bytes < HOLD_BELOW_BYTES {
+                shared.spares.hold(shared.device.as_ref());
+            }
         }
         Err(error) => {
             tracing::warn!(%error, "the medium does not say how much room it has");
@@ -105,13 +106,12 @@ pub fn look_at_space(shared: &Shared) {
     }
 }
 
-/// Holds room where it may become short. Bytes that were held before: those are not free any more.
-fn hold_room(shared: &Shared, free_bytes: u64) -> u64 {
-    let held = shared.spares.held_bytes();
-    if free_bytes < HOLD_BELOW_BYTES {
-        shared.spares.hold(shared.device.as_ref());
-    }
-    held
+/// The same for whoever has asked the medium and may not wait for it: no room is taken hold of.
+pub fn note_space(shared: &Shared, space: &Space) {
+    // What is held counts as free: it is a part of the reserve.
+    let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
+    let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
+    shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
 }
 
 /// Whether there is so little room that some is held.

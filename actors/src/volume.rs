@@ -22,7 +22,7 @@ pub use vitals::{PoolVitals, Vitals};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
-use crate::keeper::{KeeperMessage, look_at_space};
+use crate::keeper::{KeeperMessage, note_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
@@ -378,9 +378,9 @@ impl Volume {
     /// How much there is and how much is free.
     pub fn space(&self, replier: Replier<Answer<SpaceUse>>) {
         let shared = &self.front.shared;
-        // Others may have filled the disk since anybody looked.
-        look_at_space(shared);
         let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
+            // Others may have filled the disk since anybody looked.
+            note_space(shared, &space);
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let free = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
