@@ -1,12 +1,13 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner. Full: a tick that finds the
-//! last commit unfinished sends none. Fails: without it nothing is committed by the clock: the volume is read-only.
+//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner,
+//! `Due` to the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the volume is read-only.
 
 use crate::api::Answer;
 use crate::cleaner::CleanMessage;
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
+use crate::scanner::ScanMessage;
 use crate::shared::Shared;
 use crate::slot::{Context, Role, WeakAddress};
 use crate::vat::VatMessage;
@@ -61,6 +62,7 @@ pub struct Keeper {
     own: WeakAddress<KeeperMessage>,
     vat: crate::slot::Address<VatMessage>,
     cleaner: crate::slot::Address<CleanMessage>,
+    scanner: crate::slot::Address<ScanMessage>,
     committing: bool,
     last_checkpoint_us: u64,
 }
@@ -72,9 +74,10 @@ impl Keeper {
         own: WeakAddress<KeeperMessage>,
         vat: crate::slot::Address<VatMessage>,
         cleaner: crate::slot::Address<CleanMessage>,
+        scanner: crate::slot::Address<ScanMessage>,
     ) -> Self {
         let last_checkpoint_us = shared.clock.now_us();
-        Self { shared, own, vat, cleaner, committing: false, last_checkpoint_us }
+        Self { shared, own, vat, cleaner, scanner, committing: false, last_checkpoint_us }
     }
 
     /// Whether so much is dead in images that live that it is worth moving what is not.
@@ -109,6 +112,7 @@ impl Keeper {
         if self.is_cleaning_due(is_short) {
             cx.post(&self.cleaner, Lane::Background, CleanMessage::Look);
         }
+        cx.post(&self.scanner, Lane::Background, ScanMessage::Due);
         cx.post_after(self.shared.settings.durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick);
     }
 }

@@ -17,6 +17,7 @@ mod pixel_reader;
 mod pixel_writer;
 pub mod replier;
 pub mod runtime;
+pub mod scanner;
 pub mod settings;
 pub mod shared;
 pub mod slot;

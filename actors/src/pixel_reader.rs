@@ -244,6 +244,9 @@ impl Role for PixelReader {
     const RESTARTS: bool = true;
 
     fn handle(&mut self, message: ReadMessage, cx: &mut Context<'_>) {
+        if !self.runs_errands {
+            self.shared.scrub.read();
+        }
         match message {
             ReadMessage::Read(reading) => reading.finish(&self.shared),
             ReadMessage::ReadAhead { inode, offset, length } => read_ahead(&self.shared, inode, offset, length),

@@ -29,6 +29,10 @@ pub const WRITER_THREADS: usize = 8;
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
 /// Percent of the disk's time for an actor that nobody waits for.
 pub const SHARE_RANGE: RangeInclusive<u64> = 1..=100;
+/// Bytes a second that the scanner reads at most.
+pub const SCAN_RATE_RANGE: RangeInclusive<u64> = 64 * KIB..=64 * GIB;
+/// Milliseconds from the end of one scrub to the beginning of the next.
+pub const SCRUB_EVERY_RANGE_MS: RangeInclusive<u64> = 3_600_000..=366 * 86_400_000;
 /// Percent of the images' bytes that are dead when cleaning begins.
 pub const DEAD_RANGE: RangeInclusive<u64> = 5..=95;
 /// Percent of the flexible memory for decoded data.
@@ -156,6 +160,7 @@ pub struct Settings {
     /// Default `auto`.
     pub compression: Compression,
     pub durability: Durability,
+    pub integrity: Integrity,
     pub mount: Mount,
     /// Bytes that the images may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has. Writes are refused at
     /// it; tables may pass it, so that removals and checkpoints go on.
@@ -182,6 +187,7 @@ pub struct Actors {
     /// Default 4 threads (1..=64), 1024 messages.
     pub pixel_reader: Pool,
     pub cleaner: Cleaner,
+    pub scanner: Scanner,
     /// Messages in the mailbox of the one Vat, [`MAILBOX_RANGE`], default 4096.
     pub vat_mailbox: usize,
     /// Messages in the mailbox of the one Wal, [`MAILBOX_RANGE`], default 4096.
@@ -203,6 +209,15 @@ impl Cleaner {
     pub fn victim_dead_percent(&self) -> u64 {
         self.start_at_dead_percent / 2
     }
+}
+
+/// `actors.scanner`: how fast images are verified that nobody waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scanner {
+    /// Bytes a second, [`SCAN_RATE_RANGE`], default 20 MiB. A run can be given a limit of its own.
+    pub io_limit: u64,
+    /// Percent of the time that it may use the disk while somebody reads, [`SHARE_RANGE`], default 5.
+    pub io_share_percent: u64,
 }
 
 /// How many threads run the slots of one kind of actor, and how much waits for each.
@@ -235,6 +250,13 @@ pub struct Durability {
     /// Bytes of log that start a checkpoint, [`CHECKPOINT_AT_RANGE`], default 256 MiB. The one in force is
     /// [`Settings::checkpoint_at`]; twice that is the hard limit.
     pub checkpoint_at: u64,
+}
+
+/// `integrity`: how what is stored is looked after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Integrity {
+    /// Time from the end of one scrub to the next, 1 h to 366 d ([`SCRUB_EVERY_RANGE_MS`]), default 7 d; `None`: only when somebody asks.
+    pub scrub_every: Option<Duration>,
 }
 
 /// `mount`: what the kernel is asked for.
@@ -276,6 +298,7 @@ impl Default for Actors {
             pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
+            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 5 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }
@@ -296,6 +319,7 @@ impl Default for Settings {
             cache: Cache::default(),
             compression: Compression::Auto,
             durability: Durability::default(),
+            integrity: Integrity::default(),
             mount: Mount::default(),
             limit: None,
             log: Log::default(),
@@ -306,6 +330,12 @@ impl Default for Settings {
 impl Default for Durability {
     fn default() -> Self {
         Self { sync: Sync::Group, commit_interval: Duration::from_secs(5), checkpoint_at: 256 * MIB }
+    }
+}
+
+impl Default for Integrity {
+    fn default() -> Self {
+        Self { scrub_every: Some(Duration::from_secs(7 * 86_400)) }
     }
 }
 

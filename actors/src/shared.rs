@@ -22,6 +22,7 @@ pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};
 use crate::clock::Clock;
+use crate::scanner::{Board, Suspects};
 use crate::settings::Settings;
 use arc_swap::ArcSwap;
 use infmap_storage::blocks::BlockPool;
@@ -66,6 +67,10 @@ pub struct Shared {
     pub reclaim: Reclaim,
     pub health: Health,
     pub spares: Spares,
+    /// What is shown of the scanner.
+    pub scrub: Board,
+    /// Images that it is to look at soon.
+    pub suspects: Suspects,
     /// Bytes that were ever handed to pixel writers.
     pub handed_out: AtomicU64,
     /// The pixel writers were told that something will come.

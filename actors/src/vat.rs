@@ -14,12 +14,14 @@ mod commit;
 mod grants;
 mod message;
 mod names;
+mod scan;
 mod settle;
 
 pub use checkpoint::{Checkpoint, Frozen, RootWritten};
 pub use clean::{MoveRows, NodeAt, Survey};
 pub use grants::Grant;
 pub use message::{Done, NameOp, Settle, VatMessage, Written};
+pub use scan::Sight;
 
 use crate::api::{Answer, Refusal};
 use crate::cache::CacheMessage;
@@ -293,6 +295,7 @@ impl Vat {
             VatMessage::Shrink { replier } => self.shrink(replier, cx),
             VatMessage::Fold => self.fold(pins, cx),
             VatMessage::Survey { replier } => self.survey(replier, cx),
+            VatMessage::Sight { from, replier } => self.sight(from, replier, cx),
             VatMessage::GrantPlaces { count, replier } => self.grant_places(count, replier, pins, cx),
             VatMessage::Move(rows) => self.move_rows(rows, pins, cx),
             VatMessage::Rewrite { nodes, replier } => self.rewrite(nodes, replier, pins, cx),

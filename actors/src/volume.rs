@@ -29,6 +29,7 @@ use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
+use crate::scanner::{Order, ScanMessage, ScrubAnswer};
 use crate::shared::{NoRoom, Shared, has_content};
 use crate::slot::Address;
 use crate::vat::{Done, NameOp, VatMessage};
@@ -63,6 +64,7 @@ pub struct Volume {
     /// It looks by itself until this is dropped.
     watch: Mutex<Option<Watch>>,
     cleaner: Address<CleanMessage>,
+    scanner: Address<ScanMessage>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -365,6 +367,11 @@ impl Volume {
         self.cleaner.post(Lane::Foreground, CleanMessage::Clean { replier });
     }
 
+    /// Has the scanner begin, pause, go on or leave off. What it is at, and what it found, is shown by `shared().scrub`.
+    pub fn scrub(&self, order: Order, replier: Replier<ScrubAnswer>) {
+        self.scanner.post(Lane::Foreground, ScanMessage::Order { order, replier });
+    }
+
     /// Makes a root durable, so that the images alone hold everything.
     pub fn checkpoint(&self, replier: Replier<Answer<()>>) {
         self.front.vat.post(VatMessage::Checkpoint { replier });
@@ -437,6 +444,8 @@ impl Volume {
     /// The last checkpoint failed: what was synced is safe in the log.
     pub fn close(&self) -> Answer<()> {
         self.cleaner.post(Lane::Foreground, CleanMessage::End);
+        // It writes down how far it came; one that is dead answers nothing.
+        let () = self.ask(|replier| self.scanner.post(Lane::Foreground, ScanMessage::End { replier })).wait_blocking();
         let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
         if done.is_ok() {
             self.tidy();

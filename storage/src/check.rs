@@ -23,7 +23,7 @@ mod image;
 mod inodes;
 mod links;
 mod listing;
-mod lost;
+pub(crate) mod lost;
 mod offline;
 pub(crate) mod parts;
 mod path;

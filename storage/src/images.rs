@@ -1,7 +1,8 @@
 //! Sealed images on the device: which of them are open, and reading runs of clusters out of them.
 //!
 //! Owns: `Images`. Must be true: IMG-1 bytes are given only with the checksums that the caller brought; IMG-2 an image that is to be
-//! recycled is forgotten here first. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is
+//! recycled is forgotten here first, one that was put back after that; IMG-7 of an image that does not give what it should somebody is told,
+//! also where parity helped. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is
 //! reported with what the file says it is.
 
 mod restore;
@@ -12,11 +13,12 @@ use crate::device::{Device, DeviceFile, Open};
 use crate::limits::{CLUSTER_BYTES, DIRECT_ALIGN, REGION_BYTES};
 use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
 use crate::region::{RawBands, RegionError, Tables, find_tables, read_identity};
+use crate::repair::Judged;
 use quick_cache::sync::Cache;
 use restore::Restorer;
-pub(crate) use restore::read_what_can_be;
+pub(crate) use restore::{read_piece, read_what_can_be};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Images whose files stay open at most.
 const OPEN_IMAGES: usize = 256;
@@ -44,13 +46,35 @@ pub struct Images {
     open: Cache<RegionId, Arc<dyn DeviceFile>>,
     buffers: BufferPool,
     restorer: Restorer,
+    suspected: OnceLock<Box<Suspected>>,
 }
+
+/// Who hears of images that did not give what they should.
+type Suspected = dyn Fn(RegionId) + Send + Sync;
 
 impl Images {
     /// `parallel`: reads that are under way at once, each with a buffer.
     #[must_use]
     pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
-        Self { device, open: Cache::new(OPEN_IMAGES), buffers: BufferPool::huge(READ_BYTES, parallel), restorer: Restorer::default() }
+        let (open, buffers) = (Cache::new(OPEN_IMAGES), BufferPool::huge(READ_BYTES, parallel));
+        Self { device, open, buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
+    }
+
+    /// Has somebody told of each image that did not give what it should, from the thread that reads. The first one counts.
+    pub fn on_suspect(&self, tell: impl Fn(RegionId) + Send + Sync + 'static) {
+        let _ = self.suspected.set(Box::new(tell));
+    }
+
+    fn suspect(&self, region: RegionId) {
+        if let Some(tell) = self.suspected.get() {
+            tell(region);
+        }
+    }
+
+    /// What the bytes of an image's file are: see [`crate::repair::judge`]. Its work space is the one that reads use for damage.
+    #[must_use]
+    pub fn judge(&self, bytes: &[u8], is_whole: bool, volume: [u8; 16], region: RegionId) -> Judged {
+        self.restorer.judge(bytes, is_whole, volume, region)
     }
 
     /// Reads and verifies consecutive clusters, one for each of `crcs` (at most `RUN_CLUSTERS`), into `out` of 4096 bytes for each.
@@ -61,6 +85,7 @@ impl Images {
         let done = self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)));
         match done {
             Err(ImageError::Damaged { .. } | ImageError::Io { .. }) => {
+                self.suspect(first.region);
                 self.restorer.restore(self.device.as_ref(), first, Some(crcs), out).map_or(done, Ok)
             }
             done => done,
@@ -71,6 +96,7 @@ impl Images {
     /// them verifies them.
     #[must_use]
     pub fn restore(&self, first: Address, count: usize) -> Option<Vec<u8>> {
+        self.suspect(first.region);
         let mut out = vec![0; count * CLUSTER_BYTES];
         self.restorer.restore(self.device.as_ref(), first, None, &mut out).map(|()| out)
     }

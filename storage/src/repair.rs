@@ -1,15 +1,16 @@
-//! Putting images back as they were written, on the device, while nobody has the volume mounted.
+//! Putting images back as they were written, on the device: all of a volume that nobody has mounted, or one by one for who knows which.
 //!
-//! Owns: `repair_images`, `ImageRepair`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
+//! Owns: `repair_images`, `ImageRepair`, `judge`, `put_back`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
 //! file that was written there, verified in memory and once more after it was written: that is the same image under the same name, so no
 //! image replaces another; FIX-2 the restored bytes are durable before they get the name, so a crash leaves the damaged file or the
 //! restored one; FIX-3 what cannot be brought back whole is left exactly as it is; FIX-4 a second run finds nothing to do. Fails: with the
 //! device's error when the device cannot be listed; what goes wrong with one image is said of that image.
 
 use crate::address::{Cluster, RegionId};
-use crate::device::{Device, Kind, Open, read_all};
+use crate::buffer::AlignedBuf;
+use crate::device::{Device, Kind, Open};
 use crate::images::{Images, read_what_can_be};
-use crate::region::{IMAGE_MAX_BYTES, Identity, Mended, Mender, RawRegion, RegionError, RegionKind, Unmendable};
+use crate::region::{Identity, Mended, Mender, RawRegion, RegionError, RegionKind, Unmendable};
 use std::io;
 
 /// Where the restored bytes are written first: what lies there means nothing to the volume.
@@ -61,26 +62,55 @@ pub fn repair_images(device: &dyn Device, uuid: [u8; 16], dry_run: bool, seen: &
     Ok(repairs)
 }
 
+/// What the bytes of a file are that should hold an image.
+pub enum Judged {
+    /// As they were written.
+    Sound,
+    /// Another image, sound.
+    Misplaced,
+    /// Damaged, and this is the file as it was written.
+    Mendable(Box<Mended>),
+    /// Damaged beyond that.
+    Lost(Unmendable),
+}
+
+/// Whether the bytes are the image as it was written. `is_whole`: they are all of the file, and the device gave each of them.
+#[must_use]
+pub fn is_sound(bytes: &[u8], is_whole: bool, volume: [u8; 16], region: RegionId) -> bool {
+    let survey = RawRegion::new(bytes).survey();
+    survey.is_sound() && is_whole && survey.identity.is_some_and(|is| is.region == region && is.volume == volume)
+}
+
+/// What the bytes are, and what they were if that can be said.
+#[must_use]
+pub fn judge(bytes: &[u8], is_whole: bool, volume: [u8; 16], region: RegionId, mender: &mut Mender) -> Judged {
+    if is_sound(bytes, is_whole, volume, region) {
+        return Judged::Sound;
+    }
+    let raw = RawRegion::new(bytes);
+    match mend(&raw, volume, region, mender) {
+        Ok(mended) => Judged::Mendable(Box::new(mended)),
+        // A sound image under a wrong name is not damaged.
+        Err(_) if is_whole && raw.survey().is_sound() => Judged::Misplaced,
+        Err(error) => Judged::Lost(error),
+    }
+}
+
 /// `None`: it is sound, or not of this volume.
 fn repair(device: &dyn Device, uuid: [u8; 16], region: RegionId, dry_run: bool, mender: &mut Mender) -> Option<Outcome> {
     let found = match device.open(&region.path(), Open::READ) {
         Ok(file) => read_what_can_be(file.as_ref()),
         Err(error) => return Some(Outcome::Failed(error)),
     };
-    let raw = RawRegion::new(found.bytes.as_slice());
-    let survey = raw.survey();
-    if survey.is_sound() && found.is_whole && survey.identity.is_some_and(|is| is.region == region && is.volume == uuid) {
-        return None;
+    match judge(&found.bytes, found.is_whole, uuid, region, mender) {
+        Judged::Sound | Judged::Misplaced => None,
+        Judged::Lost(error) => Some(Outcome::Left { why: error.reason, lost: error.lost }),
+        Judged::Mendable(mended) => {
+            let rows = mended.rows().len();
+            let done = if dry_run { Ok(()) } else { unused_spare(device).and_then(|spare| put_back(device, &spare, region, &mended)) };
+            Some(done.map_or_else(Outcome::Failed, |()| Outcome::Restored { rows }))
+        }
     }
-    let mended = match mend(&raw, uuid, region, mender) {
-        Ok(mended) => mended,
-        // A sound image under a wrong name is not damaged.
-        Err(_) if survey.is_sound() && found.is_whole => return None,
-        Err(error) => return Some(Outcome::Left { why: error.reason, lost: error.lost }),
-    };
-    let rows = mended.rows().len();
-    let done = if dry_run { Ok(()) } else { put_back(device, region, &mended) };
-    Some(done.map_or_else(Outcome::Failed, |()| Outcome::Restored { rows }))
 }
 
 /// The name says everything of the identity but the kind.
@@ -94,17 +124,26 @@ fn mend(raw: &RawRegion<&[u8]>, volume: [u8; 16], region: RegionId, mender: &mut
     }
 }
 
-/// Writes the file beside the volume's images, makes it durable, and gives it its name.
-fn put_back(device: &dyn Device, region: RegionId, mended: &Mended) -> io::Result<()> {
+/// A path under which there is no spare file.
+fn unused_spare(device: &dyn Device) -> io::Result<String> {
     device.create_dir(SPARE)?;
     let used = device.list(SPARE)?;
     let number = |name: &str| name.strip_suffix(".png").and_then(|digits| u64::from_str_radix(digits, 16).ok());
     let next = used.iter().filter_map(|entry| number(&entry.name)).max().map_or(0, |last| last.wrapping_add(1));
-    let spare = format!("{SPARE}/{next:016x}.png");
-    let written = write_spare(device, &spare, mended.bytes()).and_then(|()| device.rename(&spare, &region.path()));
+    Ok(format!("{SPARE}/{next:016x}.png"))
+}
+
+/// Writes the file as `spare`, which is there or not and belongs to the caller, makes it durable, and gives it the name of the image. Durable
+/// when this returns.
+///
+/// # Errors
+/// The device's, or `InvalidData` where it gives back other bytes than it took; the name then leads to the damaged file or to the restored
+/// one, and the spare file is gone.
+pub fn put_back(device: &dyn Device, spare: &str, region: RegionId, mended: &Mended) -> io::Result<()> {
+    let written = write_spare(device, spare, mended.bytes()).and_then(|()| device.rename(spare, &region.path()));
     if let Err(error) = written {
         // The next mount would take it away too.
-        let _ = device.remove(&spare);
+        let _ = device.remove(spare);
         return Err(error);
     }
     device.sync_dir(&region.place.directory())?;
@@ -113,11 +152,15 @@ fn put_back(device: &dyn Device, region: RegionId, mended: &Mended) -> io::Resul
 }
 
 fn write_spare(device: &dyn Device, spare: &str, bytes: &[u8]) -> io::Result<()> {
-    let file = device.open(spare, Open::CREATE_NEW)?;
+    let file = device.open(spare, Open::CREATE)?;
     file.write_at(bytes, 0)?;
     file.set_len(bytes.len() as u64)?;
     file.sync()?;
-    if read_all(device, spare, IMAGE_MAX_BYTES)? == bytes {
+    // Past the page cache, which would show what it was given.
+    let file = device.open(spare, Open::READ.direct())?;
+    let mut found = AlignedBuf::zeroed(bytes.len());
+    let read = file.read_at(&mut found, 0)?;
+    if file.len()? == bytes.len() as u64 && found.get(..read) == Some(bytes) {
         return Ok(());
     }
     Err(io::Error::new(

@@ -10,7 +10,8 @@
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
-use infmap_storage::region::{IMAGE_MAX_BYTES, read_identity};
+use infmap_storage::region::{IMAGE_MAX_BYTES, Mended, read_identity};
+use infmap_storage::repair::put_back;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -160,6 +161,30 @@ impl Spares {
         device.rename(spare, &region.path())?;
         self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
         device.sync_dir(&directory)
+    }
+
+    /// Puts a damaged image back as it was written (FIX-1 to FIX-3), by way of a spare file; durable when this returns. The caller sees to it
+    /// that the image is not taken away meanwhile.
+    ///
+    /// # Errors
+    /// The device's; the name then leads to the damaged file or to the restored one.
+    pub fn put_back(&self, device: &dyn Device, region: RegionId, mended: &Mended) -> io::Result<()> {
+        let before = device.metadata(&region.path())?.map_or(0, |found| found.size_bytes);
+        let put = |number| put_back(device, &path(number), region, mended);
+        match put(self.take_number()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let held = {
+                    let held = &mut self.inner.lock().held;
+                    if held.len() > FOR_ROOTS { held.pop() } else { None }
+                };
+                held.map_or(Err(error), put)?;
+            }
+            done => done?,
+        }
+        let after = mended.bytes().len() as u64;
+        let changed = |bytes: u64| Some(bytes.saturating_sub(before).saturating_add(after));
+        let _ = self.image_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
+        Ok(())
     }
 
     /// The number of a spare file, or of one that is to be made.

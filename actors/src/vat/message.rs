@@ -1,12 +1,12 @@
 //! What the Vat is told, and what it answers.
 
-use super::{Grant, MoveRows, NodeAt, Peers, Pins, RootWritten, Survey};
+use super::{Grant, MoveRows, NodeAt, Peers, Pins, RootWritten, Sight, Survey};
 use crate::api::{Answer, Attributes, Refusal};
 use crate::mailbox::Envelope;
 use crate::pixel_writer::WriteMessage;
 use crate::replier::Replier;
 use crate::slot::Address;
-use infmap_storage::address::RegionId;
+use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::AlignedBuf;
 use infmap_storage::file_buffer::{Run, Ticket};
 use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, SetXattr, Settlement};
@@ -198,6 +198,11 @@ pub enum VatMessage {
     Survey {
         replier: Replier<Answer<Survey>>,
     },
+    /// What is in use from a place on, for the scanner.
+    Sight {
+        from: Place,
+        replier: Replier<Answer<Sight>>,
+    },
     /// Places for images of file data, for whoever asks.
     GrantPlaces {
         count: usize,
@@ -253,6 +258,7 @@ impl Envelope for VatMessage {
             Self::Shrink { .. } => "shrink",
             Self::Fold => "fold",
             Self::Survey { .. } => "survey",
+            Self::Sight { .. } => "sight",
             Self::GrantPlaces { .. } => "grant_places",
             Self::Move(_) => "move",
             Self::Rewrite { .. } => "rewrite",

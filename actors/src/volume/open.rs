@@ -13,6 +13,7 @@ use crate::pixel_reader::PixelReader;
 use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
+use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
 use crate::settings::{Prefetch, Settings};
 use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
@@ -82,6 +83,7 @@ mod pool {
     pub const WAL: &str = "wal";
     pub const CHECKPOINTER: &str = "checkpointer";
     pub const CLEANER: &str = "cleaner";
+    pub const SCANNER: &str = "scanner";
     pub const KEEPER: &str = "keeper";
 }
 
@@ -101,6 +103,7 @@ impl Volume {
             (pool::WAL, 1),
             (pool::CHECKPOINTER, 1),
             (pool::CLEANER, 1),
+            (pool::SCANNER, 1),
             (pool::KEEPER, 1),
         ])?;
         let runtime: Arc<dyn Runtime> = pools.clone();
@@ -174,6 +177,8 @@ impl Volume {
             capabilities_given: std::sync::atomic::AtomicU64::new(0),
             on_privileges_cleared: std::sync::OnceLock::new(),
             spares: Spares::load(device.as_ref(), health.is_read_only())?,
+            scrub: Board::default(),
+            suspects: Suspects::default(),
             health,
             device,
             settings: options.settings,
@@ -271,6 +276,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
     let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;
     let cleaner = spawn(runtime, home(pool::CLEANER, 0), 64, |own| Cleaner::new(shared.clone(), own, vat.clone()))?;
+    let scanner = spawn(runtime, home(pool::SCANNER, 0), 64, |own| Scanner::new(shared.clone(), own, vat.clone()))?;
+    tell_of_suspects(&shared, &scanner);
     let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone(), cleaner: cleaner.clone() };
     let mut logged = logged_files(&shared, data)?;
     let shard = |n| {
@@ -283,7 +290,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     };
     let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
     let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
-    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone()))?;
+    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone(), scanner.clone()))?;
     let (log, places) = (wal.clone(), writers.clone());
     // What the door asks for goes on from the Vat to the log, and from the shards to the writers: no room there is none here.
     let vat_gate = Gate::new(runtime, &vat, move || log.has_room());
@@ -310,7 +317,18 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, cleaner, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
+    Ok(Volume { front, keeper, cleaner, scanner, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
+}
+
+/// Has the scanner told of each image that did not give a reader what it should.
+fn tell_of_suspects(shared: &Arc<Shared>, scanner: &Address<ScanMessage>) {
+    let (weak, scanner) = (Arc::downgrade(shared), scanner.downgrade());
+    shared.images.on_suspect(move |region| {
+        let Some((shared, scanner)) = weak.upgrade().zip(scanner.upgrade()) else { return };
+        if shared.suspects.add(region, shared.clock.now_us()) {
+            scanner.post(Lane::Foreground, ScanMessage::Suspect);
+        }
+    });
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.

@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod ranges;
+mod scrub;
 
 use super::*;
 use crate::api::NewNode;

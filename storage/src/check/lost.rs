@@ -29,7 +29,7 @@ pub(super) fn tell(claims: &[Claim], found: impl Fn(Address, u32) -> Option<Foun
 }
 
 /// The same for one row of a file.
-pub(super) fn tell_row(
+pub(crate) fn tell_row(
     inode: Inode,
     offset: u64,
     row: &ExtentRow,

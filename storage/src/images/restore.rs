@@ -1,13 +1,15 @@
 //! Clusters of a damaged image, restored in memory from its parity.
 //!
-//! Owns: `Restorer`. Must be true: RST-1 nothing is written: the file stays as it is until it is repaired; RST-2 one image is restored at
-//! a time, so that the work space is that of one. Fails: `None` when parity cannot bring the clusters back, whatever the reason.
+//! Owns: `Restorer`. Must be true: RST-1 nothing is written: the file stays as it is until it is repaired; RST-2 one image is restored or
+//! judged at a time, so that the work space is that of one. Fails: `None` when parity cannot bring the clusters back, whatever the reason.
 
-use crate::address::{Address, Cluster};
+use crate::address::{Address, Cluster, RegionId};
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::CLUSTER_BYTES;
-use crate::region::{IMAGE_MAX_BYTES, RawRegion, RowRestorer};
+use crate::region::{IMAGE_MAX_BYTES, Mender, RawRegion};
+use crate::repair::{Judged, judge};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read at once; where that fails, single pages are.
@@ -18,7 +20,7 @@ const PAGE_BYTES: usize = 4096;
 #[derive(Default)]
 pub(super) struct Restorer {
     /// The work space, made by the first damage.
-    rows: Mutex<Option<RowRestorer>>,
+    mender: Mutex<Option<Mender>>,
     restored: AtomicU64,
 }
 
@@ -28,11 +30,16 @@ impl Restorer {
         self.restored.load(Ordering::Relaxed)
     }
 
+    /// See [`judge`].
+    pub fn judge(&self, bytes: &[u8], is_whole: bool, volume: [u8; 16], region: RegionId) -> Judged {
+        judge(bytes, is_whole, volume, region, self.mender.lock().get_or_insert_default())
+    }
+
     /// Fills `out` with the clusters from `first` on; with `crcs`, only if each has its checksum.
     pub fn restore(&self, device: &dyn Device, first: Address, crcs: Option<&[u32]>, out: &mut [u8]) -> Option<()> {
-        let mut rows = self.rows.lock();
+        let mut mender = self.mender.lock();
         let bytes = read_what_can_be(device.open(&first.region.path(), Open::READ).ok()?.as_ref()).bytes;
-        let (region, _) = RawRegion::new(bytes).repair(None, rows.get_or_insert_with(RowRestorer::new)).ok()?;
+        let (region, _) = RawRegion::new(bytes).repair(None, mender.get_or_insert_default().restorer()).ok()?;
         if region.identity().region != first.region {
             return None;
         }
@@ -62,16 +69,29 @@ pub(crate) fn read_what_can_be(file: &dyn DeviceFile) -> Found {
     let mut bytes = vec![0; size.unwrap_or_default().min(IMAGE_MAX_BYTES)];
     let mut is_whole = size == Some(bytes.len());
     for (n, piece) in bytes.chunks_mut(READ_BYTES).enumerate() {
-        let at = n * READ_BYTES;
-        if file.read_at(piece, at as u64).is_ok() {
-            continue;
-        }
-        is_whole = false;
-        for (page, piece) in piece.chunks_mut(PAGE_BYTES).enumerate() {
-            if file.read_at(piece, (at + page * PAGE_BYTES) as u64).is_err() {
-                piece.fill(0);
-            }
-        }
+        is_whole &= read_piece(file, piece, n * READ_BYTES).is_none();
     }
     Found { bytes, is_whole }
+}
+
+/// Fills a piece of an image from `at` on; what the device refuses, page by page, becomes zero, and its last words are given.
+pub(crate) fn read_piece(file: &dyn DeviceFile, piece: &mut [u8], at: usize) -> Option<io::Error> {
+    if fill(file, piece, at).is_ok() {
+        return None;
+    }
+    let mut refused = None;
+    for (page, piece) in piece.chunks_mut(PAGE_BYTES).enumerate() {
+        if let Err(error) = fill(file, piece, at + page * PAGE_BYTES) {
+            piece.fill(0);
+            refused = Some(error);
+        }
+    }
+    refused
+}
+
+/// Bytes of a file, and zeros from its end on.
+fn fill(file: &dyn DeviceFile, piece: &mut [u8], at: usize) -> io::Result<()> {
+    let read = file.read_at(piece, at as u64)?;
+    piece.get_mut(read..).unwrap_or_default().fill(0);
+    Ok(())
 }

@@ -32,6 +32,13 @@ pub struct Mender {
     pub(super) encoder: ParityEncoder,
 }
 
+impl Mender {
+    /// What restores rows alone.
+    pub fn restorer(&mut self) -> &mut RowRestorer {
+        &mut self.restorer
+    }
+}
+
 /// A file as it was written, verified.
 pub struct Mended {
     bytes: Vec<u8>,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::address::{Generation, Place};
-use crate::device::{CrashStyle, MemoryDevice, SimulatedDisk};
+use crate::device::{CrashStyle, MemoryDevice, SimulatedDisk, read_all};
 use crate::region::layout::row_range;
-use crate::region::{Codec, Owner, OwnerKind, ParityEncoder, RegionBuilder};
+use crate::region::{Codec, IMAGE_MAX_BYTES, Owner, OwnerKind, ParityEncoder, RegionBuilder};
 
 const UUID: [u8; 16] = [7; 16];
 

@@ -1,0 +1,206 @@
+//! One image: read piece by piece, judged, and put back as it was written where it is damaged.
+//!
+//! Must be true: SCN-3 a damaged image is touched only while a lease is held under which it is in use (O8), until the restored file is durable
+//! under the name and the descriptor of the damaged one is forgotten; SCN-4 what is called damage belongs to an image that is in use after
+//! its bytes were read: dead is for ever, so it was in use while they were. Fails: an image that cannot be put back is left as it is, and
+//! what rows use of it is noted.
+
+use super::run::Tally;
+use crate::shared::Shared;
+use crate::vat::Sight;
+use infmap_storage::address::{Place, RegionId};
+use infmap_storage::buffer::PooledBuf;
+use infmap_storage::clean::is_live;
+use infmap_storage::damage::Damage;
+use infmap_storage::region::{Mended, OwnerEntry, RawRegion};
+use infmap_storage::repair::Judged;
+use infmap_storage::row::RegionRow;
+use infmap_storage::scan::{ImageReading, Lost, lost_rows, next_region};
+use infmap_storage::state::{StateError, View};
+use infmap_storage::vat::TreeId;
+use std::io;
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// What became of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Sound,
+    /// It is not in use any more.
+    Gone,
+    Corrected,
+    /// It could be put back, and was not.
+    Mendable,
+    Uncorrectable(Lost),
+}
+
+impl Outcome {
+    /// Counts it. `refused`: the device refused bytes of the image.
+    pub fn count(self, tally: &mut Tally, refused: bool) {
+        match self {
+            Self::Sound | Self::Gone => return,
+            Self::Corrected => tally.corrected += 1,
+            Self::Mendable => tally.mendable += 1,
+            Self::Uncorrectable(lost) => {
+                tally.uncorrectable += 1;
+                tally.lost_ranges = tally.lost_ranges.saturating_add(lost.ranges);
+                tally.lost_nodes = tally.lost_nodes.saturating_add(lost.nodes);
+            }
+        }
+        tally.unreadable += u64::from(refused);
+    }
+
+    /// The same for whoever gathers figures.
+    pub fn tell(self) {
+        if self == Self::Gone {
+            return;
+        }
+        metrics::counter!("infmap_integrity_checked_total", "source" => "scrub").increment(1);
+        if self != Self::Sound {
+            metrics::counter!("infmap_integrity_errors_total", "source" => "scrub").increment(1);
+        }
+        match self {
+            Self::Corrected => metrics::counter!("infmap_integrity_repaired_total", "source" => "scrub").increment(1),
+            Self::Uncorrectable(_) => metrics::counter!("infmap_integrity_unrepairable_total", "source" => "scrub").increment(1),
+            _ => {}
+        }
+    }
+}
+
+/// What is in use, nearest to the place that was asked for: a region, and its row if it has one yet.
+///
+/// # Errors
+/// A node of the volume tree that cannot be used, or a row that is none.
+pub(super) fn nearest(shared: &Shared, sight: &Sight, from: Place) -> Result<Option<(RegionId, Option<RegionRow>)>, StateError> {
+    // A row without live clusters is of an image that is being written.
+    let mut at = from;
+    let row = loop {
+        match next_region(&sight.volume, &shared.nodes.loading(TreeId::Volume), at)? {
+            Some((region, row)) if row.live.is_empty() && sight.fresh.is_none_or(|fresh| fresh.place > region.place) => {
+                let Some(next) = region.place.0.checked_add(1) else { break None };
+                at = Place(next);
+            }
+            found => break found,
+        }
+    };
+    Ok(match (row, sight.fresh) {
+        (Some((region, row)), Some(fresh)) if region.place <= fresh.place => Some((region, Some(row))),
+        (_, Some(fresh)) => Some((fresh, None)),
+        (row, None) => row.map(|(region, row)| (region, Some(row))),
+    })
+}
+
+/// An image that is being looked at.
+pub(super) struct Look {
+    pub region: RegionId,
+    row: Option<RegionRow>,
+    reading: io::Result<ImageReading>,
+    buffer: PooledBuf,
+}
+
+impl Look {
+    pub fn begin(shared: &Shared, region: RegionId, row: Option<RegionRow>) -> Self {
+        let reading = ImageReading::open(shared.device.as_ref(), region);
+        Self { region, row, reading, buffer: shared.image_buffers.take() }
+    }
+
+    /// Reads one piece. Returns its bytes.
+    pub fn read_next(&mut self) -> usize {
+        match &mut self.reading {
+            Ok(reading) => reading.read_next(&mut self.buffer, PIECE_BYTES),
+            Err(_) => 0,
+        }
+    }
+
+    pub fn has_more(&self) -> bool {
+        self.reading.as_ref().is_ok_and(ImageReading::has_more)
+    }
+
+    /// Bytes of the file.
+    pub fn size_bytes(&self) -> u64 {
+        self.reading.as_ref().map_or(0, ImageReading::size_bytes)
+    }
+
+    /// Whether the device refused bytes of it.
+    pub fn is_refused(&self) -> bool {
+        match &self.reading {
+            Ok(reading) => reading.is_refused(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Whether there is nothing more to say of it: it is as it was written, and all of it can be verified.
+    pub fn is_sound(&self, shared: &Shared) -> bool {
+        let Ok(reading) = &self.reading else { return false };
+        let survey = RawRegion::new(reading.bytes(&self.buffer)).survey();
+        let is_it = survey.identity.is_some_and(|is| {
+            is.region == self.region && is.volume == shared.uuid && self.row.as_ref().is_none_or(|row| row.kind == is.kind)
+        });
+        survey.is_sound() && reading.is_whole() && is_it && survey.poisoned.is_empty()
+    }
+
+    /// Puts it right, or says what is lost. `sight` was taken after it was read.
+    ///
+    /// # Errors
+    /// The tables do not say whether it is in use, or who uses it.
+    pub fn settle(&self, shared: &Shared, sight: &Sight) -> Result<Outcome, StateError> {
+        let is_in_use = nearest(shared, sight, self.region.place)?.is_some_and(|(region, _)| region == self.region);
+        if !is_in_use {
+            return Ok(Outcome::Gone);
+        }
+        let region = self.region;
+        let reading = match &self.reading {
+            Ok(reading) => reading,
+            Err(error) => {
+                tracing::error!(%region, %error, "an image that is in use cannot be opened: `infmap check` says who used it");
+                return Ok(Outcome::Uncorrectable(Lost { is_unknown: true, ..Lost::default() }));
+            }
+        };
+        let bytes = reading.bytes(&self.buffer);
+        match shared.images.judge(bytes, reading.is_whole(), shared.uuid, region) {
+            Judged::Mendable(mended) => Ok(put_back(shared, region, &mended)),
+            Judged::Sound => self.tell(shared, reading, bytes, "bytes of it were lost before they were written there, or its row says another kind"),
+            Judged::Misplaced => self.tell(shared, reading, bytes, "the file is another image"),
+            Judged::Lost(error) => self.tell(shared, reading, bytes, &error.to_string()),
+        }
+    }
+
+    /// Notes what is lost with it.
+    fn tell(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8], why: &str) -> Result<Outcome, StateError> {
+        let lease = shared.published.load_full();
+        let source = shared.names();
+        let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
+        let is_live = |entry: &OwnerEntry| live.is_none_or(|live| is_live(live, entry.first));
+        let lost = lost_rows(&view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))?;
+        let Lost { ranges, nodes, is_unknown } = lost;
+        tracing::error!(region = %self.region, why, ranges, nodes, is_unknown, "an image is damaged and cannot be put back as it was");
+        Ok(Outcome::Uncorrectable(lost))
+    }
+}
+
+/// The caller holds a lease under which the image is in use.
+fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
+    let rows = mended.rows().len();
+    if shared.health.is_read_only() {
+        tracing::warn!(%region, rows, "an image is damaged and could be put back; nothing is changed, because the volume is read-only");
+        return Outcome::Mendable;
+    }
+    let done = shared.spares.put_back(shared.device.as_ref(), region, mended);
+    // Whatever became of it: from here on the file that has the name is read.
+    shared.images.forget(region);
+    match done {
+        Ok(()) => {
+            tracing::warn!(%region, rows, "an image was damaged; it was put back as it was written");
+            Outcome::Corrected
+        }
+        Err(error) => {
+            tracing::error!(%region, %error, "an image is damaged, and what it was could not be written");
+            Outcome::Mendable
+        }
+    }
+}
+
+fn note(_shared: &Shared, damage: Damage) {
+    tracing::error!(%damage, "bytes of a file are lost");
+}
