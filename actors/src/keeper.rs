@@ -139,7 +139,8 @@ pub fn look_at_space(shared: &Shared) {
 pub fn note_space(shared: &Shared, space: &Space) {
     // What is held counts as free: it is a part of the reserve.
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
-    let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve_of(limit)).saturating_sub(shared.spares.image_bytes()));
+    let left =
+        shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve_of(limit)).saturating_sub(shared.spares.image_bytes()));
     shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
 }
 

@@ -6,6 +6,10 @@
 //!
 //! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
 
+mod noticing;
+
+pub use noticing::notice;
+
 use crate::api::{Answer, Refusal};
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
@@ -13,6 +17,7 @@ use crate::shared::Shared;
 use crate::slot::{Address, Context, Role};
 use infmap_storage::blocks::Block;
 use infmap_storage::buffer::PooledBuf;
+use infmap_storage::images::ImageError;
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::read::{FileReader, ReadError};
 use infmap_storage::row::{FileKind, Inode};
@@ -84,11 +89,7 @@ impl Reading {
     fn answer(self, shared: &Shared, done: Result<ReadData, ReadError>) {
         let answer = done.map_err(|error| match error {
             ReadError::State(error) => shared.refuse(&error),
-            error => {
-                tracing::error!(inode = self.inode.0, offset = self.offset, %error, "bytes of a file cannot be read");
-                shared.health.found_unreadable();
-                Refusal::Damaged
-            }
+            error => unreadable(shared, self.inode, self.offset, &error),
         });
         self.replier.reply(answer);
     }
@@ -119,10 +120,28 @@ impl Reading {
         };
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
         let mut buffer = shared.reads.take_for(length);
-        let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: wait.then_some(&*shared.images), keep: false };
-        reader.read(self.inode, self.offset, &self.dirty, &mut buffer[..length])?;
+        let reader = reader(shared, view, false);
+        let out = &mut buffer[..length];
+        if wait {
+            noticing::read(shared, reader, self.inode, self.offset, &self.dirty, out)?;
+        } else {
+            FileReader { images: None, ..reader }.read(self.inode, self.offset, &self.dirty, out)?;
+        }
         Ok(ReadData { buffer, length })
     }
+}
+
+fn reader<'a>(shared: &'a Shared, view: View<'a>, keep: bool) -> FileReader<'a> {
+    FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep, lost: None }
+}
+
+/// Somebody hears that bytes cannot be had. What is lost was said when it was noticed.
+fn unreadable(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> Refusal {
+    shared.health.found_unreadable();
+    if !matches!(error, ReadError::Image(ImageError::Damaged { .. })) {
+        tracing::error!(inode = inode.0, offset, %error, "bytes of a file cannot be read");
+    }
+    Refusal::Damaged
 }
 
 /// The reader for a place in a file: different megabytes are read in parallel, one megabyte by one reader.
@@ -139,8 +158,7 @@ fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
     let Ok(row) = view.inode(inode) else { return };
     let mut buffer = shared.reads.take();
     let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
-    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep: true };
-    if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
+    if let Err(error) = noticing::read(shared, reader(shared, view, true), inode, offset, &[], &mut buffer[..length]) {
         tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
     }
     metrics::counter!("infmap_prefetch_issued_total").increment(1);
@@ -154,14 +172,10 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
     let lease = shared.published.load_full();
     let source = shared.names();
     let view = View::new(&lease.names, &source);
-    let reader = FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep: false };
-    let mut bytes = [0; CLUSTER_BYTES];
-    reader.read(inode, number * CLUSTER_BYTES as u64, &[], &mut bytes).map_err(|error| match error {
+    let (mut bytes, offset) = ([0; CLUSTER_BYTES], number * CLUSTER_BYTES as u64);
+    noticing::read(shared, reader(shared, view, false), inode, offset, &[], &mut bytes).map_err(|error| match error {
         ReadError::State(error) => shared.refuse(&error),
-        error => {
-            tracing::error!(inode = inode.0, number, %error, "a block that is to be written in part cannot be read");
-            Refusal::Damaged
-        }
+        error => unreadable(shared, inode, offset, &error),
     })?;
     Ok(shared.blocks.holding(0, &bytes))
 }

@@ -127,6 +127,15 @@ choice!(
     }
 );
 choice!(
+    /// What is read where bytes are lost.
+    Damaged {
+        /// Nothing: the read fails.
+        Error = "error",
+        /// Zeros, on a mount that changes nothing: to rescue what is left.
+        Zero = "zero",
+    }
+);
+choice!(
     /// The least important message that the daemon's log carries.
     LogLevel {
         /// What failed.
@@ -274,6 +283,9 @@ pub struct Mount {
     pub writeback: bool,
     /// Let other users in, with the kernel's permission checks; default false.
     pub allow_other: bool,
+    /// Default `error`. With `zero` the volume is opened read-only: zeros that stand for lost bytes must never be stored, and so get a
+    /// checksum.
+    pub damaged: Damaged,
 }
 
 /// `log`: the daemon's messages to people, not the write-ahead log.
@@ -341,8 +353,8 @@ impl Default for Integrity {
 
 impl Default for Mount {
     fn default() -> Self {
-        let (fuse_open, atime) = (FuseOpen::Daemon, Atime::Relatime);
-        Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open, atime, writeback: true, allow_other: false }
+        let (fuse_open, atime, damaged) = (FuseOpen::Daemon, Atime::Relatime, Damaged::Error);
+        Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open, atime, writeback: true, allow_other: false, damaged }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the actors of one volume share: the published tree, live rows, caches, budgets, health.
 //!
-//! Owns: `Shared`, `Published`, `LiveRows`, `Budget`, `Health`. Must be true: O6 a published tree and a live row are there before the
+//! Owns: `Shared`, `Published`, `LiveRows`, `Budget`, `Health`, `DamageList`. Must be true: O6 a published tree and a live row are there before the
 //! answer of the change leaves; a reader loads the live row first and the tree second; a lease (an `Arc<Published>`) is held no longer
 //! than one request. Fails: never; `Health` says when the volume has become read-only, and why.
 
 mod budget;
+mod damage;
 mod encoders;
 mod health;
 mod live;
@@ -13,6 +14,7 @@ mod spares;
 mod streams;
 
 pub use budget::{Budget, NoRoom};
+pub use damage::{DamageList, Noted, Source};
 pub use encoders::Encoders;
 pub use health::{Health, Turned};
 pub use live::LiveRows;
@@ -66,6 +68,7 @@ pub struct Shared {
     pub budget: Budget,
     pub reclaim: Reclaim,
     pub health: Health,
+    pub damage: DamageList,
     pub spares: Spares,
     /// What is shown of the scanner.
     pub scrub: Board,

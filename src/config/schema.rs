@@ -5,7 +5,7 @@
 //! Fails: never; a path that is not in the table is `None`.
 
 use super::value::{Kind, Value};
-use infmap_actors::settings::{self as s, Atime, Compression, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
+use infmap_actors::settings::{self as s, Atime, Compression, Damaged, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
 use std::time::Duration;
 
 /// When a change of a key takes effect.
@@ -166,6 +166,7 @@ pub static KEYS: &[Key] = &[
     word!("mount.atime", Atime, "Which readings change the access time of what is read.", mount.atime),
     switch!("mount.writeback", "Whether the kernel gathers small writes before it sends them.", mount.writeback),
     switch!("mount.allow_other", "Whether other users may enter, under the usual permission checks.", mount.allow_other),
+    word!("mount.damaged", Damaged, "What is read where bytes are lost; zero makes the mount read-only.", mount.damaged),
     Key {
         path: "limit",
         kind: Kind::SizeOrNone { range: s::LIMIT_RANGE },

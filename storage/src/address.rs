@@ -137,6 +137,8 @@ pub struct Cluster(u16);
 impl Cluster {
     /// The first of a region.
     pub const FIRST: Self = Self(0);
+    /// The last of a region.
+    pub const LAST: Self = Self(REGION_CLUSTERS as u16 - 1);
 
     /// `None` at or above the number of clusters of a region.
     #[must_use]
@@ -165,7 +167,7 @@ impl Address {
     /// The addresses of all clusters of a region, in order.
     #[must_use]
     pub fn all_of(region: RegionId) -> std::ops::RangeInclusive<Self> {
-        Self { region, cluster: Cluster(0) }..=Self { region, cluster: Cluster(REGION_CLUSTERS as u16 - 1) }
+        Self { region, cluster: Cluster::FIRST }..=Self { region, cluster: Cluster::LAST }
     }
 
     /// place u32, generation u64, cluster u16, little-endian.

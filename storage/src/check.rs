@@ -23,7 +23,7 @@ mod image;
 mod inodes;
 mod links;
 mod listing;
-pub(crate) mod lost;
+mod lost;
 mod offline;
 pub(crate) mod parts;
 mod path;

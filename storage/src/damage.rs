@@ -1,8 +1,14 @@
 //! Bytes of a file that cannot be had: which, where they lay, and what was found there instead.
 //!
-//! Owns: `Damage`, its sentence and its JSON. Must be true: DMG-1 a damage names whole blocks of a file as far as the file goes, and every
+//! Owns: `Damage`, its sentence and its JSON, `LostCluster`; below it, what rows say of it and how files are called. Must be true: DMG-1 a damage names whole blocks of a file as far as the file goes, and every
 //! name by which the file can be reached, as far as they are known; names are bytes, and JSON has them twice, once as text for people and
 //! once exactly. Fails: never.
+
+mod names;
+mod rows;
+
+pub use names::NameSearch;
+pub use rows::{of_clusters, of_range, of_row, still};
 
 use crate::address::Address;
 use crate::row::{Inode, Time};
@@ -17,6 +23,14 @@ pub enum Found {
     Io(String),
     /// There is no such image.
     Missing,
+}
+
+/// A cluster that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostCluster {
+    pub at: Address,
+    pub expected_crc: u32,
+    pub found: Found,
 }
 
 /// Bytes of a file that are lost.

@@ -6,9 +6,11 @@
 //! reported with what the file says it is.
 
 mod restore;
+mod salvage;
 
 use crate::address::{Address, RegionId};
 use crate::buffer::BufferPool;
+use crate::damage::LostCluster;
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::{CLUSTER_BYTES, DIRECT_ALIGN, REGION_BYTES};
 use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
@@ -82,14 +84,29 @@ impl Images {
     /// # Errors
     /// See [`ImageError`]; `out` is then to be thrown away.
     pub fn read(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
-        let done = self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)));
-        match done {
-            Err(ImageError::Damaged { .. } | ImageError::Io { .. }) => {
-                self.suspect(first.region);
-                self.restorer.restore(self.device.as_ref(), first, Some(crcs), out).map_or(done, Ok)
+        match self.read_stored(first, crcs, out) {
+            Err(error @ (ImageError::Damaged { .. } | ImageError::Io { .. })) => {
+                if self.salvage(first, crcs, out).is_empty() {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
             done => done,
         }
+    }
+
+    /// Reads and verifies as much as can be had of consecutive clusters, and gives zeros for the others, which are told.
+    #[must_use]
+    pub fn read_what_is(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Vec<LostCluster> {
+        match self.read_stored(first, crcs, out) {
+            Ok(()) => Vec::new(),
+            Err(_) => self.salvage(first, crcs, out),
+        }
+    }
+
+    fn read_stored(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
+        self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)))
     }
 
     /// Consecutive clusters as parity gives them back, for bytes that turned out to be wrong; `None` if it cannot. Whoever decodes
@@ -98,7 +115,7 @@ impl Images {
     pub fn restore(&self, first: Address, count: usize) -> Option<Vec<u8>> {
         self.suspect(first.region);
         let mut out = vec![0; count * CLUSTER_BYTES];
-        self.restorer.restore(self.device.as_ref(), first, None, &mut out).map(|()| out)
+        self.restorer.restore(self.device.as_ref(), first, &mut out).map(|()| out)
     }
 
     /// How often clusters were given that had to be restored from parity.

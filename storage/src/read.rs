@@ -1,11 +1,13 @@
 //! Giving bytes of a file: dirty blocks over extents over zeros, from memory if they are there, else from the images.
 //!
 //! Owns: `FileReader`. Must be true: RD-1 every byte comes from a dirty block, a verified cluster, the tree, or is a zero that nothing
-//! covers; RD-2 without leave to touch the disk nothing is read: `NotResident` comes before any byte is promised.
+//! covers; RD-2 without leave to touch the disk nothing is read: `NotResident` comes before any byte is promised;
+//! RD-3 what stands for a cluster that cannot be had is told to whoever wants it so, and never kept.
 //! Fails: see `ReadError`; what was asked for is then undefined.
 
 use crate::address::Address;
 use crate::blocks::{Block, BlockPool};
+use crate::damage::LostCluster;
 use crate::images::{ImageError, Images, RUN_CLUSTERS};
 use crate::limits::{CLUSTER_BYTES, INLINE_FILE_BYTES, UNIT_BYTES};
 use crate::row::{Codec, ExtentRow, Inode};
@@ -13,6 +15,7 @@ use crate::state::{StateError, View};
 use crate::tiers::{Decoded, Tiers};
 use crate::unit::decode_unit;
 use bytes::Bytes;
+use std::cell::RefCell;
 
 /// Why bytes cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,8 @@ pub struct FileReader<'a> {
     pub images: Option<&'a Images>,
     /// Read ahead: everything is kept in L1, whatever its size.
     pub keep: bool,
+    /// Who hears of clusters that cannot be had; zeros stand for them in what is read. Without it they are an error.
+    pub lost: Option<&'a RefCell<Vec<LostCluster>>>,
 }
 
 impl FileReader<'_> {
@@ -141,7 +146,9 @@ impl FileReader<'_> {
             Some(stored) => stored,
             None => {
                 let mut clusters = vec![0; usize::from(row.clusters) * CLUSTER_BYTES];
-                images.read(row.first, &row.crcs, &mut clusters)?;
+                if !self.read_clusters(images, row.first, &row.crcs, &mut clusters)? {
+                    return Ok(vec![0; row.decoded_bytes as usize].into());
+                }
                 clusters.truncate(row.stored_bytes as usize);
                 let stored = Bytes::from(clusters);
                 self.tiers.keep_stored(row.first, stored.clone());
@@ -166,19 +173,35 @@ impl FileReader<'_> {
         let images = self.images.ok_or(ReadError::NotResident)?;
         let aligned = run.skip == 0 && out.len() == run.crcs.len() * CLUSTER_BYTES;
         if aligned && run.crcs.len() <= RUN_CLUSTERS {
-            images.read(run.first, &run.crcs, out)?;
-            self.keep(&run, out);
+            if self.read_clusters(images, run.first, &run.crcs, out)? {
+                self.keep(&run, out);
+            }
             return Ok(());
         }
+        let mut is_whole = true;
         let mut scratch = vec![0; run.crcs.len() * CLUSTER_BYTES];
         for (n, (crcs, clusters)) in run.crcs.chunks(RUN_CLUSTERS).zip(scratch.chunks_mut(RUN_CLUSTERS * CLUSTER_BYTES)).enumerate() {
             let first = run.address(n * RUN_CLUSTERS).ok_or(ReadError::Undecodable { at: run.first })?;
-            images.read(first, crcs, clusters)?;
+            is_whole &= self.read_clusters(images, first, crcs, clusters)?;
         }
-        self.keep(&run, &scratch);
+        if is_whole {
+            self.keep(&run, &scratch);
+        }
         let wanted = scratch.get(run.skip..run.skip + out.len()).ok_or(ReadError::Undecodable { at: run.first })?;
         out.copy_from_slice(wanted);
         Ok(())
+    }
+
+    /// Returns whether all of it could be had: what could not must not be kept (TIR-1).
+    fn read_clusters(&self, images: &Images, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<bool, ReadError> {
+        let Some(lost) = self.lost else {
+            images.read(first, crcs, out)?;
+            return Ok(true);
+        };
+        let missing = images.read_what_is(first, crcs, out);
+        let is_whole = missing.is_empty();
+        lost.borrow_mut().extend(missing);
+        Ok(is_whole)
     }
 
     fn fill_from_l1(&self, run: &RawRun, out: &mut [u8]) -> bool {

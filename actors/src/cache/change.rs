@@ -34,6 +34,9 @@ impl Cache {
             let sequence = file.buffer.truncate(size, now);
             cut = shrinks.then_some((size, u64::MAX, sequence));
             file.emptied |= shrinks && size == 0;
+            if shrinks {
+                shared.damage.replaced(inode, size, u64::MAX);
+            }
         }
         let time = |set: Option<SetTime>| set.map(|set| set.resolve(now));
         let (accessed, modified) = (time(change.accessed), time(change.modified));

@@ -52,6 +52,9 @@ impl Cache {
             file.queue.push_front(Op::Clear { range, looked: true, replier });
             return self.fetch_edges(inode, from..end, edges, cx);
         }
+        if range.cuts() {
+            shared.damage.replaced(inode, from, end);
+        }
         let held = file.buffer.held_bytes();
         let sequence = file.buffer.clear(from, end, range.extends(), shared.now());
         let whole = file.buffer.whole_blocks(from, end, before);

@@ -92,6 +92,7 @@ impl Cache {
 
     fn write_now(&mut self, inode: Inode, write: Write, end: u64, cx: &mut Context<'_>) {
         let shared = self.shared.clone();
+        shared.damage.replaced(inode, write.offset, end);
         let Some(file) = self.file(inode) else { return };
         for piece in write.pieces {
             match piece.content {

@@ -4,6 +4,7 @@
 //! whose clusters some cannot be verified, or that does not say whose they are, keeps those; an image that cannot be written ends the round.
 
 use crate::keeper::look_at_space;
+use crate::pixel_reader::notice;
 use crate::shared::Shared;
 use crate::vat::{Grant, NodeAt};
 use infmap_storage::address::{Address, RegionId};
@@ -137,6 +138,10 @@ impl Copying {
                 Err(error) => {
                     tracing::warn!(%error, %inode, "an extent that cannot be verified stays where it is");
                     gained.damaged += 1;
+                    let lost = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes);
+                    let (lease, source) = (shared.published.load_full(), shared.names());
+                    let (from, length) = (entry.owner.offset_bytes, u64::from(entry.owner.decoded_bytes));
+                    notice(shared, View::new(&lease.names, &source), inode, from, length, &lost);
                 }
             }
         }

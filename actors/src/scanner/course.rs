@@ -236,7 +236,7 @@ fn bytes_at(shared: &Shared, place: Place) -> Option<u64> {
 
 fn find(shared: &Shared, path: &[u8]) -> Result<Below, ScrubRefusal> {
     let lease = shared.published.load_full();
-    let found = Below::find(&View::new(&lease.names, &shared.names()), path);
+    let found = Below::find(View::new(&lease.names, &shared.names()), path);
     found.map_err(|_| ScrubRefusal::Unreadable)?.ok_or(ScrubRefusal::NoPath)
 }
 
@@ -245,7 +245,7 @@ fn step(shared: &Shared, below: &mut Below) -> Result<bool, ScrubRefusal> {
     let source = shared.names();
     let view = View::new(&lease.names, &source);
     for _ in 0..GATHER_STEPS {
-        if !below.step(&view).map_err(|_| ScrubRefusal::Unreadable)? {
+        if !below.step(view).map_err(|_| ScrubRefusal::Unreadable)? {
             return Ok(false);
         }
     }

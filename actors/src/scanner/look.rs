@@ -6,7 +6,7 @@
 //! what rows use of it is noted.
 
 use super::run::Tally;
-use crate::shared::Shared;
+use crate::shared::{Shared, Source};
 use crate::vat::Sight;
 use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
@@ -51,7 +51,7 @@ impl Outcome {
         tally.unreadable += u64::from(refused);
     }
 
-    /// The same for whoever gathers figures.
+    /// The same for whoever gathers figures. What is lost of files is counted by the list that notes it.
     pub fn tell(self) {
         if self == Self::Gone {
             return;
@@ -60,10 +60,8 @@ impl Outcome {
         if self != Self::Sound {
             metrics::counter!("infmap_integrity_errors_total", "source" => "scrub").increment(1);
         }
-        match self {
-            Self::Corrected => metrics::counter!("infmap_integrity_repaired_total", "source" => "scrub").increment(1),
-            Self::Uncorrectable(_) => metrics::counter!("infmap_integrity_unrepairable_total", "source" => "scrub").increment(1),
-            _ => {}
+        if self == Self::Corrected {
+            metrics::counter!("infmap_integrity_repaired_total", "source" => "scrub").increment(1);
         }
     }
 }
@@ -172,7 +170,7 @@ impl Look {
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
         let is_live = |entry: &OwnerEntry| live.is_none_or(|live| is_live(live, entry.first));
-        let lost = lost_rows(&view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))?;
+        let lost = lost_rows(view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))?;
         let Lost { ranges, nodes, is_unknown } = lost;
         tracing::error!(region = %self.region, why, ranges, nodes, is_unknown, "an image is damaged and cannot be put back as it was");
         Ok(Outcome::Uncorrectable(lost))
@@ -191,6 +189,7 @@ fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
     shared.images.forget(region);
     match done {
         Ok(()) => {
+            shared.damage.mended(region);
             tracing::warn!(%region, rows, "an image was damaged; it was put back as it was written");
             Outcome::Corrected
         }
@@ -201,6 +200,10 @@ fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
     }
 }
 
-fn note(_shared: &Shared, damage: Damage) {
-    tracing::error!(%damage, "bytes of a file are lost");
+/// Says it once, however often it is met.
+fn note(shared: &Shared, damage: Damage) {
+    let what = damage.to_string();
+    if shared.damage.note(damage, Source::Scrub) {
+        tracing::error!(what, "bytes of a file are lost");
+    }
 }

@@ -14,8 +14,8 @@ use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
-use crate::settings::{Prefetch, Settings};
-use crate::shared::{Budget, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
+use crate::settings::{Damaged, Prefetch, Settings};
+use crate::shared::{Budget, DamageList, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -140,7 +140,9 @@ impl Volume {
         keep_log_small(&mut options.settings, device.as_ref());
         let settings = &options.settings;
         let plan = settings.memory_plan();
-        let device = prepared(patient(device), options.read_only)?;
+        // Zeros that stand for lost bytes must not be stored.
+        let read_only = options.read_only || settings.mount.damaged == Damaged::Zero;
+        let device = prepared(patient(device), read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
         let mut recovered = recover(&device, options.uuid, &nodes)?;
@@ -148,7 +150,7 @@ impl Volume {
         if let Some(fault) = &recovered.corrupt {
             health.fail(format!("the log is corrupt: {fault}"));
         }
-        if options.read_only {
+        if read_only {
             health.ask_read_only("it was mounted read-only");
         }
         let mut log = start_log(&device, &recovered, settings, &health)?;
@@ -160,6 +162,7 @@ impl Volume {
         let shared = Arc::new(Shared {
             uuid: options.uuid,
             clock: runtime.clock().clone(),
+            damage: DamageList::new(runtime.clock().clone(), settings.memory.budget),
             published: ArcSwap::from_pointee(published),
             live: LiveRows::default(),
             images,

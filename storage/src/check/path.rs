@@ -5,9 +5,9 @@
 //! images of one file. Fails: `CheckError` when the volume does not open; a name that is not there is told as that.
 
 use super::finding::HELP_BACKUP;
-use super::{CheckError, Offline, lost};
+use super::{CheckError, Offline};
 use crate::address::RegionId;
-use crate::damage::{Damage, Found};
+use crate::damage::{self, Damage, Found};
 use crate::device::Device;
 use crate::images::{ImageError, Images};
 use crate::limits::CLUSTER_BYTES;
@@ -173,7 +173,7 @@ impl Seen<'_> {
             }
         }
         if !is_whole {
-            lost::tell_row(file.inode, offset, row, |at, crc| self.found(at, crc), &mut |damage| {
+            damage::of_row(file.inode, offset, row, |at, crc| self.found(at, crc), &mut |damage| {
                 file.lost.push(Damage { paths: vec![file.path.clone()], ..damage });
             });
         }

@@ -38,10 +38,27 @@ impl Pending {
 
 /// Walks all of a tree.
 pub(crate) fn walk(tree: &Tree, source: &dyn NodeSource, visit: &mut dyn FnMut(Event<'_>)) {
+    walk_part(tree, source, &[], usize::MAX, visit);
+}
+
+/// Walks from a key on, through so many leaves. Returns the key from which to go on, if that was not all.
+pub(crate) fn walk_part(
+    tree: &Tree,
+    source: &dyn NodeSource,
+    from: &[u8],
+    leaves: usize,
+    visit: &mut dyn FnMut(Event<'_>),
+) -> Option<Vec<u8>> {
     let mut seen: HashSet<Address> = HashSet::new();
-    let mut todo = Vec::new();
+    let (mut todo, mut left) = (Vec::new(), leaves);
     todo.extend(tree.root().map(|root| Pending { link: Arc::clone(root), level: None, lower: Vec::new(), upper: None }));
     while let Some(at) = todo.pop() {
+        if at.upper.as_deref().is_some_and(|upper| upper <= from) {
+            continue;
+        }
+        if left == 0 {
+            return Some(at.lower);
+        }
         let ptr = at.link.ptr();
         if let Some(ptr) = ptr {
             if !seen.insert(ptr.address) {
@@ -61,10 +78,14 @@ pub(crate) fn walk(tree: &Tree, source: &dyn NodeSource, visit: &mut dyn FnMut(E
                 visit(lost("VAT-4", place, format!("it is of level {}, which does not fit its parent", node.level())));
                 visit(at.unknown());
             }
-            Ok(node) if node.level() == 0 => leaf(&node, &at, &place, visit),
+            Ok(node) if node.level() == 0 => {
+                left -= 1;
+                leaf(&node, &at, &place, from, visit);
+            }
             Ok(node) => inner(&node, &at, &place, &mut todo, visit),
         }
     }
+    None
 }
 
 fn lost<'a>(invariant: &'static str, place: String, what: String) -> Event<'a> {
@@ -82,13 +103,13 @@ fn is_inside(key: &[u8], at: &Pending) -> bool {
     key >= at.lower.as_slice() && at.upper.as_deref().is_none_or(|upper| key < upper)
 }
 
-fn leaf(node: &Node, at: &Pending, place: &str, visit: &mut dyn FnMut(Event<'_>)) {
+fn leaf(node: &Node, at: &Pending, place: &str, from: &[u8], visit: &mut dyn FnMut(Event<'_>)) {
     let mut before: Option<&[u8]> = None;
     for (key, value) in node.rows() {
         if before.is_some_and(|before| before >= key) || !is_inside(key, at) {
             let what = format!("the key {} does not stand where it belongs, so nothing finds it", hex(key));
             visit(Event::Fault { invariant: "NODE-4", place: place.to_string(), what, lost: true });
-        } else {
+        } else if key >= from {
             visit(Event::Row(key, value));
         }
         before = Some(key);

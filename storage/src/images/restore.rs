@@ -6,7 +6,7 @@
 use crate::address::{Address, Cluster, RegionId};
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::CLUSTER_BYTES;
-use crate::region::{IMAGE_MAX_BYTES, Mender, RawRegion};
+use crate::region::{IMAGE_MAX_BYTES, Mender, RawRegion, Region};
 use crate::repair::{Judged, judge};
 use parking_lot::Mutex;
 use std::io;
@@ -35,21 +35,46 @@ impl Restorer {
         judge(bytes, is_whole, volume, region, self.mender.lock().get_or_insert_default())
     }
 
-    /// Fills `out` with the clusters from `first` on; with `crcs`, only if each has its checksum.
-    pub fn restore(&self, device: &dyn Device, first: Address, crcs: Option<&[u32]>, out: &mut [u8]) -> Option<()> {
+    /// Fills `out` with the clusters from `first` on, unverified.
+    pub fn restore(&self, device: &dyn Device, first: Address, out: &mut [u8]) -> Option<()> {
+        self.mended(device, first.region, |region| {
+            for (n, slot) in out.chunks_exact_mut(CLUSTER_BYTES).enumerate() {
+                region.cluster(Cluster::new(first.cluster.number() + n)?)?.copy_to(slot.first_chunk_mut()?);
+            }
+            Some(())
+        })
+    }
+
+    /// Fills those clusters of `out` that are `missing`, by their number from `first` on, if they have their checksums. Returns those that
+    /// are missing still.
+    pub fn restore_some(&self, device: &dyn Device, first: Address, crcs: &[u32], missing: &[usize], out: &mut [u8]) -> Vec<usize> {
+        let mut left = missing.to_vec();
+        self.mended(device, first.region, |region| {
+            left.retain(|&n| {
+                let pieces = Cluster::new(first.cluster.number() + n).and_then(|cluster| region.cluster(cluster));
+                let slot = out.chunks_exact_mut(CLUSTER_BYTES).nth(n).and_then(|slot| slot.first_chunk_mut());
+                match (pieces, slot) {
+                    (Some(pieces), Some(slot)) if crcs.get(n) == Some(&pieces.crc()) => {
+                        pieces.copy_to(slot);
+                        false
+                    }
+                    _ => true,
+                }
+            });
+            (left.len() < missing.len()).then_some(())
+        });
+        left
+    }
+
+    /// Takes something out of an image whose damaged rows parity has given back.
+    fn mended(&self, device: &dyn Device, id: RegionId, take: impl FnOnce(&Region<Vec<u8>>) -> Option<()>) -> Option<()> {
         let mut mender = self.mender.lock();
-        let bytes = read_what_can_be(device.open(&first.region.path(), Open::READ).ok()?.as_ref()).bytes;
+        let bytes = read_what_can_be(device.open(&id.path(), Open::READ).ok()?.as_ref()).bytes;
         let (region, _) = RawRegion::new(bytes).repair(None, mender.get_or_insert_default().restorer()).ok()?;
-        if region.identity().region != first.region {
+        if region.identity().region != id {
             return None;
         }
-        for (n, slot) in out.chunks_exact_mut(CLUSTER_BYTES).enumerate() {
-            let pieces = region.cluster(Cluster::new(first.cluster.number() + n)?)?;
-            if crcs.is_some_and(|crcs| crcs.get(n) != Some(&pieces.crc())) {
-                return None;
-            }
-            pieces.copy_to(slot.first_chunk_mut()?);
-        }
+        take(&region)?;
         self.restored.fetch_add(1, Ordering::Relaxed);
         Some(())
     }

@@ -77,7 +77,8 @@ impl World {
 
     fn read(&self, offset: usize, length: usize, dirty: &[(u64, Block)], disk: bool) -> Result<Vec<u8>, ReadError> {
         let images = disk.then_some(&self.images);
-        let reader = FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images, keep: false };
+        let reader =
+            FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images, keep: false, lost: None };
         // What the buffer held before must not shine through.
         let mut out = vec![0xEE; length];
         reader.read(self.inode, offset as u64, dirty, &mut out).map(|()| out)

@@ -26,7 +26,7 @@ impl Below {
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn find(view: &View<'_>, path: &[u8]) -> Result<Option<Self>, StateError> {
+    pub fn find(view: View<'_>, path: &[u8]) -> Result<Option<Self>, StateError> {
         let mut at = ROOT_INODE;
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             match view.entry(at, name)? {
@@ -41,7 +41,7 @@ impl Below {
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn step(&mut self, view: &View<'_>) -> Result<bool, StateError> {
+    pub fn step(&mut self, view: View<'_>) -> Result<bool, StateError> {
         let Some(&(inode, after)) = self.todo.last() else { return Ok(false) };
         let next = match view.find_inode(inode)?.map(|row| row.kind()) {
             Some(FileKind::Directory) if after > 0 || !self.entered.contains(&inode) => self.entries(view, inode, after)?,
@@ -57,14 +57,14 @@ impl Below {
         Ok(!self.todo.is_empty())
     }
 
-    fn entries(&mut self, view: &View<'_>, directory: Inode, after: u64) -> Result<Option<u64>, StateError> {
+    fn entries(&mut self, view: View<'_>, directory: Inode, after: u64) -> Result<Option<u64>, StateError> {
         let entries = view.entries_after(directory, after, ROWS)?;
         self.entered.insert(directory);
         self.todo.extend(entries.iter().map(|(_, row)| (row.inode, 0)));
         Ok(entries.last().map(|(cookie, _)| *cookie))
     }
 
-    fn extents(&mut self, view: &View<'_>, inode: Inode, from: u64) -> Result<Option<u64>, StateError> {
+    fn extents(&mut self, view: View<'_>, inode: Inode, from: u64) -> Result<Option<u64>, StateError> {
         let extents = view.extents(inode, from, u64::MAX, ROWS)?;
         self.regions.extend(extents.iter().map(|(_, row)| row.first.region));
         let end = |(start, row): &(u64, ExtentRow)| start.saturating_add(u64::from(row.length));

@@ -5,15 +5,11 @@
 
 use super::ImageReading;
 use crate::address::{Address, Cluster, RegionId};
-use crate::check::lost::tell_row;
-use crate::damage::{Damage, Found};
+use crate::damage::{Damage, Found, of_range};
 use crate::region::layout::read_range;
 use crate::region::{OwnerEntry, OwnerKind, RawBands, find_tables};
 use crate::row::Inode;
 use crate::state::{StateError, View};
-
-/// Rows of a file that are fetched at a time.
-const ROWS: usize = 256;
 
 /// What was lost with an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +31,7 @@ type Lookup<'a> = &'a dyn Fn(Address, u32) -> Option<Found>;
 /// # Errors
 /// A node of the name tree that cannot be used, or a row that is none.
 pub fn lost_rows(
-    view: &View<'_>,
+    view: View<'_>,
     region: RegionId,
     bytes: &[u8],
     reading: &ImageReading,
@@ -70,27 +66,20 @@ pub fn lost_rows(
 
 /// The rows that use an extent: a part of it each, or all.
 fn tell_extent(
-    view: &View<'_>,
+    view: View<'_>,
     region: RegionId,
     entry: &OwnerEntry,
     found: Lookup<'_>,
     note: &mut dyn FnMut(Damage),
 ) -> Result<u64, StateError> {
-    let (inode, first) = (Inode(entry.owner.inode), Address { region, cluster: entry.first });
-    let mut from = entry.owner.offset_bytes;
+    let (inode, from) = (Inode(entry.owner.inode), entry.owner.offset_bytes);
     let to = from.saturating_add(u64::from(entry.owner.decoded_bytes));
+    let clusters = entry.first.number()..entry.first.number() + entry.clusters;
+    let of_extent = |at: Address, crc| if at.region == region && clusters.contains(&at.cluster.number()) { found(at, crc) } else { None };
     let mut ranges = 0;
-    loop {
-        let rows = view.extents(inode, from, to, ROWS)?;
-        for (offset, row) in rows.iter().filter(|(_, row)| row.first == first) {
-            tell_row(inode, *offset, row, found, &mut |damage| {
-                ranges += 1;
-                note(damage);
-            });
-        }
-        match rows.last().map(|(offset, row)| offset.saturating_add(u64::from(row.length))) {
-            Some(end) if rows.len() == ROWS && end > from => from = end,
-            _ => return Ok(ranges),
-        }
-    }
+    of_range(view, inode, from, to, of_extent, &mut |damage| {
+        ranges += 1;
+        note(damage);
+    })?;
+    Ok(ranges)
 }

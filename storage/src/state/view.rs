@@ -30,6 +30,14 @@ impl<'a> View<'a> {
         View { tree, source: self.source }
     }
 
+    pub(crate) fn tree(&self) -> &'a Tree {
+        self.tree
+    }
+
+    pub(crate) fn source(&self) -> &'a dyn NodeSource {
+        self.source
+    }
+
     /// The row of an inode, if there is such an inode.
     ///
     /// # Errors

@@ -1,0 +1,302 @@
+//! Which bytes of files were found lost.
+//!
+//! Owns: `DamageList`. Must be true: DML-1 it is bounded, and what it did not keep is counted; DML-2 to note something waits for nobody:
+//! any thread may, in any turn; DML-3 bytes of a file at one place are listed once, with when they were first noticed and by whom.
+//! Fails: never. It is a help, not a truth: whoever shows it asks the tables which of it still is so.
+
+use crate::clock::Clock;
+use infmap_storage::address::{Cluster, RegionId};
+use infmap_storage::damage::Damage;
+use infmap_storage::row::{Inode, Time};
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Entries that are kept at most.
+const KEPT_MAX: u64 = 65_536;
+/// One is kept for so many bytes of the budget of memory, if that is less.
+const BUDGET_BYTES: u64 = 4096;
+
+/// Who noticed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody wanted the bytes: a file was read, written in part, or moved.
+    Read,
+    /// The scan of all images.
+    Scrub,
+}
+
+impl Source {
+    /// As people and programs are told.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Scrub => "scrub",
+        }
+    }
+
+    /// The source of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Read, Self::Scrub].into_iter().find(|source| source.name() == name)
+    }
+}
+
+/// Something that was noticed. Its time is known, its names are not looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub damage: Damage,
+    pub source: Source,
+}
+
+/// Images together, so that what lay in one can be taken out.
+type Key = (RegionId, Cluster, Inode, u64);
+
+struct Entries {
+    kept: BTreeMap<Key, Noted>,
+    kept_max: usize,
+    not_kept: u64,
+    /// Counts changes.
+    version: u64,
+}
+
+/// What was noticed, by place.
+pub struct DamageList {
+    clock: Arc<dyn Clock>,
+    entries: Mutex<Entries>,
+    changed: Condvar,
+    /// As many as are kept, for whoever only wants to know whether there is any.
+    count: AtomicUsize,
+}
+
+impl DamageList {
+    /// A list whose size suits so many bytes of memory in all.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, budget_bytes: u64) -> Self {
+        let kept_max = (budget_bytes / BUDGET_BYTES).min(KEPT_MAX) as usize;
+        let entries = Entries { kept: BTreeMap::new(), kept_max, not_kept: 0, version: 0 };
+        Self { clock, entries: Mutex::new(entries), changed: Condvar::new(), count: AtomicUsize::new(0) }
+    }
+
+    /// Takes notice of bytes that are lost. What is known already stays as it was first noticed. Returns whether it is new on the list.
+    pub fn note(&self, damage: Damage, source: Source) -> bool {
+        let key = key_of(&damage);
+        let when = damage.when.or_else(|| Some(self.now()));
+        let noted = Noted { damage: Damage { when, paths: Vec::new(), ..damage }, source };
+        let mut is_new = false;
+        self.change(|entries| {
+            if entries.kept.contains_key(&key) {
+                return false;
+            }
+            is_new = entries.insert(key, noted);
+            true
+        });
+        if is_new {
+            metrics::counter!("infmap_integrity_unrepairable_total", "source" => source.name()).increment(1);
+        }
+        is_new
+    }
+
+    /// An image is as it was written again: nothing that lay in it is lost.
+    pub fn mended(&self, region: RegionId) {
+        self.change(|entries| {
+            let keys = entries.kept.range(first_of(region)..=last_of(region)).map(|(key, _)| *key).collect();
+            entries.remove(keys) > 0
+        });
+    }
+
+    /// Bytes of a file are about to be others: what lay in them is of no interest any more, if it lay nowhere else.
+    pub fn replaced(&self, inode: Inode, from: u64, to: u64) {
+        let is_covered = |noted: &Noted| {
+            let damage = &noted.damage;
+            damage.inode == inode && from <= damage.offset && damage.offset.saturating_add(damage.length) <= to
+        };
+        if !self.is_empty() {
+            self.forget(is_covered);
+        }
+    }
+
+    /// Takes entries out, and says how many. They come back when they are met again.
+    pub fn forget(&self, which: impl Fn(&Noted) -> bool) -> usize {
+        let mut count = 0;
+        self.change(|entries| {
+            count = entries.remove(entries.kept.iter().filter(|(_, noted)| which(noted)).map(|(key, _)| *key).collect());
+            count > 0
+        });
+        count
+    }
+
+    /// Forgets that there was more than was kept.
+    pub fn forget_not_kept(&self) {
+        self.change(|entries| std::mem::take(&mut entries.not_kept) > 0);
+    }
+
+    /// What an earlier mount had noticed.
+    pub fn restore(&self, noted: Vec<Noted>, not_kept: u64) {
+        self.change(|entries| {
+            entries.not_kept = entries.not_kept.saturating_add(not_kept);
+            for noted in noted {
+                let key = key_of(&noted.damage);
+                if !entries.kept.contains_key(&key) {
+                    entries.insert(key, noted);
+                }
+            }
+            false
+        });
+    }
+
+    /// All entries, in the order of their places, and how many were not kept.
+    #[must_use]
+    pub fn all(&self) -> (Vec<Noted>, u64) {
+        let entries = self.entries.lock();
+        (entries.kept.values().cloned().collect(), entries.not_kept)
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A number that is another after each change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.entries.lock().version
+    }
+
+    /// Waits until the version is another than `seen`, and gives it. For a thread of its own.
+    pub fn wait_for_change(&self, seen: u64) -> u64 {
+        let mut entries = self.entries.lock();
+        self.changed.wait_while(&mut entries, |entries| entries.version == seen);
+        entries.version
+    }
+
+    /// Wakes whoever waits for a change.
+    pub fn wake(&self) {
+        self.change(|_| true);
+    }
+
+    fn now(&self) -> Time {
+        let ns = self.clock.wall_ns();
+        Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 }
+    }
+
+    fn change(&self, body: impl FnOnce(&mut Entries) -> bool) {
+        let mut entries = self.entries.lock();
+        if body(&mut entries) {
+            entries.version += 1;
+            self.changed.notify_all();
+        }
+        self.count.store(entries.kept.len(), Ordering::Relaxed);
+    }
+}
+
+impl Entries {
+    /// Whether there was room for it.
+    fn insert(&mut self, key: Key, noted: Noted) -> bool {
+        let has_room = self.kept.len() < self.kept_max;
+        if has_room {
+            self.kept.insert(key, noted);
+        } else {
+            self.not_kept = self.not_kept.saturating_add(1);
+        }
+        has_room
+    }
+
+    fn remove(&mut self, keys: Vec<Key>) -> usize {
+        keys.iter().filter(|key| self.kept.remove(key).is_some()).count()
+    }
+}
+
+fn key_of(damage: &Damage) -> Key {
+    (damage.at.region, damage.at.cluster, damage.inode, damage.offset)
+}
+
+fn first_of(region: RegionId) -> Key {
+    (region, Cluster::FIRST, Inode(0), 0)
+}
+
+fn last_of(region: RegionId) -> Key {
+    (region, Cluster::LAST, Inode(u64::MAX), u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::RealClock;
+    use infmap_storage::address::{Address, Generation, Place};
+    use infmap_storage::damage::Found;
+
+    fn damage(place: u32, cluster: usize, inode: u64, offset: u64) -> Damage {
+        let region = RegionId { place: Place(place), generation: Generation(7) };
+        let at = Address { region, cluster: Cluster::new(cluster).expect("a cluster") };
+        let (paths, found) = (Vec::new(), Found::Missing);
+        Damage { inode: Inode(inode), paths, offset, length: 4096, at, expected_crc: 1, found, when: None }
+    }
+
+    fn list(kept_max: u64) -> DamageList {
+        DamageList::new(Arc::new(RealClock::new()), kept_max * BUDGET_BYTES)
+    }
+
+    #[test]
+    fn what_is_noticed_again_stays_as_it_was_first_noticed() {
+        let list = list(10);
+        list.note(damage(1, 2, 3, 0), Source::Read);
+        let (first, _) = list.all();
+        assert!(first[0].damage.when.is_some());
+        let version = list.version();
+        list.note(damage(1, 2, 3, 0), Source::Scrub);
+        assert_eq!((list.all().0, list.len(), list.version()), (first, 1, version));
+        list.note(damage(1, 2, 3, 4096), Source::Scrub);
+        assert_eq!((list.len(), list.all().0[1].source), (2, Source::Scrub), "another row may use the same cluster");
+    }
+
+    #[test]
+    fn what_is_not_kept_is_counted() {
+        let list = list(4);
+        assert_eq!((0..10).filter(|n| list.note(damage(1, *n, 3, 0), Source::Read)).count(), 4);
+        assert_eq!((list.len(), list.all().1), (4, 6));
+        list.restore(vec![Noted { damage: damage(2, 0, 3, 0), source: Source::Read }], 3);
+        assert_eq!((list.len(), list.all().1), (4, 10));
+        list.forget_not_kept();
+        assert_eq!((list.forget(|_| true), list.all().1, list.is_empty()), (4, 0, true));
+    }
+
+    #[test]
+    fn a_mended_image_takes_its_entries_along_and_no_others() {
+        let list = list(10);
+        for (place, n) in [(1, 0), (2, 0), (2, 1023), (3, 1023)] {
+            list.note(damage(place, n, u64::MAX, 0), Source::Read);
+        }
+        list.mended(RegionId { place: Place(2), generation: Generation(6) });
+        assert_eq!(list.len(), 4, "another generation is another image");
+        list.mended(RegionId { place: Place(2), generation: Generation(7) });
+        let places: Vec<u32> = list.all().0.iter().map(|noted| noted.damage.at.region.place.0).collect();
+        assert_eq!(places, [1, 3]);
+    }
+
+    #[test]
+    fn only_what_is_replaced_as_a_whole_goes() {
+        let list = list(10);
+        list.note(damage(1, 0, 3, 8192), Source::Read);
+        [(3, 8192, 12_287), (3, 8193, 20_000), (4, 0, u64::MAX)].into_iter().for_each(|(i, from, to)| list.replaced(Inode(i), from, to));
+        assert_eq!(list.len(), 1);
+        list.replaced(Inode(3), 8192, 12_288);
+        assert!(list.is_empty());
+    }
+
+    #[test]
+    fn who_waits_hears_of_a_change() {
+        let list = Arc::new(list(10));
+        let (seen, waits) = (list.version(), list.clone());
+        let waiter = std::thread::spawn(move || waits.wait_for_change(seen));
+        list.note(damage(1, 0, 3, 0), Source::Read);
+        assert_ne!(waiter.join().expect("it ends"), seen);
+    }
+}
