@@ -12,12 +12,14 @@ pub mod recover;
 mod refusal;
 mod repairing;
 pub mod restore;
+mod scrubbing;
 mod serving;
 
 pub use checking::{check, check_path};
 pub use cleaning::{Cleaned, clean};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use repairing::{Damaged, RepairReport, repair};
+pub use scrubbing::to_hex;
 pub use serving::serve;
 
 use crate::fuse::Shown;

@@ -27,6 +27,7 @@ mod recover;
 mod remount;
 mod repair;
 mod restore;
+mod scrub;
 mod settings;
 mod status;
 mod umount;
@@ -68,6 +69,7 @@ enum Verb {
     Recover(recover::Recover),
     Restore(restore::Restore),
     Clean(clean::Clean),
+    Scrub(scrub::Scrub),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -134,6 +136,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Recover(verb) => verb.run(context),
         Verb::Restore(verb) => verb.run(context),
         Verb::Clean(verb) => verb.run(context),
+        Verb::Scrub(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Doctor(verb) => verb.run(context),

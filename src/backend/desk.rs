@@ -1,9 +1,11 @@
 //! What the daemon answers on its control socket.
 //!
-//! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody. Fails: with `Reply::Refused`.
 
-use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Space, Status, Stuck};
+use super::scrubbing;
+use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use infmap_actors::Volume;
+use infmap_actors::scanner::Order;
 use infmap_actors::volume::{PoolVitals, Vitals};
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::{time_text, uuid_text};
@@ -23,7 +25,17 @@ impl Desk {
     pub(super) fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Scrub => Reply::Scrub(Box::new(scrubbing::facts(&self.volume, self.scrub()))),
+            Request::ScrubStart(plan) => scrubbing::start(&self.volume, plan, self.scrub()),
+            Request::ScrubPause => scrubbing::order(&self.volume, Order::Pause, self.scrub()),
+            Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
+            Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
         }
+    }
+
+    /// Whose scanner it is.
+    fn scrub(&self) -> Scrub {
+        Scrub { uuid: uuid_text(self.volume.shared().uuid), volume: self.path.display().to_string(), ..Scrub::default() }
     }
 
     fn status(&self) -> Status {
@@ -39,6 +51,7 @@ impl Desk {
         };
         let mut status = with_vitals(base, self.volume.vitals());
         status.space.limit_bytes = shared.settings.limit;
+        status.scrub = scrubbing::summary(&self.volume);
         status
     }
 }
@@ -88,6 +101,7 @@ fn shown(stuck: &infmap_actors::watchdog::Stuck, now_us: u64) -> Stuck {
     Stuck { who: stuck.who.to_string(), seconds, waits_for: stuck.waits_for.clone() }
 }
 
-fn moment(wall_ns: i64) -> String {
+/// A moment in nanoseconds since 1970.
+pub(super) fn moment(wall_ns: i64) -> String {
     time_text(Time { seconds: wall_ns.div_euclid(1_000_000_000), nanos: wall_ns.rem_euclid(1_000_000_000) as u32 })
 }

@@ -311,6 +311,38 @@ codes! {
         help: "the message names the system's reason",
         examples: ["dmesg | tail", "ulimit -a"]
     }
+    /// A scrub has begun already.
+    ScrubBusy = 1070, exit 1 {
+        cause: "There is one scrub at a time: one is running, or was paused and can go on.",
+        help: "`infmap scrub status DIR` says how far it is; `infmap scrub resume DIR` lets a paused one go on, `infmap scrub cancel DIR` ends it",
+        examples: ["infmap scrub status DIR", "infmap scrub cancel DIR"]
+    }
+    /// There is no scrub for that.
+    ScrubIdle = 1071, exit 1 {
+        cause: "Only a scrub that is running can be paused, only a paused one can go on, and only one that has begun can be cancelled or waited for.",
+        help: "`infmap scrub status DIR` says how the last one ended; `infmap scrub start DIR` begins one",
+        examples: ["infmap scrub status DIR", "infmap scrub start DIR"]
+    }
+    /// A scrub found what it cannot put right.
+    ScrubFound = 1072, exit 3 {
+        cause: "An image is damaged beyond its parity, or missing. What files use of it gives EIO; everything else is read.",
+        help: "the daemon's messages name the bytes of files that are lost: take those files from a backup. `infmap check VOLUME`, when it is \
+               unmounted, lists all of them",
+        examples: ["infmap scrub status DIR", "infmap check my.map", "smartctl -a /dev/sda"]
+    }
+    /// A scrub found damage and put it right.
+    ScrubMended = 1073, exit 4 {
+        cause: "Images were not as they were written. They were put back byte for byte, while the volume was in use.",
+        help: "nothing is left to do; look at the health of the disk",
+        examples: ["infmap scrub status --history DIR", "smartctl -a /dev/sda"]
+    }
+    /// A scrub did not come to its end.
+    ScrubFailed = 1074, exit 1 {
+        cause: "It was cancelled, or the tables of the volume could not be read, or the scanner failed. What it found until then stands in \
+                `infmap scrub status`.",
+        help: "the status and the daemon's messages say why; `infmap scrub start DIR` begins anew",
+        examples: ["infmap scrub status DIR", "tail my.map/run/daemon.log"]
+    }
 }
 
 #[cfg(test)]

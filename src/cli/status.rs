@@ -5,8 +5,8 @@
 
 use super::error::{CliError, Code};
 use super::output::{human, table, text_line};
-use super::{Context, info, output};
-use crate::control::client;
+use super::{Context, info, output, scrub};
+use crate::control::client::{self, ControlError};
 use crate::control::protocol::{Mode, Pool, Status as Facts};
 use crate::mount::{lock, mountinfo, point, server};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,13 @@ fn all(context: &Context) -> Result<(), CliError> {
     worst.map_or(Ok(()), Err)
 }
 
-/// What the daemon of a mount says.
+/// How the daemon of a mount says it is.
 pub fn ask(path: &Path) -> Result<Facts, CliError> {
+    asked(path, client::status)
+}
+
+/// What the daemon of a mount says to a question, which is given the volume.
+pub fn asked<T>(path: &Path, question: impl FnOnce(&Path) -> Result<T, ControlError>) -> Result<T, CliError> {
     let place = point::untouched(path);
     let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
     let volume = match &mounted {
@@ -72,7 +77,7 @@ pub fn ask(path: &Path) -> Result<Facts, CliError> {
             volume
         }
     };
-    client::status(&volume).map_err(|error| match lock::held(&volume) {
+    question(&volume).map_err(|error| match lock::held(&volume) {
         Ok(Some(owner)) if mounted.is_none() && owner.pid.is_some() && owner.mountpoint.is_none() => {
             CliError::new(Code::NotMounted, format!("{} is not mounted: {owner}", volume.display()))
         }
@@ -129,6 +134,7 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
         ("unplaced", format!("{} of {}{waits}", human(space.dirty_bytes), human(space.dirty_limit_bytes))),
         ("actors", actors(&facts.actors)),
         ("damage", format!("{} read(s) failed, {} saved by parity", damage.unreadable, damage.restored)),
+        ("scrub", scrub::short(&facts.scrub)),
     ];
     table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
 }

@@ -139,6 +139,18 @@ pub static KEYS: &[Key] = &[
         "Share of all images that must be dead for cleaning to begin by itself.",
         actors.cleaner.start_at_dead_percent as u64
     ),
+    number!(
+        "actors.scanner.io_limit",
+        Kind::Rate { range: s::SCAN_RATE_RANGE },
+        "How fast images are verified that nobody waits for.",
+        actors.scanner.io_limit as u64
+    ),
+    number!(
+        "actors.scanner.io_share",
+        Kind::Percent { range: s::SHARE_RANGE },
+        "Share of the time in which images are verified while somebody reads.",
+        actors.scanner.io_share_percent as u64
+    ),
     number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize),
     number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize),
     number!("cache.l1", Kind::Percent { range: s::L1_RANGE }, "Share of the flexible memory for decoded data.", cache.l1_percent as u64),
@@ -160,6 +172,17 @@ pub static KEYS: &[Key] = &[
         "Bytes of log that start a checkpoint.",
         durability.checkpoint_at as u64
     ),
+    Key {
+        path: "integrity.scrub_every",
+        kind: Kind::DurationOrNever { range: s::SCRUB_EVERY_RANGE_MS },
+        class: Class::Remount,
+        doc: "Time from the end of one scrub of a mounted volume to the beginning of the next.",
+        get: |s| {
+            let ms = |every: Duration| Value::Number(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+            s.integrity.scrub_every.map_or(Value::Nothing, ms)
+        },
+        set: |s, v| s.integrity.scrub_every = if let Value::Number(ms) = v { Some(Duration::from_millis(ms)) } else { None },
+    },
     number!("mount.fuse_threads", FUSE_THREADS, "Threads that take requests from the kernel.", mount.fuse_threads as usize),
     number!("mount.fuse_spin_us", FUSE_SPIN, "How long the thread looks for the next request before it sleeps.", mount.fuse_spin_us as u64),
     word!("mount.fuse_open", FuseOpen, "Who tracks open files; only daemon in this version.", mount.fuse_open),
@@ -219,7 +242,7 @@ mod tests {
     fn setting_one_key_changes_that_key_alone() {
         let defaults = Settings::default();
         for key in KEYS {
-            let candidates = ["2", "3", "65MiB", "64MiB", "7s", "31%", "true", "false"].into_iter();
+            let candidates = ["2", "3", "65MiB", "64MiB", "65MiB/s", "7s", "9d", "never", "31%", "true", "false"].into_iter();
             let words = if let Kind::Choice(words) = key.kind { words } else { &[] };
             for value in candidates.chain(words.iter().copied()).filter_map(|text| key.kind.parse(text, false).ok()) {
                 let mut settings = defaults.clone();

@@ -16,8 +16,12 @@ pub enum Kind {
     Size { range: RangeInclusive<u64> },
     /// Bytes, or `none`.
     SizeOrNone { range: RangeInclusive<u64> },
+    /// Bytes a second, written as a size and `/s`.
+    Rate { range: RangeInclusive<u64> },
     /// Milliseconds, written with a unit.
     Duration { range: RangeInclusive<u64> },
+    /// Milliseconds, or `never`.
+    DurationOrNever { range: RangeInclusive<u64> },
     /// Percent.
     Percent { range: RangeInclusive<u64> },
     /// `true` or `false`.
@@ -31,7 +35,7 @@ pub enum Kind {
 pub enum Value {
     /// A count, bytes, milliseconds or percent.
     Number(u64),
-    /// `none`.
+    /// `none` or `never`.
     Nothing,
     Switch(bool),
     /// The position in the words of a [`Kind::Choice`].
@@ -55,7 +59,7 @@ pub struct Refused {
 
 const SIZES: [(&str, u64); 7] =
     [("EiB", 1 << 60), ("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-const DURATIONS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Kind {
     /// Reads a text as a value of this kind. `quoted` says that it stood in quotation marks, which makes it no number or switch.
@@ -63,6 +67,7 @@ impl Kind {
         let wrong = |help: Option<String>| Refused { found: format!("`{text}` is not {}", self.noun()), help };
         let number = match self {
             Self::SizeOrNone { .. } if text == "none" => return Ok(Value::Nothing),
+            Self::DurationOrNever { .. } if text == "never" => return Ok(Value::Nothing),
             Self::Switch => return parse_switch(text, quoted).map_err(wrong),
             Self::Choice(words) => {
                 let position = words.iter().position(|word| *word == text);
@@ -72,7 +77,11 @@ impl Kind {
             Self::Count { .. } if quoted => Err(Some("write it without quotation marks".into())),
             Self::Count { .. } => whole(text).ok_or(None),
             Self::Size { .. } | Self::SizeOrNone { .. } => parse_unit(text, &SIZES, size_help),
-            Self::Duration { .. } => parse_unit(text, &DURATIONS, duration_help),
+            Self::Rate { .. } => match text.strip_suffix("/s") {
+                Some(size) => parse_unit(size, &SIZES, rate_help),
+                None => Err(parse_unit(text, &SIZES, size_help).map_or_else(|help| help, |_| Some(format!("write {text}/s")))),
+            },
+            Self::Duration { .. } | Self::DurationOrNever { .. } => parse_unit(text, &DURATIONS, duration_help),
             Self::Percent { .. } => {
                 let help = whole(text).map(|_| format!("write {text}%"));
                 text.strip_suffix('%').and_then(whole).ok_or(help)
@@ -88,7 +97,7 @@ impl Kind {
     fn range(&self) -> Option<&RangeInclusive<u64>> {
         match self {
             Self::Count { range, .. } | Self::Size { range } | Self::SizeOrNone { range } => Some(range),
-            Self::Duration { range } | Self::Percent { range } => Some(range),
+            Self::Rate { range } | Self::Duration { range } | Self::DurationOrNever { range } | Self::Percent { range } => Some(range),
             Self::Switch | Self::Choice(_) => None,
         }
     }
@@ -100,7 +109,9 @@ impl Kind {
             Self::Count { .. } => "a whole number",
             Self::Size { .. } => "a size",
             Self::SizeOrNone { .. } => "a size or none",
+            Self::Rate { .. } => "a rate",
             Self::Duration { .. } => "a duration",
+            Self::DurationOrNever { .. } => "a duration or never",
             Self::Percent { .. } => "a percentage",
             Self::Switch => "a switch",
             Self::Choice(_) => "one of the words for this key",
@@ -113,7 +124,8 @@ impl Kind {
         match self {
             Self::Count { unit, .. } => unit,
             Self::Size { .. } | Self::SizeOrNone { .. } => "size",
-            Self::Duration { .. } => "duration",
+            Self::Rate { .. } => "rate",
+            Self::Duration { .. } | Self::DurationOrNever { .. } => "duration",
             Self::Percent { .. } => "percent",
             Self::Switch => "switch",
             Self::Choice(_) => "word",
@@ -128,6 +140,7 @@ impl Kind {
         };
         match self {
             Self::SizeOrNone { range } => format!("none | {}", ends(range)),
+            Self::DurationOrNever { range } => format!("never | {}", ends(range)),
             Self::Switch => "true | false".into(),
             Self::Choice(words) => words.join(" | "),
             _ => self.range().map(ends).unwrap_or_default(),
@@ -138,11 +151,13 @@ impl Kind {
     #[must_use]
     pub fn show(&self, value: Value) -> String {
         match (self, value) {
+            (Self::DurationOrNever { .. }, Value::Nothing) => "never".into(),
             (_, Value::Nothing) => "none".into(),
             (_, Value::Switch(on)) => on.to_string(),
             (Self::Choice(words), Value::Choice(position)) => words.get(position).copied().unwrap_or("?").into(),
             (Self::Size { .. } | Self::SizeOrNone { .. }, Value::Number(bytes)) => size(bytes),
-            (Self::Duration { .. }, Value::Number(ms)) => {
+            (Self::Rate { .. }, Value::Number(bytes)) => format!("{}/s", size(bytes)),
+            (Self::Duration { .. } | Self::DurationOrNever { .. }, Value::Number(ms)) => {
                 let (unit, factor) = DURATIONS.iter().rev().find(|(_, f)| ms != 0 && ms.is_multiple_of(*f)).unwrap_or(&DURATIONS[0]);
                 format!("{}{unit}", ms / factor)
             }
@@ -170,6 +185,12 @@ pub fn size(bytes: u64) -> String {
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     parse_unit(text, &SIZES, size_help).ok()
+}
+
+/// Reads a rate, in bytes a second: `20MiB/s`. `None` if it is not one.
+#[must_use]
+pub fn parse_rate(text: &str) -> Option<u64> {
+    parse_unit(text.strip_suffix("/s").unwrap_or(text), &SIZES, rate_help).ok()
 }
 
 /// Reads a duration, in milliseconds: `5s`. `None` if it is not one.
@@ -211,6 +232,13 @@ fn size_help(number: u64, unit: &str) -> Option<String> {
     Some(format!("did you mean `{number}{meant}`?"))
 }
 
+fn rate_help(number: u64, unit: &str) -> Option<String> {
+    if unit.trim().is_empty() {
+        return Some(format!("a rate needs a unit: {number}MiB/s"));
+    }
+    size_help(number, unit).map(|help| help.replace("`?", "/s`?"))
+}
+
 fn duration_help(number: u64, unit: &str) -> Option<String> {
     let meant = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" => return Some(format!("a duration needs a unit: {number}s, {number}ms")),
@@ -218,6 +246,7 @@ fn duration_help(number: u64, unit: &str) -> Option<String> {
         "s" | "sec" | "secs" | "second" | "seconds" => "s",
         "m" | "min" | "mins" | "minute" | "minutes" => "m",
         "h" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
         _ => return None,
     };
     Some(format!("did you mean `{number}{meant}`?"))
@@ -235,6 +264,8 @@ mod tests {
             Kind::SizeOrNone { range: 0..=u64::MAX },
             Kind::Duration { range: 0..=u64::MAX },
             Kind::Percent { range: 0..=u64::MAX },
+            Kind::Rate { range: 0..=u64::MAX },
+            Kind::DurationOrNever { range: 0..=u64::MAX },
         ]
     }
 
@@ -258,7 +289,11 @@ mod tests {
     #[test]
     fn near_misses_are_answered_with_what_was_meant() {
         let help = |kind: &Kind, text: &str| kind.parse(text, false).expect_err(text).help.unwrap_or_default();
-        let [_, size, _, duration, percent] = kinds().try_into().expect("five");
+        let [_, size, _, duration, percent, rate, _] = kinds().try_into().expect("seven");
+        assert_eq!(help(&rate, "20MiB"), "write 20MiB/s");
+        assert_eq!(help(&rate, "20mb/s"), "did you mean `20MiB/s`?");
+        assert_eq!(help(&rate, "20/s"), "a rate needs a unit: 20MiB/s");
+        assert_eq!(help(&duration, "2days"), "did you mean `2d`?");
         assert_eq!(help(&size, "512MB"), "did you mean `512MiB`?");
         assert_eq!(help(&size, "512"), "a size needs a unit: 512MiB, 512GiB");
         assert_eq!(help(&size, "64 kb"), "did you mean `64KiB`?");

@@ -19,6 +19,13 @@ pub const REPLY_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub enum Request {
     /// How the mount and its volume are. Waits for nobody.
     Status,
+    /// How the scanner is. Waits for nobody.
+    Scrub,
+    /// Begin a run, if none has begun. Waits for the scanner, which is at a piece of an image at most; so do the next three.
+    ScrubStart(ScrubPlan),
+    ScrubPause,
+    ScrubResume,
+    ScrubCancel,
 }
 
 /// What is answered.
@@ -26,6 +33,12 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Status(Box<Status>),
+    Scrub(Box<Scrub>),
+    /// What the scanner cannot do now.
+    ScrubRefused {
+        reason: ScrubReason,
+        why: String,
+    },
     /// The request was not understood, or could not be carried out.
     Refused {
         why: String,
@@ -67,6 +80,119 @@ pub struct Status {
     /// What takes longer than it should.
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
+    pub scrub: ScrubSummary,
+}
+
+/// The scanner in short.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubSummary {
+    /// The run that has begun and not ended.
+    pub run: Option<ScrubRun>,
+    /// The run that ended last.
+    pub last: Option<ScrubRun>,
+}
+
+/// What is to be scrubbed, and how fast.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubPlan {
+    /// Bytes a second, instead of those of the settings.
+    pub limit: Option<u64>,
+    /// Only the images that hold bytes of what is at this path, in hexadecimal.
+    pub path_hex: Option<String>,
+    /// Only the image at this place: x and y.
+    pub place: Option<(i64, i64)>,
+}
+
+/// Why the scanner does not do what it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScrubReason {
+    /// A run has begun.
+    Busy,
+    /// There is no run for that.
+    Idle,
+    /// There is no such path, or no such image.
+    NoTarget,
+    /// It cannot do anything.
+    #[default]
+    #[serde(other)]
+    Failed,
+}
+
+/// The scanner of a mount.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scrub {
+    pub uuid: String,
+    pub volume: String,
+    /// The run that has begun and not ended.
+    pub run: Option<ScrubRun>,
+    /// Those that ended, the newest first.
+    pub history: Vec<ScrubRun>,
+    /// Images that were looked at since the mount because reads complained, and what was found since then in all.
+    pub suspected: u64,
+    pub found: ScrubFound,
+}
+
+/// How a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScrubState {
+    Running,
+    Paused,
+    Finished,
+    Aborted,
+    Interrupted,
+    /// A state of a later version.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Images that were not as they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubFound {
+    /// Put back as they were.
+    pub corrected: u64,
+    /// Could be put back, and were not.
+    pub mendable: u64,
+    /// Damaged beyond parity, or missing.
+    pub uncorrectable: u64,
+    /// Of all these, those of which the disk refused bytes.
+    pub unreadable: u64,
+    /// Ranges of files, and nodes of the tables, that are lost.
+    pub lost_ranges: u64,
+    pub lost_nodes: u64,
+}
+
+/// A run of the scanner.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubRun {
+    pub state: ScrubState,
+    /// It began because it was due.
+    pub is_scheduled: bool,
+    /// What it looks at, if not at everything: as text for people, and exactly.
+    pub path: Option<String>,
+    pub path_hex: Option<String>,
+    pub place: Option<(i64, i64)>,
+    /// RFC 3339, UTC.
+    pub started: String,
+    pub ended: Option<String>,
+    /// Pauses and unmounts left out.
+    pub seconds: f64,
+    pub total_bytes: u64,
+    pub bytes: u64,
+    pub images: u64,
+    pub bytes_per_second: u64,
+    pub limit: Option<u64>,
+    pub seconds_left: Option<u64>,
+    pub found: ScrubFound,
+    /// Why it was aborted.
+    pub why: Option<String>,
 }
 
 /// An actor in a message, or a request that nobody has answered, beyond its deadline.
@@ -181,6 +307,12 @@ mod tests {
 
     #[test]
     fn fields_that_one_side_does_not_know_do_no_harm() {
+        let plan = ScrubPlan { limit: Some(7), ..ScrubPlan::default() };
+        assert_eq!(decode(br#"{"version":1,"verb":"scrub_start","limit":7,"moon":"full"}"#), Ok(Request::ScrubStart(plan)));
+        assert_eq!(decode(br#"{"version":1,"verb":"scrub_start"}"#), Ok(Request::ScrubStart(ScrubPlan::default())));
+        let run = ScrubRun { state: ScrubState::Unknown, ..ScrubRun::default() };
+        let scrub = Scrub { run: Some(run), ..Scrub::default() };
+        assert_eq!(decode(br#"{"version":1,"scrub":{"run":{"state":"dreaming"}}}"#), Ok(Reply::Scrub(Box::new(scrub))));
         let Ok(Reply::Status(status)) = decode(br#"{"version":1,"status":{"mode":"ro","moon":"full"}}"#) else { panic!("understood") };
         assert_eq!(*status, Status { mode: Mode::Ro, ..Status::default() });
     }

@@ -1,0 +1,144 @@
+//! What the daemon answers about the scanner.
+//!
+//! Must be true: CTL-3: what is shown is read from the board; orders wait for the scanner, which is at one piece of an image at most. Fails:
+//! with `Reply::ScrubRefused`.
+
+use super::desk::moment;
+use crate::control::protocol::{Reply, Scrub, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState, ScrubSummary};
+use infmap_actors::Volume;
+use infmap_actors::scanner::{Order, Plan, Run, RunState, Scope, ScrubRefusal, Tally};
+use infmap_storage::address::{MapCell, Place};
+use std::fmt::Write as _;
+
+/// Carries an order out, and says how the scanner is then.
+pub(super) fn order(volume: &Volume, order: Order, base: Scrub) -> Reply {
+    match volume.ask(|replier| volume.scrub(order, replier)).wait_blocking() {
+        Ok(()) => Reply::Scrub(Box::new(facts(volume, base))),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Begins a run, and says how the scanner is then.
+pub(super) fn start(volume: &Volume, plan: ScrubPlan, base: Scrub) -> Reply {
+    match scope(&plan) {
+        Ok(scope) => order(volume, Order::Start(Plan { scope, limit: plan.limit }), base),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: ScrubRefusal) -> Reply {
+    let reason = match refusal {
+        ScrubRefusal::Running | ScrubRefusal::Paused => ScrubReason::Busy,
+        ScrubRefusal::NotRunning | ScrubRefusal::NotPaused => ScrubReason::Idle,
+        ScrubRefusal::NoPath | ScrubRefusal::NoImage => ScrubReason::NoTarget,
+        ScrubRefusal::Unreadable | ScrubRefusal::Gone => ScrubReason::Failed,
+    };
+    Reply::ScrubRefused { reason, why: refusal.to_string() }
+}
+
+fn scope(plan: &ScrubPlan) -> Result<Scope, ScrubRefusal> {
+    match (&plan.path_hex, plan.place) {
+        (Some(hex), _) => from_hex(hex).map(Scope::Path).ok_or(ScrubRefusal::NoPath),
+        (None, Some((x, y))) => Place::at(MapCell { x, y }).map(|place| Scope::Place(place.0)).ok_or(ScrubRefusal::NoImage),
+        (None, None) => Ok(Scope::All),
+    }
+}
+
+/// How the scanner is; `base` says whose.
+pub(super) fn facts(volume: &Volume, base: Scrub) -> Scrub {
+    let shown = volume.shared().scrub.shown();
+    Scrub {
+        run: shown.run.as_ref().map(|run| run_facts(run, shown.bytes_per_second)),
+        history: shown.history.iter().map(|run| run_facts(run, 0)).collect(),
+        suspected: shown.suspected,
+        found: found(&shown.tally),
+        ..base
+    }
+}
+
+/// The same in short.
+pub(super) fn summary(volume: &Volume) -> ScrubSummary {
+    let shown = volume.shared().scrub.shown();
+    ScrubSummary {
+        run: shown.run.as_ref().map(|run| run_facts(run, shown.bytes_per_second)),
+        last: shown.history.first().map(|run| run_facts(run, 0)),
+    }
+}
+
+fn found(tally: &Tally) -> ScrubFound {
+    let Tally { corrected, mendable, uncorrectable, unreadable, lost_ranges, lost_nodes } = *tally;
+    ScrubFound { corrected, mendable, uncorrectable, unreadable, lost_ranges, lost_nodes }
+}
+
+/// `lately`: bytes a second, 0 if that is not known.
+fn run_facts(run: &Run, lately: u64) -> ScrubRun {
+    let seconds = run.active_us as f64 / 1e6;
+    let average = if seconds > 0.0 { (run.bytes as f64 / seconds) as u64 } else { 0 };
+    let bytes_per_second = if lately > 0 { lately } else { average };
+    let left = run.total_bytes.saturating_sub(run.bytes);
+    let is_running = run.state == RunState::Running && average > 0;
+    let (path, place) = match &run.scope {
+        Scope::All => (None, None),
+        Scope::Path(path) => (Some(path), None),
+        Scope::Place(place) => (None, Some(Place(*place).cell())),
+    };
+    ScrubRun {
+        state: match run.state {
+            RunState::Running => ScrubState::Running,
+            RunState::Paused => ScrubState::Paused,
+            RunState::Finished => ScrubState::Finished,
+            RunState::Aborted => ScrubState::Aborted,
+            RunState::Interrupted => ScrubState::Interrupted,
+        },
+        is_scheduled: run.is_scheduled,
+        path: path.map(|path| String::from_utf8_lossy(path).into_owned()),
+        path_hex: path.map(|path| to_hex(path)),
+        place: place.map(|cell| (cell.x, cell.y)),
+        started: moment(run.began_s.saturating_mul(1_000_000_000)),
+        ended: run.ended_s.map(|ended_s| moment(ended_s.saturating_mul(1_000_000_000))),
+        seconds,
+        total_bytes: run.total_bytes,
+        bytes: run.bytes,
+        images: run.images,
+        bytes_per_second,
+        limit: run.limit,
+        seconds_left: is_running.then(|| left / average.max(1)),
+        found: found(&run.tally),
+        why: run.why.clone(),
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_any_bytes_goes_through_hexadecimal() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_hex(&to_hex(&all)), Some(all));
+        assert_eq!(["", "0", "0g", "\u{e4}\u{e4}"].map(from_hex), [Some(Vec::new()), None, None, None]);
+    }
+
+    #[test]
+    fn what_is_left_is_told_of_a_run_that_moves() {
+        let run = Run { active_us: 2_000_000, bytes: 100, total_bytes: 400, scope: Scope::Place(1), ..Run::default() };
+        let shown = run_facts(&run, 0);
+        assert_eq!((shown.bytes_per_second, shown.seconds_left, shown.place), (50, Some(6), Some((-1, 0))));
+        let paused = run_facts(&Run { state: RunState::Paused, ..run }, 0);
+        assert_eq!((paused.seconds_left, paused.state), (None, ScrubState::Paused));
+    }
+}
