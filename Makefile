@@ -12,6 +12,7 @@
 #   make power                        a disk below the volume that forgets what was not synced, POWER_ROUNDS times (50)
 #   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
 #   make wal                          what the log costs: throughput with it and without, in turn
+#   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files, and a directory of a hundred thousand; prints figures
@@ -35,7 +36,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal rot small million storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub rot small million storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -83,6 +84,10 @@ full:
 wal:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench wal_overhead
+
+scrub:
+	@scripts/setup build mount test
+	$(CARGO) bench --locked --bench scrub_cost
 
 rot:
 	@scripts/setup build
