@@ -167,10 +167,14 @@ fn main() {
     assert!(!is_full || scanned_mib < 21.0, "the scanner is beyond its limit");
     let (with, without, scanned) = compare(&scanner, scale, |slice| reader.random(slice));
     let scanned_mib = scanned / MIB as f64;
-    println!("random 4 KiB {with:8.1} us at the 99th percentile with a scrub of {scanned_mib:.1} MiB/s, {without:8.1} without: {:.3}", with / without);
+    println!(
+        "random 4 KiB {with:8.1} us at the 99th percentile with a scrub of {scanned_mib:.1} MiB/s, {without:8.1} without: {:.3}",
+        with / without
+    );
     assert!(scanned > 0.0, "the scanner did nothing");
     let facts = scanner.ask(&Request::Scrub);
     assert!(facts.run.iter().chain(&facts.history).all(|run| run.found == Default::default()), "{facts:?}");
+    drop(reader);
     mount.unmount();
     println!("{} rounds of {} s each", scale.rounds, scale.slice.as_secs_f64());
 }

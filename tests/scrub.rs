@@ -99,7 +99,9 @@ fn what_is_damaged_is_put_back_while_it_is_mounted_and_the_exit_codes_say_so() {
     assert!(shown.contains(&format!("  Corrected:      {}\n", sample.images.len())), "{shown}");
     assert!(sample.images_are_sound());
     sample.read_all(&mount);
-    assert!(json(mount.dir())["history"].as_array().is_some_and(|runs| runs.len() == 2 && runs[0]["found"]["corrected"].as_u64() > Some(0)));
+    assert!(
+        json(mount.dir())["history"].as_array().is_some_and(|runs| runs.len() == 2 && runs[0]["found"]["corrected"].as_u64() > Some(0))
+    );
     let status = infmap().arg("status").arg(mount.dir()).output().expect("infmap starts");
     assert!(String::from_utf8_lossy(&status.stdout).contains("\nscrub     finished 2"), "{status:?}");
     for arguments in [&["status"][..], &["wait"], &["status", "--history"]] {

@@ -122,9 +122,7 @@ fn order(path: &Path, request: Request) -> Result<Facts, CliError> {
         other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
     });
     let answered = answered.map_err(|error| match error.code {
-        Code::NotMounted => {
-            error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display()))
-        }
+        Code::NotMounted => error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display())),
         _ => error,
     });
     answered?.map_err(|(reason, why)| refused(reason, &why))
@@ -194,7 +192,9 @@ fn judge(facts: &Facts) -> Result<(), CliError> {
     let ScrubFound { corrected, mendable, uncorrectable, .. } = found;
     match (*uncorrectable, *mendable, *corrected) {
         (0, 0, 0) => Ok(()),
-        (0, 0, corrected) => Err(CliError::new(Code::ScrubMended, format!("{corrected} image(s) were damaged, and were put back as they were"))),
+        (0, 0, corrected) => {
+            Err(CliError::new(Code::ScrubMended, format!("{corrected} image(s) were damaged, and were put back as they were")))
+        }
         (0, mendable, _) => {
             let message = format!("{mendable} image(s) are damaged and can be put back, but nothing is changed in this mount");
             Err(CliError::new(Code::Repairable, message))

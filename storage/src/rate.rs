@@ -105,13 +105,18 @@ mod tests {
         #[test]
         fn no_numbers_make_it_panic(rate: u64, takes in proptest::collection::vec(any::<(u64, u64)>(), 0..20)) {
             let mut bucket = Bucket::new(rate, u64::MAX / 2);
-            takes.into_iter().for_each(|(bytes, now)| drop(bucket.take(bytes, now)));
+            for (bytes, now) in takes {
+                let _ = bucket.take(bytes, now);
+            }
             let _ = pause_for_share(rate, rate);
         }
     }
 
     #[test]
     fn a_share_of_the_time_is_kept() {
-        assert_eq!([pause_for_share(100, 5), pause_for_share(100, 50), pause_for_share(100, 100), pause_for_share(1, 0)], [1900, 100, 0, 99]);
+        assert_eq!(
+            [pause_for_share(100, 5), pause_for_share(100, 50), pause_for_share(100, 100), pause_for_share(1, 0)],
+            [1900, 100, 0, 99]
+        );
     }
 }

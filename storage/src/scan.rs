@@ -6,6 +6,8 @@
 
 mod below;
 mod lost;
+#[cfg(test)]
+mod tests;
 
 pub use below::Below;
 pub use lost::{Lost, lost_rows};

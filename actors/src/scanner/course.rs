@@ -4,7 +4,7 @@
 //! Fails: an order that cannot be carried out changes nothing.
 
 use super::run::{Order, Plan, Run, RunState, Scope, ScrubRefusal};
-use super::{ScrubAnswer, Scanner, Scrub, Stage, Target};
+use super::{Scanner, Scrub, ScrubAnswer, Stage, Target};
 use crate::shared::Shared;
 use crate::slot::Context;
 use infmap_storage::address::{Place, RegionId};

@@ -12,7 +12,7 @@ use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
 use infmap_storage::clean::is_live;
 use infmap_storage::damage::Damage;
-use infmap_storage::region::{Mended, OwnerEntry, RawRegion};
+use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion};
 use infmap_storage::repair::Judged;
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::{ImageReading, Lost, lost_rows, next_region};
@@ -158,7 +158,9 @@ impl Look {
         let bytes = reading.bytes(&self.buffer);
         match shared.images.judge(bytes, reading.is_whole(), shared.uuid, region) {
             Judged::Mendable(mended) => Ok(put_back(shared, region, &mended)),
-            Judged::Sound => self.tell(shared, reading, bytes, "bytes of it were lost before they were written there, or its row says another kind"),
+            Judged::Sound => {
+                self.tell(shared, reading, bytes, "bytes of it were lost before they were written there, or its row says another kind")
+            }
             Judged::Misplaced => self.tell(shared, reading, bytes, "the file is another image"),
             Judged::Lost(error) => self.tell(shared, reading, bytes, &error.to_string()),
         }
@@ -169,7 +171,8 @@ impl Look {
         let lease = shared.published.load_full();
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
-        let is_live = |entry: &OwnerEntry| live.is_none_or(|live| is_live(live, entry.first));
+        // Of extents the rows say it, also of those that are not folded yet.
+        let is_live = |entry: &OwnerEntry| entry.owner.kind == OwnerKind::Extent || live.is_none_or(|live| is_live(live, entry.first));
         let lost = lost_rows(view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))?;
         let Lost { ranges, nodes, is_unknown } = lost;
         tracing::error!(region = %self.region, why, ranges, nodes, is_unknown, "an image is damaged and cannot be put back as it was");

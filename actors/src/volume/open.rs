@@ -293,7 +293,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     };
     let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
     let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
-    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone(), scanner.clone()))?;
+    let keeper =
+        spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone(), scanner.clone()))?;
     let (log, places) = (wal.clone(), writers.clone());
     // What the door asks for goes on from the Vat to the log, and from the shards to the writers: no room there is none here.
     let vat_gate = Gate::new(runtime, &vat, move || log.has_room());

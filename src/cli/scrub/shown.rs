@@ -25,7 +25,8 @@ pub fn text(facts: &Scrub, history: bool) -> String {
     if facts.suspected > 0 {
         let ScrubFound { corrected, mendable, uncorrectable, .. } = facts.found;
         let left = mendable.saturating_add(uncorrectable);
-        let what = format!("{} image(s) that reads complained of; since the mount {corrected} put back in all, {left} left", facts.suspected);
+        let what =
+            format!("{} image(s) that reads complained of; since the mount {corrected} put back in all, {left} left", facts.suspected);
         lines.push(line("Looked at", &what));
     }
     if history {
@@ -69,7 +70,10 @@ fn summary(found: &ScrubFound) -> Vec<String> {
     let mut lines = vec![line("Error summary", &format!("{} damaged image(s)", corrected + mendable + uncorrectable))];
     lines.push(line("  Corrected", &corrected.to_string()));
     if mendable > 0 {
-        lines.push(line("  Not corrected", &format!("{mendable}, though they can be: this mount changes nothing, or the disk took nothing")));
+        lines.push(line(
+            "  Not corrected",
+            &format!("{mendable}, though they can be: this mount changes nothing, or the disk took nothing"),
+        ));
     }
     lines.push(line("  Uncorrectable", &uncorrectable.to_string()));
     lines.push(line("  Unreadable", &unreadable.to_string()));
@@ -134,12 +138,21 @@ mod tests {
     use super::*;
 
     fn run(state: ScrubState) -> ScrubRun {
-        ScrubRun { state, started: "then".into(), seconds: 3725.4, total_bytes: 400, bytes: 100, bytes_per_second: 50, ..ScrubRun::default() }
+        ScrubRun {
+            state,
+            started: "then".into(),
+            seconds: 3725.4,
+            total_bytes: 400,
+            bytes: 100,
+            bytes_per_second: 50,
+            ..ScrubRun::default()
+        }
     }
 
     #[test]
     fn a_run_is_shown_as_users_of_btrfs_know_it() {
-        let facts = Scrub { uuid: "u".into(), run: Some(ScrubRun { seconds_left: Some(6), ..run(ScrubState::Running) }), ..Scrub::default() };
+        let facts =
+            Scrub { uuid: "u".into(), run: Some(ScrubRun { seconds_left: Some(6), ..run(ScrubState::Running) }), ..Scrub::default() };
         let shown = text(&facts, false);
         for expected in [
             "UUID:             u\n",

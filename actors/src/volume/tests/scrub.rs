@@ -123,7 +123,10 @@ fn an_image_that_a_read_complains_of_is_put_back_at_once() {
     bed.assert_filled(&files);
     // What waits for the pace of the disk is two seconds of it at most: no run was ever asked for.
     bed.runtime.advance(Duration::from_secs(2));
-    assert!(images(bed.device.as_ref()).iter().filter(|(path, bytes)| before.get(*path) == Some(*bytes)).count() >= 3, "those with file data");
+    assert!(
+        images(bed.device.as_ref()).iter().filter(|(path, bytes)| before.get(*path) == Some(*bytes)).count() >= 3,
+        "those with file data"
+    );
     assert!(bed.shown().tally.corrected >= 3 && bed.shown().history.is_empty() && bed.shown().suspected >= 3, "{:?}", bed.shown());
     let restored = bed.volume.shared().images.restored();
     bed.assert_filled(&files);
