@@ -13,6 +13,7 @@ mod check;
 mod clean;
 mod code;
 mod config;
+mod damage;
 mod destination;
 mod doctor;
 mod explain;
@@ -68,6 +69,7 @@ enum Verb {
     Recover(recover::Recover),
     Restore(restore::Restore),
     Clean(clean::Clean),
+    Damage(damage::Damage),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -134,6 +136,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Recover(verb) => verb.run(context),
         Verb::Restore(verb) => verb.run(context),
         Verb::Clean(verb) => verb.run(context),
+        Verb::Damage(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Doctor(verb) => verb.run(context),
