@@ -5,6 +5,7 @@
 
 mod checking;
 mod cleaning;
+pub mod damage;
 mod desk;
 mod gather;
 mod offline;
@@ -48,6 +49,9 @@ pub enum BackendError {
     TurnedReadOnly { path: PathBuf, why: String, help: &'static str },
     #[error("there is no picture of {}: {why}", path.display())]
     NoPicture { path: PathBuf, why: &'static str },
+    /// What earlier mounts noticed of damage cannot be read.
+    #[error("the list of damage of {} cannot be used: {why}", path.display())]
+    NoDamageList { path: PathBuf, why: String },
     /// The kernel, or the helper, does not mount.
     #[error("{0}")]
     Fuse(String),

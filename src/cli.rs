@@ -13,6 +13,7 @@ mod check;
 mod clean;
 mod code;
 mod config;
+mod damage;
 mod destination;
 mod doctor;
 mod explain;
@@ -70,6 +71,7 @@ enum Verb {
     Restore(restore::Restore),
     Clean(clean::Clean),
     Scrub(scrub::Scrub),
+    Damage(damage::Damage),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -137,6 +139,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Restore(verb) => verb.run(context),
         Verb::Clean(verb) => verb.run(context),
         Verb::Scrub(verb) => verb.run(context),
+        Verb::Damage(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Doctor(verb) => verb.run(context),

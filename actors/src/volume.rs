@@ -8,6 +8,7 @@
 mod batch;
 mod bytes;
 mod copy;
+mod damage;
 mod durable;
 mod gate;
 mod holds;
@@ -17,6 +18,7 @@ mod tests;
 mod vitals;
 
 pub use copy::CopyRange;
+pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use vitals::{PoolVitals, Vitals};
 

@@ -1,17 +1,21 @@
 //! What the daemon answers on its control socket.
 //!
-//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody; what is lost of files is looked up on the thread of whoever
+//! asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
 use super::scrubbing;
-use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Scrub, Space, Status, Stuck};
+use crate::control::protocol::{Damage, DamagePage, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use infmap_actors::Volume;
 use infmap_actors::scanner::Order;
 use infmap_actors::volume::{PoolVitals, Vitals};
-use infmap_storage::row::Time;
+use infmap_storage::row::{Inode, Time};
 use infmap_storage::volume_file::{time_text, uuid_text};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Bytes of names in one reply, before the last file.
+const NAMES_MAX_BYTES: usize = 4 << 20;
 
 /// A mount as its daemon knows it.
 pub(super) struct Desk {
@@ -30,12 +34,28 @@ impl Desk {
             Request::ScrubPause => scrubbing::order(&self.volume, Order::Pause, self.scrub()),
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
+            Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
+            Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
     }
 
     /// Whose scanner it is.
     fn scrub(&self) -> Scrub {
         Scrub { uuid: uuid_text(self.volume.shared().uuid), volume: self.path.display().to_string(), ..Scrub::default() }
+    }
+
+    /// As much of the list as one reply may hold.
+    fn damage(&self, after: Option<(u64, u64)>) -> DamagePage {
+        let page = self.volume.damage_page(after.map(|(inode, offset)| (Inode(inode), offset)));
+        paged(page, NAMES_MAX_BYTES)
+    }
+
+    fn forget_damage(&self, inodes: &[u64], all: bool) -> u64 {
+        let list = &self.volume.shared().damage;
+        if all {
+            list.forget_not_kept();
+        }
+        list.forget(|noted| all || inodes.contains(&noted.damage.inode.0)) as u64
     }
 
     fn status(&self) -> Status {
@@ -56,6 +76,26 @@ impl Desk {
     }
 }
 
+/// A page for the wire. With names beyond `names_max` bytes it ends between two files.
+fn paged(page: infmap_actors::volume::DamagePage, names_max: usize) -> DamagePage {
+    let mut out = DamagePage { not_kept: page.not_kept, next: page.next.map(|(inode, offset)| (inode.0, offset)), ..DamagePage::default() };
+    let mut names = 0;
+    for noted in &page.noted {
+        let damage = &noted.damage;
+        if out.files.last().is_none_or(|file| file.inode != damage.inode.0) {
+            if names > names_max {
+                out.next = out.ranges.last().map(|range| (range.inode, u64::MAX));
+                break;
+            }
+            let file = NamedFile::new(damage.inode, &damage.paths);
+            names += file.paths_hex.iter().map(String::len).sum::<usize>();
+            out.files.push(file);
+        }
+        out.ranges.push(LostRange::of(noted));
+    }
+    out
+}
+
 fn with_vitals(base: Status, vitals: Vitals) -> Status {
     let attention = attention(&vitals);
     let mode = match (&vitals.read_only, &attention) {
@@ -72,7 +112,7 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
         space: Space { available_bytes, image_bytes, limit_bytes: None, dirty_bytes, dirty_limit_bytes, is_log_full },
         stuck: vitals.stuck.iter().map(|stuck| shown(stuck, vitals.now_us)).collect(),
         actors: vitals.pools.into_iter().map(pool).collect(),
-        damage: Damage { unreadable: vitals.unreadable, restored: vitals.restored },
+        damage: Damage { unreadable: vitals.unreadable, restored: vitals.restored, listed: vitals.damages, is_zeroed: vitals.is_zeroed },
         ..base
     }
 }
@@ -87,7 +127,9 @@ fn attention(vitals: &Vitals) -> Option<String> {
         (0, 0) if restarted > 0 => Some(format!("an actor panicked and went on, {restarted} time(s): the messages say where")),
         (0, 0) => None,
         (0, restored) => Some(format!("what is stored is damaged: parity saved {restored} read(s)")),
-        (unreadable, _) => Some(format!("what is stored is damaged: {unreadable} read(s) could not be answered")),
+        (unreadable, _) => {
+            Some(format!("what is stored is damaged: {unreadable} read(s) could not be answered; `infmap damage ls` names the files"))
+        }
     }
 }
 
@@ -104,4 +146,46 @@ fn shown(stuck: &infmap_actors::watchdog::Stuck, now_us: u64) -> Stuck {
 /// A moment in nanoseconds since 1970.
 pub(super) fn moment(wall_ns: i64) -> String {
     time_text(Time { seconds: wall_ns.div_euclid(1_000_000_000), nanos: wall_ns.rem_euclid(1_000_000_000) as u32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::protocol::{REPLY_MAX_BYTES, encode};
+    use infmap_actors::shared::{Noted, Source};
+    use infmap_storage::address::{Address, Cluster, Generation, Place, RegionId};
+    use infmap_storage::damage::Found;
+
+    fn noted(inode: u64, offset: u64, paths: Vec<Vec<u8>>) -> Noted {
+        let region = RegionId { place: Place(u32::MAX), generation: Generation(u64::MAX) };
+        let at = Address { region, cluster: Cluster::LAST };
+        let (found, when) = (Found::Crc(u32::MAX), Some(Time { seconds: i64::MAX, nanos: 999_999_999 }));
+        let damage =
+            infmap_storage::damage::Damage { inode: Inode(inode), paths, offset, length: 4096, at, expected_crc: u32::MAX, found, when };
+        Noted { damage, source: Source::Scrub }
+    }
+
+    #[test]
+    fn no_list_is_too_long_for_a_reply_and_pages_together_have_all_of_it() {
+        let long = vec![vec![b'n'; 4095]; 16];
+        let all: Vec<Noted> = (0..4096).map(|n| noted(u64::MAX - 4096 + n, u64::MAX - 4096, long.clone())).collect();
+        let (mut seen, mut after, mut pages) = (0, None, 0);
+        loop {
+            let rest = all.iter().filter(|noted| after.is_none_or(|after| (noted.damage.inode.0, noted.damage.offset) > after)).cloned();
+            let page = paged(infmap_actors::volume::DamagePage { noted: rest.collect(), not_kept: u64::MAX, next: None }, NAMES_MAX_BYTES);
+            assert!(encode(&Reply::Damage(Box::new(page.clone()))).expect("encoded").len() < REPLY_MAX_BYTES);
+            (seen, pages) = (seen + page.ranges.len(), pages + 1);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert!(seen == 4096 && pages > 100, "{seen} in {pages}");
+        let one_file: Vec<Noted> = (0..4096).map(|n| noted(u64::MAX, u64::MAX - 8192 + n, long.clone())).collect();
+        let page = paged(infmap_actors::volume::DamagePage { noted: one_file, not_kept: 0, next: None }, NAMES_MAX_BYTES);
+        assert!(
+            (page.ranges.len(), page.files.len()) == (4096, 1)
+                && encode(&Reply::Damage(Box::new(page))).expect("encoded").len() < REPLY_MAX_BYTES
+        );
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Memory for nodes of a volume that is only read.
-const NODE_BYTES: u64 = 64 << 20;
+pub(super) const NODE_BYTES: u64 = 64 << 20;
 
 /// Makes a volume at `path`, which does not exist, is an empty directory, or is what an interrupted making has left.
 pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {

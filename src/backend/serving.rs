@@ -2,6 +2,7 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
+use super::damage::Recorder;
 use super::desk::Desk;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::control::server::Server;
@@ -50,6 +51,18 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
     let volume = Arc::new(volume);
+    // Until the volume is closed.
+    let _recorder = match Recorder::start(&volume, &mount.volume) {
+        Ok(recorder) => Some(recorder),
+        Err(error) if refusal::is_shortage(&error) => {
+            let _ = volume.close();
+            return Err(BackendError::Io { what: "cannot keep the list of damage".into(), source: error });
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the list of damage is not kept beyond this mount");
+            None
+        }
+    };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
     let control = open_control(&volume, &mount.volume, &mount.mountpoint);
     let _control = match control {

@@ -184,6 +184,20 @@ codes! {
         help: "nothing is left to do; look at the health of the disk",
         examples: ["infmap check my.map", "smartctl -a /dev/sda"]
     }
+    /// Bytes of files are lost.
+    DamageListed = 1027, exit 3 {
+        cause: "`infmap damage` lists bytes of files that a read or a scan found damaged beyond parity. They give EIO; all other bytes of these \
+                files are read.",
+        help: "take the files that are named from a backup, or remove them; a block that is overwritten as a whole is well again. `infmap repair \
+               --damaged zero` settles files that have no backup",
+        examples: ["infmap damage ls DIR", "infmap damage show DIR PATH", "infmap damage clear DIR PATH"]
+    }
+    /// The list of damage cannot be used.
+    DamageUnread = 1028, exit 1 {
+        cause: "The file run/damage.json of the volume, where mounts keep what they noticed, was changed, cut, or written by another version.",
+        help: "`infmap damage clear --all VOLUME` begins a new list; `infmap check VOLUME` finds everything that is damaged",
+        examples: ["infmap damage clear --all my.map", "infmap check my.map"]
+    }
     /// The mountpoint cannot be used.
     Mountpoint = 1030, exit 15 {
         cause: "It does not exist, is no directory, or may not be entered.",
@@ -282,8 +296,9 @@ codes! {
     /// The mount works, but something needs attention.
     Degraded = 1051, exit 7 {
         cause: "Stored bytes did not have their checksum, and were restored from parity or refused.",
-        help: "`infmap check VOLUME`, when it is unmounted, lists what is damaged; the daemon's messages say more",
-        examples: ["infmap status DIR", "infmap check my.map"]
+        help: "`infmap damage ls DIR` names the files of which bytes are lost; `infmap check VOLUME`, when it is unmounted, lists everything that \
+               is damaged; the daemon's messages say more",
+        examples: ["infmap status DIR", "infmap damage ls DIR", "infmap check my.map"]
     }
     /// The daemon of a mount does not answer.
     NoAnswer = 1052, exit 8 {

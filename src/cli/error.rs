@@ -117,6 +117,7 @@ impl From<BackendError> for CliError {
             BackendError::TurnedReadOnly { .. } => Code::ReadOnly,
             BackendError::Fuse(_) => Code::Fuse,
             BackendError::NoPicture { .. } => Code::NoPicture,
+            BackendError::NoDamageList { .. } => Code::DamageUnread,
             BackendError::Io { source, .. } => system(source),
         };
         let shown = Self::new(code, error.to_string());

@@ -13,7 +13,7 @@ use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
-use infmap_actors::settings::{LogFormat, Settings};
+use infmap_actors::settings::{Damaged, LogFormat, Settings};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,7 +80,8 @@ impl Mount {
         if let Some(what) = settings::too_large(&settings) {
             return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; config/small.yaml runs in 32 MiB"));
         }
-        let flags = options.flags.resolve(&volume.to_string_lossy());
+        let flags = if settings.mount.damaged == Damaged::Zero { options.flags.only_to_read()? } else { options.flags };
+        let flags = flags.resolve(&volume.to_string_lossy());
         if self.daemon && !self.daemon_child {
             // What is wrong with the call itself is refused here, with its own code.
             return self.start_daemon(context);

@@ -7,6 +7,7 @@ use super::error::{CliError, Code};
 use crate::backend::MountFlags;
 use crate::config::{nearest, schema};
 use crate::fuse::{self, Shown};
+use infmap_actors::settings::Damaged;
 
 /// Words for mount(8), systemd and habit that change nothing here.
 const IGNORED: &[&str] = &[
@@ -49,6 +50,7 @@ const KNOWN: &[&str] = &[
     "uid=",
     "gid=",
     "umask=",
+    "damaged=",
 ];
 /// Words that are understood and not possible, and why.
 const REFUSED: &[(&str, &str)] = &[
@@ -71,7 +73,8 @@ pub struct Options {
 /// Flags as far as they were said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    pub read_only: bool,
+    /// `ro` was said, or `rw`.
+    pub said: Option<bool>,
     pub suid: bool,
     pub dev: bool,
     pub noexec: bool,
@@ -81,11 +84,23 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// The same for a mount on which lost bytes read as zeros: it changes nothing.
+    pub fn only_to_read(self) -> Result<Self, CliError> {
+        match self.said {
+            Some(false) => Err(CliError::new(
+                Code::Option,
+                "`damaged=zero` is not possible with `rw`: zeros that stand for lost bytes would be stored",
+            )
+            .help("write ro,damaged=zero")),
+            _ => Ok(Self { said: Some(true), ..self }),
+        }
+    }
+
     /// The flags of the mount. `source_name` is what is shown if none was said, as far as a source may say it.
     #[must_use]
     pub fn resolve(self, source_name: &str) -> MountFlags {
         MountFlags {
-            read_only: self.read_only,
+            read_only: self.said.unwrap_or(false),
             suid: self.suid,
             dev: self.dev,
             exec: !self.noexec,
@@ -117,8 +132,7 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
     }
     let assign = |text: String, out: &mut Options| out.assignments.push(text);
     match (name.as_str(), value) {
-        ("ro", None) => out.flags.read_only = true,
-        ("rw", None) => out.flags.read_only = false,
+        ("ro" | "rw", None) => out.flags.said = Some(name == "ro"),
         ("suid", None) => out.flags.suid = true,
         ("nosuid", None) => out.flags.suid = false,
         ("dev", None) => out.flags.dev = true,
@@ -132,6 +146,7 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         ("uid", Some(text)) => out.flags.shown.uid = Some(number(option, text, 10, u32::MAX - 1)?),
         ("gid", Some(text)) => out.flags.shown.gid = Some(number(option, text, 10, u32::MAX - 1)?),
         ("umask", Some(text)) => out.flags.shown.umask = number(option, text, 8, 0o777)?,
+        ("damaged", Some(what)) => assign(damaged(what)?, out),
         ("writeback", None) => assign("mount.writeback=true".into(), out),
         ("nowriteback", None) => assign("mount.writeback=false".into(), out),
         ("fsname", Some(source)) if fuse::is_plain(source) => out.flags.source_name = Some(source.into()),
@@ -145,6 +160,16 @@ fn one(option: &str, out: &mut Options) -> Result<(), CliError> {
         _ => return Err(unknown(option, &name)),
     }
     Ok(())
+}
+
+/// What is to be read where bytes are lost.
+fn damaged(what: &str) -> Result<String, CliError> {
+    if Damaged::NAMES.contains(&what) {
+        return Ok(format!("mount.damaged={what}"));
+    }
+    let error = CliError::new(Code::Option, format!("the mount option `damaged={what}` is not known"));
+    let or = || format!("write damaged={}", Damaged::NAMES.join(" or damaged="));
+    Err(error.help(nearest(what, Damaged::NAMES.iter().copied()).map_or_else(or, |word| format!("did you mean `damaged={word}`?"))))
 }
 
 /// The number of an option, with so many digits to count with, and at most so large.
@@ -180,7 +205,18 @@ mod tests {
         let options = parse([text]).expect("understood");
         assert_eq!(options.config.as_deref(), Some("/etc/a.yaml"));
         assert_eq!(options.assignments, ["mount.atime=noatime", "mount.allow_other=true", "memory.budget=1GiB"]);
-        assert_eq!(options.flags, Flags::default());
+        assert_eq!(options.flags, Flags { said: Some(false), ..Flags::default() });
+    }
+
+    #[test]
+    fn lost_bytes_read_as_zeros_only_where_nothing_is_written() {
+        for (list, read_only) in [("damaged=zero", true), ("ro,damaged=zero", true), ("rw,damaged=zero,ro", true)] {
+            let options = parse([list]).expect("understood");
+            assert_eq!(options.assignments, ["mount.damaged=zero"]);
+            assert_eq!(options.flags.only_to_read().expect("possible").resolve("v").read_only, read_only, "{list}");
+        }
+        let refused = parse(["damaged=zero,rw"]).expect("understood").flags.only_to_read().expect_err("refused");
+        assert_eq!((refused.code, refused.help_text()), (Code::Option, "write ro,damaged=zero"));
     }
 
     #[test]
@@ -205,6 +241,9 @@ mod tests {
             ("no-atim", "did you mean `noatime`?"),
             ("memory.bugdet=1GiB", "did you mean `memory.budget`?"),
             ("fsname", "write fsname=VALUE"),
+            ("damaged=zeros", "did you mean `damaged=zero`?"),
+            ("damaged=x", "write damaged=error or damaged=zero"),
+            ("damaged", "write damaged=VALUE"),
             ("memory.budget", "write memory.budget=VALUE"),
             ("ro=1", "write `ro` without a value"),
             ("auto_unmount", "a mount is never taken away behind your back; the next mount clears a dead one"),

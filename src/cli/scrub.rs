@@ -9,6 +9,7 @@ pub use shown::short;
 
 use super::error::{CliError, Code};
 use super::progress::Shown;
+use super::status::Behind;
 use super::{Context, output, status};
 use crate::backend::{Progress, to_hex};
 use crate::config::value::parse_rate;
@@ -116,16 +117,18 @@ impl Scrub {
 
 /// Sends an order, or a question.
 fn order(path: &Path, request: Request) -> Result<Facts, CliError> {
-    let answered = status::asked(path, |volume| match client::ask(volume, &request)? {
-        Reply::Scrub(facts) => Ok(Ok(*facts)),
-        Reply::ScrubRefused { reason, why } => Ok(Err((reason, why))),
-        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
-    });
-    let answered = answered.map_err(|error| match error.code {
-        Code::NotMounted => error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display())),
-        _ => error,
-    });
-    answered?.map_err(|(reason, why)| refused(reason, &why))
+    let place = Behind::of(path)?;
+    let reply = client::ask(&place.volume, &request).map_err(|error| match place.unanswered(&error) {
+        error @ CliError { code: Code::NotMounted, .. } => {
+            error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display()))
+        }
+        error => error,
+    })?;
+    match reply {
+        Reply::Scrub(facts) => Ok(*facts),
+        Reply::ScrubRefused { reason, why } => Err(refused(reason, &why)),
+        other => Err(place.unanswered(&ControlError::Refused(format!("{other:?} is no answer to that")))),
+    }
 }
 
 fn refused(reason: ScrubReason, why: &str) -> CliError {

@@ -7,7 +7,7 @@ use super::error::{CliError, Code};
 use super::output::{human, table, text_line};
 use super::{Context, info, output, scrub};
 use crate::control::client::{self, ControlError};
-use crate::control::protocol::{Mode, Pool, Status as Facts};
+use crate::control::protocol::{Damage, Mode, Pool, Status as Facts};
 use crate::mount::{lock, mountinfo, point, server};
 use std::path::{Path, PathBuf};
 
@@ -54,36 +54,48 @@ fn all(context: &Context) -> Result<(), CliError> {
     worst.map_or(Ok(()), Err)
 }
 
-/// How the daemon of a mount says it is.
+/// What the daemon of a mount says.
 pub fn ask(path: &Path) -> Result<Facts, CliError> {
-    asked(path, client::status)
+    let place = Behind::of(path)?;
+    client::status(&place.volume).map_err(|error| place.unanswered(&error))
 }
 
-/// What the daemon of a mount says to a question, which is given the volume.
-pub fn asked<T>(path: &Path, question: impl FnOnce(&Path) -> Result<T, ControlError>) -> Result<T, CliError> {
-    let place = point::untouched(path);
-    let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
-    let volume = match &mounted {
-        None => info::volume_of(path)?,
-        Some(mounted) => {
-            let server = server::of(mounted)?;
-            let unknown = || CliError::new(Code::NoAnswer, format!("nobody knows who serves {}", place.display()));
-            let volume = server.volume.clone().ok_or_else(unknown)?;
-            if !server.is_held() && lock::held(&volume)?.is_none() {
-                let message = format!("the daemon of {} has died", place.display());
-                let help = format!("`infmap mount {} {}` clears it and brings back what was synced", volume.display(), place.display());
-                return Err(CliError::new(Code::NoAnswer, message).help(help));
+/// The volume behind a path, which may be where it is mounted.
+pub struct Behind {
+    pub volume: PathBuf,
+    /// The path is a mountpoint.
+    is_mountpoint: bool,
+}
+
+impl Behind {
+    /// # Errors
+    /// There is no volume, or the path is a mount whose daemon has died.
+    pub fn of(path: &Path) -> Result<Self, CliError> {
+        let place = point::untouched(path);
+        let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
+        let Some(mounted) = mounted else { return Ok(Self { volume: info::volume_of(path)?, is_mountpoint: false }) };
+        let server = server::of(&mounted)?;
+        let unknown = || CliError::new(Code::NoAnswer, format!("nobody knows who serves {}", place.display()));
+        let volume = server.volume.clone().ok_or_else(unknown)?;
+        if !server.is_held() && lock::held(&volume)?.is_none() {
+            let message = format!("the daemon of {} has died", place.display());
+            let help = format!("`infmap mount {} {}` clears it and brings back what was synced", volume.display(), place.display());
+            return Err(CliError::new(Code::NoAnswer, message).help(help));
+        }
+        Ok(Self { volume, is_mountpoint: true })
+    }
+
+    /// What it means that a daemon does not answer.
+    pub fn unanswered(&self, error: &ControlError) -> CliError {
+        let volume = self.volume.display();
+        match lock::held(&self.volume) {
+            Ok(Some(owner)) if !self.is_mountpoint && owner.pid.is_some() && owner.mountpoint.is_none() => {
+                CliError::new(Code::NotMounted, format!("{volume} is not mounted: {owner}"))
             }
-            volume
+            Ok(None) if !self.is_mountpoint => CliError::new(Code::NotMounted, format!("{volume} is not mounted")),
+            _ => CliError::new(Code::NoAnswer, format!("{volume} is mounted, but {error}")),
         }
-    };
-    question(&volume).map_err(|error| match lock::held(&volume) {
-        Ok(Some(owner)) if mounted.is_none() && owner.pid.is_some() && owner.mountpoint.is_none() => {
-            CliError::new(Code::NotMounted, format!("{} is not mounted: {owner}", volume.display()))
-        }
-        Ok(None) if mounted.is_none() => CliError::new(Code::NotMounted, format!("{} is not mounted", volume.display())),
-        _ => CliError::new(Code::NoAnswer, format!("{} is mounted, but {error}", volume.display())),
-    })
+    }
 }
 
 /// Whether all is well.
@@ -133,10 +145,19 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
         ("space", format!("{} free, {} in images{limit}", human(space.available_bytes), human(space.image_bytes))),
         ("unplaced", format!("{} of {}{waits}", human(space.dirty_bytes), human(space.dirty_limit_bytes))),
         ("actors", actors(&facts.actors)),
-        ("damage", format!("{} read(s) failed, {} saved by parity", damage.unreadable, damage.restored)),
+        ("damage", damage_text(damage)),
         ("scrub", scrub::short(&facts.scrub)),
     ];
     table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
+}
+
+fn damage_text(damage: &Damage) -> String {
+    let zeroed = if damage.is_zeroed { "; lost bytes read as zeros" } else { "" };
+    let listed = match damage.listed {
+        0 => String::new(),
+        listed => format!("; {listed} place(s) listed as lost by `infmap damage ls`"),
+    };
+    format!("{} read(s) failed, {} saved by parity{listed}{zeroed}", damage.unreadable, damage.restored)
 }
 
 fn actors(pools: &[Pool]) -> String {

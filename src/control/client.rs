@@ -2,7 +2,7 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{self, DamagePage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -28,9 +28,16 @@ pub enum ControlError {
     Refused(String),
 }
 
+/// How long it has for what waits for the disk.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+
 /// Asks the daemon of a volume.
 pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
-    let deadline = Instant::now() + PATIENCE;
+    ask_within(volume, request, PATIENCE)
+}
+
+fn ask_within(volume: &Path, request: &Request, patience: Duration) -> Result<Reply, ControlError> {
+    let deadline = Instant::now() + patience;
     let line = protocol::encode(request)?;
     let stream = reach(volume).map_err(ControlError::Unreached)?;
     let answered = (&stream).write_all(&line).and_then(|()| read_line(&stream, REPLY_MAX_BYTES, deadline));
@@ -44,6 +51,36 @@ pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
 pub fn status(volume: &Path) -> Result<Status, ControlError> {
     match ask(volume, &Request::Status)? {
         Reply::Status(status) => Ok(*status),
+        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+    }
+}
+
+/// What is lost of files, all of it.
+pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
+    let mut all = DamagePage::default();
+    loop {
+        match ask_within(volume, &Request::Damage { after: all.next }, LONG_PATIENCE)? {
+            Reply::Damage(page) => {
+                let DamagePage { ranges, files, not_kept, next } = *page;
+                // A daemon that turns in a circle is not followed.
+                let goes_on = next > all.next;
+                all.ranges.extend(ranges);
+                all.files.extend(files);
+                (all.not_kept, all.next) = (not_kept, next.filter(|_| goes_on));
+            }
+            other => return Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+        }
+        if all.next.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Has it forget what is noted of some inodes, or everything if there are none. Says how many entries that were.
+pub fn forget_damage(volume: &Path, inodes: Option<Vec<u64>>) -> Result<u64, ControlError> {
+    let request = Request::ForgetDamage { all: inodes.is_none(), inodes: inodes.unwrap_or_default() };
+    match ask(volume, &request)? {
+        Reply::Forgot { count } => Ok(count),
         other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
     }
 }

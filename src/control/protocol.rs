@@ -3,6 +3,10 @@
 //! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
+mod damage;
+
+pub use damage::{DamagePage, LostRange, NamedFile};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,18 @@ pub enum Request {
     ScrubPause,
     ScrubResume,
     ScrubCancel,
+    /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
+    Damage {
+        #[serde(default)]
+        after: Option<(u64, u64)>,
+    },
+    /// Forget what is noted of these inodes, or everything.
+    ForgetDamage {
+        #[serde(default)]
+        inodes: Vec<u64>,
+        #[serde(default)]
+        all: bool,
+    },
 }
 
 /// What is answered.
@@ -38,6 +54,11 @@ pub enum Reply {
     ScrubRefused {
         reason: ScrubReason,
         why: String,
+    },
+    Damage(Box<DamagePage>),
+    /// So many entries were forgotten.
+    Forgot {
+        count: u64,
     },
     /// The request was not understood, or could not be carried out.
     Refused {
@@ -243,6 +264,10 @@ pub struct Damage {
     pub unreadable: u64,
     /// Reads that parity saved.
     pub restored: u64,
+    /// Places on the list of what is lost, those of earlier mounts too.
+    pub listed: u64,
+    /// Lost bytes read as zeros.
+    pub is_zeroed: bool,
 }
 
 /// Why a line means nothing.

@@ -5,9 +5,11 @@
 //! once exactly. Fails: never.
 
 mod names;
+mod resolve;
 mod rows;
 
 pub use names::NameSearch;
+pub use resolve::resolve;
 pub use rows::{of_clusters, of_range, of_row, still};
 
 use crate::address::Address;

@@ -105,6 +105,12 @@ impl Images {
         }
     }
 
+    /// Whether a cluster has its checksum where it lies.
+    #[must_use]
+    pub fn has(&self, at: Address, crc: u32) -> bool {
+        self.read_stored(at, &[crc], &mut [0; CLUSTER_BYTES]).is_ok()
+    }
+
     fn read_stored(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
         self.with_bands(first, crcs.len(), |bands| bands.copy_run(first.cluster, crcs, out).map_err(|e| damaged(first, &e)))
     }

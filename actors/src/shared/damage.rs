@@ -170,16 +170,17 @@ impl DamageList {
         self.entries.lock().version
     }
 
-    /// Waits until the version is another than `seen`, and gives it. For a thread of its own.
-    pub fn wait_for_change(&self, seen: u64) -> u64 {
+    /// Waits until the version is another than `seen`, or `ended` says that nobody waits any more, and gives it. For a thread of its own.
+    pub fn wait_for_change(&self, seen: u64, ended: impl Fn() -> bool) -> u64 {
         let mut entries = self.entries.lock();
-        self.changed.wait_while(&mut entries, |entries| entries.version == seen);
+        self.changed.wait_while(&mut entries, |entries| entries.version == seen && !ended());
         entries.version
     }
 
-    /// Wakes whoever waits for a change.
+    /// Has whoever waits for a change look whether that has ended.
     pub fn wake(&self) {
-        self.change(|_| true);
+        let _entries = self.entries.lock();
+        self.changed.notify_all();
     }
 
     fn now(&self) -> Time {
@@ -295,8 +296,11 @@ mod tests {
     fn who_waits_hears_of_a_change() {
         let list = Arc::new(list(10));
         let (seen, waits) = (list.version(), list.clone());
-        let waiter = std::thread::spawn(move || waits.wait_for_change(seen));
+        let waiter = std::thread::spawn(move || waits.wait_for_change(seen, || false));
         list.note(damage(1, 0, 3, 0), Source::Read);
         assert_ne!(waiter.join().expect("it ends"), seen);
+        list.wake();
+        let seen = list.version();
+        assert_eq!(list.wait_for_change(seen, || true), seen);
     }
 }

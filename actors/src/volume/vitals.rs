@@ -3,6 +3,7 @@
 //! Must be true: nothing here posts or waits: it is answered however stuck the actors are. Fails: never.
 
 use super::Volume;
+use crate::settings::Damaged;
 use crate::shared::Turned;
 use crate::watchdog::Stuck;
 
@@ -26,6 +27,10 @@ pub struct Vitals {
     pub unreadable: u64,
     /// Reads that parity saved.
     pub restored: u64,
+    /// Places on the list of damage, of earlier mounts too.
+    pub damages: u64,
+    /// Lost bytes read as zeros.
+    pub is_zeroed: bool,
     /// What takes too long, as the watchdog last saw it.
     pub stuck: Vec<Stuck>,
     /// Now, by the clock that the watchdog goes by.
@@ -63,6 +68,8 @@ impl Volume {
             is_log_full: shared.budget.is_log_full(),
             unreadable: shared.health.unreadable(),
             restored: shared.images.restored(),
+            damages: shared.damage.len() as u64,
+            is_zeroed: shared.settings.mount.damaged == Damaged::Zero,
             stuck: self.watchdog.stuck(),
             now_us: shared.clock.now_us(),
             pools: self.pool_vitals(),

@@ -1,0 +1,54 @@
+//! The list of damage, as it is shown: with the names that files have now, and without what is no damage any more.
+//!
+//! Must be true: a lease is held for one small step, and no actor is asked. Fails: never.
+
+use super::Volume;
+use crate::shared::Noted;
+use infmap_storage::damage::{Damage, resolve};
+use infmap_storage::row::Inode;
+use infmap_storage::state::View;
+use std::collections::HashSet;
+
+/// Entries that are looked at for one page.
+const PAGE: usize = 4096;
+
+/// A part of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DamagePage {
+    /// In the order of inodes and offsets, with names.
+    pub noted: Vec<Noted>,
+    /// Damages that were noticed when the list was full.
+    pub not_kept: u64,
+    /// Behind what the next page begins; `None`: this was the last.
+    pub next: Option<(Inode, u64)>,
+}
+
+impl Volume {
+    /// The entries behind an inode and an offset, a few thousand at a time. What turns out to be no damage any more leaves the list. Waits
+    /// for the disk: only on threads that may.
+    #[must_use]
+    pub fn damage_page(&self, after: Option<(Inode, u64)>) -> DamagePage {
+        let shared = self.shared();
+        let (mut all, not_kept) = shared.damage.all();
+        let position = |damage: &Damage| (damage.inode, damage.offset);
+        all.retain(|noted| after.is_none_or(|after| position(&noted.damage) > after));
+        all.sort_by_key(|noted| position(&noted.damage));
+        // Entries of one place stay together.
+        let last = all.get(PAGE - 1).map(|noted| position(&noted.damage));
+        let page: Vec<&Noted> = all.iter().take_while(|noted| last.is_none_or(|last| position(&noted.damage) <= last)).collect();
+        let next = last.filter(|_| page.len() < all.len());
+        let damages: Vec<Damage> = page.iter().map(|noted| noted.damage.clone()).collect();
+        let left = resolve(&damages, &shared.images, &mut |step| {
+            let (lease, source) = (shared.published.load_full(), shared.names());
+            step(View::new(&lease.names, &source));
+        });
+        let is_left: HashSet<usize> = left.iter().map(|(n, _)| *n).collect();
+        let place = |damage: &Damage| (damage.inode, damage.offset, damage.at);
+        let gone: HashSet<_> = damages.iter().enumerate().filter(|(n, _)| !is_left.contains(n)).map(|(_, damage)| place(damage)).collect();
+        if !gone.is_empty() {
+            shared.damage.forget(|noted| gone.contains(&place(&noted.damage)));
+        }
+        let noted = left.into_iter().filter_map(|(n, damage)| Some(Noted { source: page.get(n)?.source, damage })).collect();
+        DamagePage { noted, not_kept, next }
+    }
+}
