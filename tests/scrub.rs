@@ -144,6 +144,11 @@ fn what_is_beyond_parity_is_told_and_a_read_only_mount_changes_nothing() {
     let (code, shown, said) = scrub(&["start", "--wait"], mount.dir());
     assert!(code == Some(3) && said.starts_with("error[IM1072]") && shown.contains("  Lost:           "), "{shown}{said}");
     assert_eq!(scrub(&["status"], mount.dir()).0, Some(3));
+    let listed = || infmap().args(["damage", "ls"]).arg(mount.dir()).output().expect("infmap starts");
+    let (damage, files) = (listed(), sample.files.keys());
+    assert_eq!(damage.status.code(), Some(3), "{damage:?}");
+    let named = files.filter(|name| String::from_utf8_lossy(&damage.stdout).contains(*name)).count();
+    assert!(named > 0, "files are named: {damage:?}");
     // One place, with a sign of its own in both numbers, and what there is not.
     let place = sample.images.keys().find_map(|path| path.file_name()?.to_str()?.split_once('.').map(|(place, _)| place.replace('_', ",")));
     let place = place.expect("an image");
@@ -152,6 +157,10 @@ fn what_is_beyond_parity_is_told_and_a_read_only_mount_changes_nothing() {
     assert_eq!(json(mount.dir())["history"][0]["images"], 1);
     let (code, _, said) = scrub(&["start", "--region", "-500,-500"], mount.dir());
     assert!(code == Some(2) && said.contains("no image at that place"), "{said}");
+    // What was copied back from a backup is sound, and the list says so.
+    sample.images.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
+    assert_eq!(scrub(&["start", "--wait"], mount.dir()).0, Some(0));
+    assert_eq!(listed().status.code(), Some(0), "{:?}", listed());
     let mut mount = mount;
     mount.terminate();
     assert!(mount.join().success());

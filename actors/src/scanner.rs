@@ -317,6 +317,10 @@ impl Scanner {
     /// An image is done.
     fn done(&mut self, target: Target, look: &Look, outcome: Outcome, busy_us: u64, cx: &mut Context<'_>) {
         let (region, suspects) = (look.region, &self.shared.suspects);
+        if matches!(outcome, Outcome::Sound | Outcome::Corrected) {
+            // Whatever was noted of it: somebody may have copied it back from a backup.
+            self.shared.damage.mended(region);
+        }
         match outcome {
             Outcome::Gone | Outcome::Corrected => suspects.settled(region),
             // Reads may have the file open that it was before.

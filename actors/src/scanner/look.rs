@@ -192,7 +192,6 @@ fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
     shared.images.forget(region);
     match done {
         Ok(()) => {
-            shared.damage.mended(region);
             tracing::warn!(%region, rows, "an image was damaged; it was put back as it was written");
             Outcome::Corrected
         }
