@@ -4,6 +4,7 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 mod checking;
+mod cleaning;
 mod desk;
 mod gather;
 mod offline;
@@ -14,6 +15,7 @@ pub mod restore;
 mod serving;
 
 pub use checking::{check, check_path};
+pub use cleaning::{Cleaned, clean};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use repairing::{Damaged, RepairReport, repair};
 pub use serving::serve;

@@ -10,6 +10,7 @@ pub mod options;
 mod advice;
 mod alias;
 mod check;
+mod clean;
 mod code;
 mod config;
 mod destination;
@@ -66,6 +67,7 @@ enum Verb {
     Repair(repair::Repair),
     Recover(recover::Recover),
     Restore(restore::Restore),
+    Clean(clean::Clean),
     Map(map::Map),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
@@ -131,6 +133,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Repair(verb) => verb.run(context),
         Verb::Recover(verb) => verb.run(context),
         Verb::Restore(verb) => verb.run(context),
+        Verb::Clean(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Doctor(verb) => verb.run(context),

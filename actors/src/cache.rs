@@ -18,6 +18,7 @@ mod write;
 pub use message::{CacheMessage, Piece, PieceContent, Write};
 
 use crate::api::{Answer, Refusal};
+use crate::cleaner::CleanMessage;
 use crate::mailbox::Lane;
 use crate::pixel_reader::{ReadMessage, Reading};
 use crate::pixel_writer::WriteMessage;
@@ -48,6 +49,7 @@ pub struct ShardPeers {
     pub vat: Address<VatMessage>,
     pub readers: Vec<Address<ReadMessage>>,
     pub writers: Vec<Address<WriteMessage>>,
+    pub cleaner: Address<CleanMessage>,
 }
 
 /// The role of a shard.

@@ -1,9 +1,10 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat. Full: a tick that finds the
+//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner. Full: a tick that finds the
 //! last commit unfinished sends none. Fails: without it nothing is committed by the clock: the volume is read-only.
 
 use crate::api::Answer;
+use crate::cleaner::CleanMessage;
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
 use crate::shared::Shared;
@@ -21,8 +22,14 @@ const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
 /// Below this, room is held for what must go on when others have filled the medium.
 const HOLD_BELOW_BYTES: u64 = 16 << 30;
 
+/// One part in so many of a limit is kept back in the same way, if that is less.
+const LIMIT_RESERVE_PART: u64 = 8;
+
 /// Below this, checkpoints come with every tick.
 const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
+
+/// Dead bytes below which nothing is cleaned while there is room.
+const CLEAN_LEAST_BYTES: u64 = 8 * REGION_BYTES as u64;
 
 /// Spare files that are kept below that.
 const KEEP_SHORT: usize = 1;
@@ -53,15 +60,30 @@ pub struct Keeper {
     shared: Arc<Shared>,
     own: WeakAddress<KeeperMessage>,
     vat: crate::slot::Address<VatMessage>,
+    cleaner: crate::slot::Address<CleanMessage>,
     committing: bool,
     last_checkpoint_us: u64,
 }
 
 impl Keeper {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, own: WeakAddress<KeeperMessage>, vat: crate::slot::Address<VatMessage>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        own: WeakAddress<KeeperMessage>,
+        vat: crate::slot::Address<VatMessage>,
+        cleaner: crate::slot::Address<CleanMessage>,
+    ) -> Self {
         let last_checkpoint_us = shared.clock.now_us();
-        Self { shared, own, vat, committing: false, last_checkpoint_us }
+        Self { shared, own, vat, cleaner, committing: false, last_checkpoint_us }
+    }
+
+    /// Whether so much is dead in images that live that it is worth moving what is not.
+    fn is_cleaning_due(&self, is_short: bool) -> bool {
+        let image_bytes = self.shared.spares.image_bytes();
+        let dead = self.shared.reclaim.dead(image_bytes);
+        let percent = self.shared.settings.actors.cleaner.start_at_dead_percent;
+        let is_much = dead >= CLEAN_LEAST_BYTES && dead.saturating_mul(100) >= image_bytes.saturating_mul(percent);
+        self.shared.reclaim.may_clean() && !self.shared.health.is_read_only() && (is_much || is_short && dead >= REGION_BYTES as u64)
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
@@ -83,6 +105,9 @@ impl Keeper {
         if is_worth_it || cx.now_us().saturating_sub(self.last_checkpoint_us) > CHECKPOINT_EVERY_US {
             self.last_checkpoint_us = cx.now_us();
             cx.post(&self.vat, Lane::Background, VatMessage::Checkpoint { replier: Replier::ignored() });
+        }
+        if self.is_cleaning_due(is_short) {
+            cx.post(&self.cleaner, Lane::Background, CleanMessage::Look);
         }
         cx.post_after(self.shared.settings.durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick);
     }
@@ -110,7 +135,7 @@ pub fn look_at_space(shared: &Shared) {
 pub fn note_space(shared: &Shared, space: &Space) {
     // What is held counts as free: it is a part of the reserve.
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
-    let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
+    let left = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve_of(limit)).saturating_sub(shared.spares.image_bytes()));
     shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
 }
 
@@ -118,6 +143,11 @@ pub fn note_space(shared: &Shared, space: &Space) {
 #[must_use]
 pub fn is_room_held(shared: &Shared) -> bool {
     shared.spares.held_bytes() > 0
+}
+
+/// Of a limit, what writes never get: the cleaner needs it to make room, and checkpoints for their images.
+fn reserve_of(limit: u64) -> u64 {
+    RESERVE_BYTES.min(limit / LIMIT_RESERVE_PART)
 }
 
 /// Whether writes are refused, or soon will be.

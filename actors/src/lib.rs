@@ -8,6 +8,7 @@
 pub mod api;
 mod cache;
 mod checkpointer;
+pub mod cleaner;
 pub mod clock;
 mod effects;
 mod keeper;

@@ -27,6 +27,10 @@ pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
 pub const WRITER_THREADS: usize = 8;
 /// Messages that a mailbox admits from the door; beyond, requests are held back at the gates of the volume.
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
+/// Percent of the disk's time for an actor that nobody waits for.
+pub const SHARE_RANGE: RangeInclusive<u64> = 1..=100;
+/// Percent of the images' bytes that are dead when cleaning begins.
+pub const DEAD_RANGE: RangeInclusive<u64> = 5..=95;
 /// Percent of the flexible memory for decoded data.
 pub const L1_RANGE: RangeInclusive<u64> = 5..=70;
 /// Percent of the flexible memory for compressed units as they are stored.
@@ -177,10 +181,28 @@ pub struct Actors {
     pub pixel_writer: Pool,
     /// Default 4 threads (1..=64), 1024 messages.
     pub pixel_reader: Pool,
+    pub cleaner: Cleaner,
     /// Messages in the mailbox of the one Vat, [`MAILBOX_RANGE`], default 4096.
     pub vat_mailbox: usize,
     /// Messages in the mailbox of the one Wal, [`MAILBOX_RANGE`], default 4096.
     pub wal_mailbox: usize,
+}
+
+/// `actors.cleaner`: how images that are mostly dead are made to come free.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cleaner {
+    /// Percent of the time that it may use the disk, [`SHARE_RANGE`], default 20. When room is short, or somebody asks, it takes all.
+    pub io_share_percent: u64,
+    /// Percent of all images' bytes that must be dead for it to begin by itself, [`DEAD_RANGE`], default 30.
+    pub start_at_dead_percent: u64,
+}
+
+impl Cleaner {
+    /// Percent of one image that must be dead for it to be cleaned in the background: a half of what all must have.
+    #[must_use]
+    pub fn victim_dead_percent(&self) -> u64 {
+        self.start_at_dead_percent / 2
+    }
 }
 
 /// How many threads run the slots of one kind of actor, and how much waits for each.
@@ -253,6 +275,7 @@ impl Default for Actors {
             cache: Pool { threads: 2, mailbox: 1024 },
             pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
+            cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }

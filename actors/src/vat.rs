@@ -1,7 +1,7 @@
 //! The Vat: the one actor that changes the trees and appends to the log.
 //!
 //! Owns: the trees, generations, LSNs, the append buffer. Accepts: names and attributes from the door, settlements from shards, grants
-//! for writers, syncs, commits, checkpoints. Sends: batches to the Wal, `Settled` to shards, grants to writers. Full: what misses a node
+//! for writers, moves from the cleaner, syncs, commits, checkpoints. Sends: batches to the Wal, `Settled` to shards, grants to writers. Full: what misses a node
 //! is parked until it is fetched; later messages of the same inode wait behind it. Fails: an operation that fails changed nothing; an
 //! append that fails makes the volume read-only.
 //!
@@ -9,6 +9,7 @@
 //! is published before the answers of the batch leave; O9 resident nodes only, no I/O here.
 
 mod checkpoint;
+mod clean;
 mod commit;
 mod grants;
 mod message;
@@ -16,6 +17,7 @@ mod names;
 mod settle;
 
 pub use checkpoint::{Checkpoint, Frozen, RootWritten};
+pub use clean::{MoveRows, NodeAt, Survey};
 pub use grants::Grant;
 pub use message::{Done, NameOp, Settle, VatMessage, Written};
 
@@ -290,6 +292,10 @@ impl Vat {
             VatMessage::MakeRoom { anyway, replier } => self.make_room(anyway, replier, cx),
             VatMessage::Shrink { replier } => self.shrink(replier, cx),
             VatMessage::Fold => self.fold(pins, cx),
+            VatMessage::Survey { replier } => self.survey(replier, cx),
+            VatMessage::GrantPlaces { count, replier } => self.grant_places(count, replier, pins, cx),
+            VatMessage::Move(rows) => self.move_rows(rows, pins, cx),
+            VatMessage::Rewrite { nodes, replier } => self.rewrite(nodes, replier, pins, cx),
             VatMessage::RootWritten(written) => self.root_written(written, cx),
             VatMessage::ActorDied => self.actor_died(cx),
             VatMessage::Recycled { regions } => self.recycled(regions, pins, cx),
@@ -304,6 +310,9 @@ impl Vat {
             VatMessage::Batch { replier, .. } => cx.reply(replier, Err(refusal)),
             VatMessage::Settle(settle) => self.settle_failed(*settle, refusal, cx),
             VatMessage::Fold => self.checkpoint_failed("a node of the volume tree cannot be read", cx),
+            VatMessage::GrantPlaces { replier, .. } => cx.reply(replier, Err(refusal)),
+            VatMessage::Move(rows) => cx.reply(rows.replier, Err(refusal)),
+            VatMessage::Rewrite { replier, .. } => cx.reply(replier, Err(refusal)),
             VatMessage::Grant { to, .. } => {
                 self.shared.health.fail("the tables of the volume cannot be read");
                 // The writer looks again, and gives up what it cannot place.

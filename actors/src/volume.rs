@@ -22,6 +22,7 @@ pub use vitals::{PoolVitals, Vitals};
 
 use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
+use crate::cleaner::{CleanMessage, Gained};
 use crate::keeper::{KeeperMessage, note_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
@@ -61,6 +62,7 @@ pub struct Volume {
     watchdog: Arc<Watchdog>,
     /// It looks by itself until this is dropped.
     watch: Mutex<Option<Watch>>,
+    cleaner: Address<CleanMessage>,
     pools: Option<Arc<ActixPools>>,
 }
 
@@ -357,6 +359,12 @@ impl Volume {
         self.front.vat.post(VatMessage::Commit { replier });
     }
 
+    /// Moves what lives out of images that are mostly dead, as much as one round does, and answers when these are free. What it gained is
+    /// nothing when there is nothing worth it.
+    pub fn clean(&self, replier: Replier<Answer<Gained>>) {
+        self.cleaner.post(Lane::Foreground, CleanMessage::Clean { replier });
+    }
+
     /// Makes a root durable, so that the images alone hold everything.
     pub fn checkpoint(&self, replier: Replier<Answer<()>>) {
         self.front.vat.post(VatMessage::Checkpoint { replier });
@@ -428,6 +436,7 @@ impl Volume {
     /// # Errors
     /// The last checkpoint failed: what was synced is safe in the log.
     pub fn close(&self) -> Answer<()> {
+        self.cleaner.post(Lane::Foreground, CleanMessage::End);
         let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
         if done.is_ok() {
             self.tidy();

@@ -113,7 +113,7 @@ fn take_down(unmounter: &crate::fuse::Unmounter) {
     }
 }
 
-fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<(), BackendError> {
+pub(super) fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<(), BackendError> {
     match volume.close() {
         Ok(()) => {
             tracing::info!("everything is durable");
@@ -172,7 +172,7 @@ fn session_error(error: SessionError) -> BackendError {
     }
 }
 
-fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> BackendError {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> BackendError {
     let what = path.display().to_string();
     move |source| BackendError::Io { what, source }
 }

@@ -127,6 +127,18 @@ pub static KEYS: &[Key] = &[
     number!("actors.pixel_writer.mailbox", MAILBOX, "Requests that wait for one open image.", actors.pixel_writer.mailbox as usize),
     number!("actors.pixel_reader.threads", POOL, "Threads that read and verify images.", actors.pixel_reader.threads as usize),
     number!("actors.pixel_reader.mailbox", MAILBOX, "Requests that wait for one reader.", actors.pixel_reader.mailbox as usize),
+    number!(
+        "actors.cleaner.io_share",
+        Kind::Percent { range: s::SHARE_RANGE },
+        "Share of the time in which mostly dead images are cleaned while nobody waits for room.",
+        actors.cleaner.io_share_percent as u64
+    ),
+    number!(
+        "actors.cleaner.start_at_dead",
+        Kind::Percent { range: s::DEAD_RANGE },
+        "Share of all images that must be dead for cleaning to begin by itself.",
+        actors.cleaner.start_at_dead_percent as u64
+    ),
     number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize),
     number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize),
     number!("cache.l1", Kind::Percent { range: s::L1_RANGE }, "Share of the flexible memory for decoded data.", cache.l1_percent as u64),

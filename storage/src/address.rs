@@ -135,6 +135,9 @@ impl fmt::Display for RegionId {
 pub struct Cluster(u16);
 
 impl Cluster {
+    /// The first of a region.
+    pub const FIRST: Self = Self(0);
+
     /// `None` at or above the number of clusters of a region.
     #[must_use]
     pub fn new(number: usize) -> Option<Self> {

@@ -9,9 +9,9 @@ mod restore;
 use crate::address::{Address, RegionId};
 use crate::buffer::BufferPool;
 use crate::device::{Device, DeviceFile, Open};
-use crate::limits::{CLUSTER_BYTES, REGION_BYTES};
+use crate::limits::{CLUSTER_BYTES, DIRECT_ALIGN, REGION_BYTES};
 use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
-use crate::region::{RawBands, RegionError, read_identity};
+use crate::region::{RawBands, RegionError, Tables, find_tables, read_identity};
 use quick_cache::sync::Cache;
 use restore::Restorer;
 pub(crate) use restore::read_what_can_be;
@@ -98,6 +98,28 @@ impl Images {
             Ok(())
         })?;
         Ok(out)
+    }
+
+    /// The tables of an image: whose each of its clusters is.
+    ///
+    /// # Errors
+    /// See [`ImageError`]; `Damaged` if neither copy is found.
+    pub fn tables(&self, region: RegionId) -> Result<Tables, ImageError> {
+        let io = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => ImageError::Missing { region },
+            _ => ImageError::Io { region, source },
+        };
+        let file = self.file(region).map_err(io)?;
+        let mut buffer = self.buffers.take();
+        let length = file.len().map_err(io)?;
+        // Everything that varies in size stands behind the pixels, and is less than this.
+        let start = length.saturating_sub(buffer.len() as u64).next_multiple_of(DIRECT_ALIGN as u64);
+        let got = file.read_at(&mut buffer, start).map_err(io)?;
+        let tables = find_tables(buffer.get(..got).unwrap_or_default());
+        let first = Address { region, cluster: crate::address::Cluster::FIRST };
+        let tables = tables.ok_or(ImageError::Damaged { at: first })?;
+        let found = tables.identity.region;
+        if found == region { Ok(tables) } else { Err(ImageError::Other { region, found }) }
     }
 
     /// The paths of everything that stands where images do, in order.

@@ -10,6 +10,7 @@ pub mod address;
 pub mod blocks;
 pub mod buffer;
 pub mod check;
+pub mod clean;
 pub mod damage;
 pub mod device;
 pub mod file_buffer;

@@ -25,7 +25,7 @@ mod zeros;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{RawRegion, Region, read_identity};
+pub use decode::{RawRegion, Region, find_tables, read_identity};
 pub use encode::{IMAGE_MAX_BYTES, PlaceError, Placed, ROOT_MAX_BYTES, RegionBuilder, RootTooLarge, SealedRegion};
 pub use identity::{Identity, RegionKind};
 pub use mend::{Mended, Mender, Unmendable};

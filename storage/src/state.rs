@@ -10,6 +10,7 @@ mod content;
 mod extents;
 mod fold;
 mod holes;
+mod moves;
 mod places;
 mod txn;
 mod view;

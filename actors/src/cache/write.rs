@@ -4,6 +4,7 @@ use super::file::{Entry, Op};
 use super::message::Write;
 use super::{Cache, CacheMessage, PieceContent, bytes_of};
 use crate::api::{Answer, AttributeChange, Attributes, Refusal};
+use crate::cleaner::{CleanMessage, Gained};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::pixel_writer::WriteMessage;
@@ -20,6 +21,13 @@ use std::sync::atomic::Ordering;
 /// Bytes of a file that wait at which the pixel writers are told of it, once a mount: their places are granted and logged by the time
 /// a region is full.
 const EXPECT_BYTES: u64 = REGION_BYTES as u64 / 4;
+
+/// Who is asked for room on the medium.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RoomFrom {
+    Roots,
+    Cleaner,
+}
 
 /// Takes suid, sgid and capabilities away.
 pub(super) const CLEAR: AttributeChange = AttributeChange {
@@ -68,12 +76,16 @@ impl Cache {
         let seen = shared.budget.releases();
         match shared.budget.take_for_write(bytes_of(fresh), u64::from(write.length)) {
             Ok(()) => self.write_now(inode, write, end, cx),
-            Err(NoRoom::Space) if !shared.reclaim.may_ask() => cx.reply(write.replier, Err(Refusal::NoSpace)),
             Err(reason) => {
+                // Roots first: what was removed comes free for nothing.
+                let from = if reason != NoRoom::Space || shared.reclaim.may_ask() { RoomFrom::Roots } else { RoomFrom::Cleaner };
+                if from == RoomFrom::Cleaner && !shared.reclaim.may_clean() {
+                    return cx.reply(write.replier, Err(Refusal::NoSpace));
+                }
                 file.parked = true;
                 file.queue.push_front(Op::Write(write));
                 self.waiting.push_back(inode);
-                self.wait_for_room(reason, seen, cx);
+                self.wait_for_room(reason, from, seen, cx);
             }
         }
     }
@@ -152,12 +164,16 @@ impl Cache {
     }
 
     /// Is told when room comes free after `seen`, and sees to it that some does: what is dirty is placed, everywhere.
-    fn wait_for_room(&mut self, reason: NoRoom, seen: u64, cx: &mut Context<'_>) {
+    fn wait_for_room(&mut self, reason: NoRoom, from: RoomFrom, seen: u64, cx: &mut Context<'_>) {
         if self.asked_for_room {
             return;
         }
         self.asked_for_room = true;
         let Some(own) = self.own.upgrade() else { return };
+        if from == RoomFrom::Cleaner {
+            let replier = Replier::from_fn(move |_: Answer<Gained>| own.post(Lane::Foreground, CacheMessage::Room));
+            return cx.post(&self.peers.cleaner, Lane::Foreground, CleanMessage::Clean { replier });
+        }
         if reason == NoRoom::Space {
             // Whatever comes of it: who is told looks again.
             let replier = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, CacheMessage::Room));

@@ -4,6 +4,7 @@
 //! what there is to find, and then only what files give up makes another worth it. Fails: never; an estimate that is wrong costs a
 //! checkpoint, or a refusal that a later one would have spared.
 
+use crate::cleaner::Gained;
 use infmap_storage::limits::{CLUSTER_BYTES, REGION_BYTES};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -11,6 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 const ROOTS: u32 = 3;
 /// Bytes given up at which a root is worth it although nobody needs the room.
 const WORTH_BYTES: u64 = 4 * REGION_BYTES as u64;
+
+/// One part in so many of what is alive is beside it in its image: parity, tables, framing.
+const OVERHEAD_PART: u64 = 14;
 
 /// What may come free.
 #[derive(Debug, Default)]
@@ -22,6 +26,13 @@ pub struct Reclaim {
     asked: AtomicU32,
     /// Inodes are being dropped, so that more will be given up.
     is_dropping: AtomicBool,
+    /// Bytes of clusters that were alive when the last root was frozen.
+    live: AtomicU64,
+    /// The last round of cleaning found nothing that would be worth it, and nothing was given up since.
+    is_clean: AtomicBool,
+    /// Bytes of images that cleaning wrote, and that it made free.
+    cleaner_written: AtomicU64,
+    cleaner_freed: AtomicU64,
 }
 
 impl Reclaim {
@@ -30,7 +41,39 @@ impl Reclaim {
         let bytes = clusters.saturating_mul(CLUSTER_BYTES as u64);
         if self.given_up.swap(bytes, Ordering::Relaxed) != bytes {
             self.asked.store(0, Ordering::Relaxed);
+            self.is_clean.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// So many clusters are alive in the root that is frozen now.
+    pub fn live(&self, clusters: u64) {
+        self.live.store(clusters.saturating_mul(CLUSTER_BYTES as u64), Ordering::Relaxed);
+    }
+
+    /// Bytes of images, out of `image_bytes`, that hold nothing which is alive: an estimate, with what images have beside their clusters.
+    #[must_use]
+    pub fn dead(&self, image_bytes: u64) -> u64 {
+        let live = self.live.load(Ordering::Relaxed);
+        image_bytes.saturating_sub(live.saturating_add(live / OVERHEAD_PART))
+    }
+
+    /// A round of cleaning ended.
+    pub fn cleaned(&self, gained: &Gained) {
+        self.cleaner_written.fetch_add(gained.written_bytes, Ordering::Relaxed);
+        self.cleaner_freed.fetch_add(gained.image_bytes, Ordering::Relaxed);
+        self.is_clean.store(gained.bytes() == 0, Ordering::Relaxed);
+    }
+
+    /// Whether a round of cleaning may make room.
+    #[must_use]
+    pub fn may_clean(&self) -> bool {
+        !self.is_clean.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of images that cleaning wrote so far, and of those that it made free.
+    #[must_use]
+    pub fn cleaner_bytes(&self) -> (u64, u64) {
+        (self.cleaner_written.load(Ordering::Relaxed), self.cleaner_freed.load(Ordering::Relaxed))
     }
 
     /// Whether inodes are being dropped.

@@ -268,6 +268,7 @@ impl Vat {
             images: self.images_needed(),
         };
         self.shared.reclaim.frozen();
+        self.shared.reclaim.live(self.state.live_clusters);
         self.state.generation = self.state.generation.next();
         self.checkpoint.granted = 0;
         self.changed = true;

@@ -4,9 +4,11 @@
 //! since rows that claim a part of it may still come (REG-2).
 
 use super::{Pins, Vat, VatMessage, with_nodes};
+use crate::api::{Answer, Refusal};
 use crate::checkpointer::CheckpointMessage;
 use crate::mailbox::Lane;
 use crate::pixel_writer::WriteMessage;
+use crate::replier::Replier;
 use crate::slot::{Address, Context};
 use infmap_storage::address::RegionId;
 use infmap_storage::row::RegionKind;
@@ -29,6 +31,7 @@ impl Grant {
 enum Receiver {
     Writer(Address<WriteMessage>),
     Checkpointer(Address<CheckpointMessage>),
+    Asker(Replier<Answer<Vec<Grant>>>),
 }
 
 /// The grants that are out.
@@ -50,6 +53,11 @@ impl Grants {
         let grant = Grant(Arc::new(region));
         self.open.insert(region, (Arc::downgrade(&grant.0), kind));
         grant
+    }
+
+    /// Keeps grants until the log is synced up to `lsn`, for whoever asked.
+    pub(super) fn wait_for_sync(&mut self, lsn: Lsn, to: Replier<Answer<Vec<Grant>>>, grants: Vec<Grant>) {
+        self.pending.push((lsn, Receiver::Asker(to), grants));
     }
 
     /// The regions that are open, and forgets those that are not.
@@ -81,7 +89,12 @@ impl Vat {
         Ok(())
     }
 
-    fn take_places(&mut self, kind: RegionKind, count: usize, pins: &Pins) -> Result<(Lsn, Vec<Grant>), infmap_storage::state::StateError> {
+    pub(super) fn take_places(
+        &mut self,
+        kind: RegionKind,
+        count: usize,
+        pins: &Pins,
+    ) -> Result<(Lsn, Vec<Grant>), infmap_storage::state::StateError> {
         let mut grants = Vec::with_capacity(count);
         let mut lsn = self.appender.next_lsn().before();
         for _ in 0..count {
@@ -95,8 +108,10 @@ impl Vat {
     /// The log cannot be written: no grant goes out any more. Who waits for one looks again, and gives up.
     pub(super) fn grants_refused(&mut self, cx: &mut Context<'_>) {
         for (_, receiver, _) in std::mem::take(&mut self.grants.pending) {
-            if let Receiver::Writer(to) = receiver {
-                cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new()));
+            match receiver {
+                Receiver::Writer(to) => cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new())),
+                Receiver::Asker(replier) => cx.reply(replier, Err(Refusal::Damaged)),
+                Receiver::Checkpointer(_) => {}
             }
         }
     }
@@ -111,6 +126,7 @@ impl Vat {
             }
             match receiver {
                 Receiver::Writer(to) => cx.post(&to, Lane::Foreground, WriteMessage::Granted(grants)),
+                Receiver::Asker(replier) => cx.reply(replier, Ok(grants)),
                 Receiver::Checkpointer(to) => cx.post(&to, Lane::Foreground, CheckpointMessage::Granted(grants)),
             }
         }

@@ -1,6 +1,6 @@
 //! What the Vat is told, and what it answers.
 
-use super::{Grant, Peers, Pins, RootWritten};
+use super::{Grant, MoveRows, NodeAt, Peers, Pins, RootWritten, Survey};
 use crate::api::{Answer, Attributes, Refusal};
 use crate::mailbox::Envelope;
 use crate::pixel_writer::WriteMessage;
@@ -194,6 +194,22 @@ pub enum VatMessage {
     },
     /// Go on folding.
     Fold,
+    /// What is there, for the cleaner to choose from.
+    Survey {
+        replier: Replier<Answer<Survey>>,
+    },
+    /// Places for images of file data, for whoever asks.
+    GrantPlaces {
+        count: usize,
+        replier: Replier<Answer<Vec<Grant>>>,
+    },
+    /// Rows are to say another place, where the same bytes are durable.
+    Move(Box<MoveRows>),
+    /// Nodes are to find another place with the next root.
+    Rewrite {
+        nodes: Vec<NodeAt>,
+        replier: Replier<Answer<()>>,
+    },
     RootWritten(RootWritten),
     /// What waits for another actor may wait for one that is dead.
     ActorDied,
@@ -236,6 +252,10 @@ impl Envelope for VatMessage {
             Self::MakeRoom { .. } => "make_room",
             Self::Shrink { .. } => "shrink",
             Self::Fold => "fold",
+            Self::Survey { .. } => "survey",
+            Self::GrantPlaces { .. } => "grant_places",
+            Self::Move(_) => "move",
+            Self::Rewrite { .. } => "rewrite",
             Self::RootWritten(_) => "root_written",
             Self::ActorDied => "actor_died",
             Self::Recycled { .. } => "recycled",
@@ -247,7 +267,7 @@ impl Envelope for VatMessage {
             Self::Settle(settle) => self.payload_bytes() <= INLINE_SETTLE_BYTES && settle.cut_bytes <= INLINE_SETTLE_BYTES as u64,
             // Up to a slice of rows, or a whole batch.
             Self::GoOnDropping { .. } | Self::Batch { .. } | Self::Fold | Self::Recycled { .. } => false,
-            Self::RootWritten(_) | Self::ActorDied | Self::Join(_) => false,
+            Self::RootWritten(_) | Self::ActorDied | Self::Join(_) | Self::Move(_) | Self::Rewrite { .. } => false,
             Self::Names { op, .. } => op.value_bytes() <= INLINE_VALUE_BYTES,
             _ => true,
         }

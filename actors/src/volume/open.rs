@@ -5,6 +5,7 @@ use super::{Front, Volume};
 use crate::api::Refusal;
 use crate::cache::{Cache, CacheMessage, ShardPeers, shard_of};
 use crate::checkpointer::Checkpointer;
+use crate::cleaner::Cleaner;
 use crate::clock::{Clock, RealClock};
 use crate::keeper::{Keeper, KeeperMessage, look_at_space};
 use crate::mailbox::Lane;
@@ -80,6 +81,7 @@ mod pool {
     pub const READER: &str = "pixel_reader";
     pub const WAL: &str = "wal";
     pub const CHECKPOINTER: &str = "checkpointer";
+    pub const CLEANER: &str = "cleaner";
     pub const KEEPER: &str = "keeper";
 }
 
@@ -98,6 +100,7 @@ impl Volume {
             (pool::READER, actors.pixel_reader.threads),
             (pool::WAL, 1),
             (pool::CHECKPOINTER, 1),
+            (pool::CLEANER, 1),
             (pool::KEEPER, 1),
         ])?;
         let runtime: Arc<dyn Runtime> = pools.clone();
@@ -267,7 +270,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let writer =
         |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
     let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;
-    let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone() };
+    let cleaner = spawn(runtime, home(pool::CLEANER, 0), 64, |own| Cleaner::new(shared.clone(), own, vat.clone()))?;
+    let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone(), cleaner: cleaner.clone() };
     let mut logged = logged_files(&shared, data)?;
     let shard = |n| {
         let mine = logged.split_off_shard(n);
@@ -279,7 +283,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     };
     let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
     let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
-    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone()))?;
+    let keeper = spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone()))?;
     let (log, places) = (wal.clone(), writers.clone());
     // What the door asks for goes on from the Vat to the log, and from the shards to the writers: no room there is none here.
     let vat_gate = Gate::new(runtime, &vat, move || log.has_room());
@@ -306,7 +310,7 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
+    Ok(Volume { front, keeper, cleaner, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
 }
 
 /// Has those told of the death of an actor who wait for others: for rows, for places, for what is durable.

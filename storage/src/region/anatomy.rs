@@ -211,6 +211,14 @@ fn moved_by(first_seen: &RawChunk<'_>) -> usize {
     if stands_in_place { 0 } else { offset.saturating_sub(band_offset(1)) }
 }
 
+/// The tables of an image, from the last bytes of its file: enough of them to hold both copies, parity, and a root.
+#[must_use]
+pub fn find_tables(tail: &[u8]) -> Option<Tables> {
+    let mut found = Anatomy::default();
+    found.search_tables(tail);
+    found.take_tables().ok()
+}
+
 /// The identity of an image, from at least its first [`HEADER_BYTES`].
 ///
 /// # Errors

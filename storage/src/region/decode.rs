@@ -17,7 +17,7 @@ use crate::limits::{CLUSTER_HEIGHT_PX, REGION_SIDE_PX};
 use std::collections::HashSet;
 use std::ops::{Deref, DerefMut, Range};
 
-pub use super::anatomy::{DamagedChunk, read_identity};
+pub use super::anatomy::{DamagedChunk, find_tables, read_identity};
 
 /// The bytes of a file that should be an image.
 #[derive(Clone, Copy)]
