@@ -245,7 +245,12 @@ fn a_volume_at_its_limit_refuses_writes_until_files_are_removed() {
     for round in 0..2u64 {
         let refused = (0..20u64).find_map(|n| {
             let name = format!("round{round}-{n}");
-            let file = bed.create(&name);
+            // Where there is no room, there is none for a name either.
+            let node = NewNode { parent: ROOT_INODE, name: name.clone().into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 };
+            let file = match bed.ask(|volume, replier| volume.create(node, replier)) {
+                Ok(made) => made.inode,
+                Err(refusal) => return Some(refusal),
+            };
             files.push(name);
             let refused = noise(round << 8 | n, 4 << 20).chunks(1 << 20).enumerate().find_map(|(at, chunk)| {
                 bed.ask(|volume, replier| volume.write(file, (at << 20) as u64, chunk, WriteHow::default(), replier)).err()
