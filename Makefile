@@ -35,7 +35,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal rot small million storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal rot small million overwrite storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -95,6 +95,10 @@ small:
 million:
 	@scripts/setup build mount test
 	$(CARGO) test --release --locked --test many -- --include-ignored --nocapture --test-threads 1
+
+overwrite:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-actors --lib -- --include-ignored --nocapture --test-threads 1 over
 
 storm:
 	@scripts/setup build mount test

@@ -1,7 +1,8 @@
 //! What the daemon answers on its control socket.
 //!
-//! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody; `clean` waits for a round. Fails: with `Reply::Refused`.
 
+use super::cleaning;
 use crate::control::protocol::{Damage, Mode, Pool, Reply, Request, Space, Status, Stuck};
 use infmap_actors::Volume;
 use infmap_actors::volume::{PoolVitals, Vitals};
@@ -23,6 +24,15 @@ impl Desk {
     pub(super) fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Clean => self.clean(),
+        }
+    }
+
+    /// Waits for the cleaner.
+    fn clean(&self) -> Reply {
+        match cleaning::round(&self.volume) {
+            Ok(cleaned) => Reply::Cleaned(cleaned),
+            Err(why) => Reply::Refused { why },
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{self, Cleaned, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon has for its answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it has for a round of cleaning, which waits for the disk and behind the requests of people.
+const ROUND_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,11 @@ pub enum ControlError {
 
 /// Asks the daemon of a volume.
 pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
-    let deadline = Instant::now() + PATIENCE;
+    ask_patiently(volume, request, PATIENCE)
+}
+
+fn ask_patiently(volume: &Path, request: &Request, patience: Duration) -> Result<Reply, ControlError> {
+    let deadline = Instant::now() + patience;
     let line = protocol::encode(request)?;
     let stream = reach(volume).map_err(ControlError::Unreached)?;
     let answered = (&stream).write_all(&line).and_then(|()| read_line(&stream, REPLY_MAX_BYTES, deadline));
@@ -44,6 +50,14 @@ pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
 pub fn status(volume: &Path) -> Result<Status, ControlError> {
     match ask(volume, &Request::Status)? {
         Reply::Status(status) => Ok(*status),
+        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+    }
+}
+
+/// A round of cleaning.
+pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
+    match ask_patiently(volume, &Request::Clean, ROUND_PATIENCE)? {
+        Reply::Cleaned(cleaned) => Ok(cleaned),
         other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
     }
 }
