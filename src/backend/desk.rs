@@ -1,8 +1,9 @@
 //! What the daemon answers on its control socket.
 //!
-//! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody; what is lost of files is looked up on the thread of whoever
-//! asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status` reads what is there and asks nobody; `clean` waits for a round; what is lost of
+//! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
+use super::cleaning;
 use crate::control::protocol::{Damage, DamagePage, LostRange, Mode, NamedFile, Pool, Reply, Request, Space, Status, Stuck};
 use infmap_actors::Volume;
 use infmap_actors::volume::{PoolVitals, Vitals};
@@ -27,8 +28,17 @@ impl Desk {
     pub(super) fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Clean => self.clean(),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
+        }
+    }
+
+    /// Waits for the cleaner.
+    fn clean(&self) -> Reply {
+        match cleaning::round(&self.volume) {
+            Ok(cleaned) => Reply::Cleaned(cleaned),
+            Err(why) => Reply::Refused { why },
         }
     }
 

@@ -23,6 +23,8 @@ pub const REPLY_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub enum Request {
     /// How the mount and its volume are. Waits for nobody.
     Status,
+    /// Make a round of cleaning, and answer when what it gained is free.
+    Clean,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
     Damage {
         #[serde(default)]
@@ -42,6 +44,7 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Status(Box<Status>),
+    Cleaned(Cleaned),
     Damage(Box<DamagePage>),
     /// So many entries were forgotten.
     Forgot {
@@ -142,6 +145,20 @@ pub struct Damage {
     pub listed: u64,
     /// Lost bytes read as zeros.
     pub is_zeroed: bool,
+}
+
+/// What cleaning gained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cleaned {
+    /// Images that were emptied, and bytes of their files.
+    pub images: u64,
+    pub image_bytes: u64,
+    /// Images that hold now what lived in them, and bytes of their files.
+    pub written: u64,
+    pub written_bytes: u64,
+    /// Extents that stay where they are because their bytes cannot be verified.
+    pub damaged: u64,
 }
 
 /// Why a line means nothing.
