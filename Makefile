@@ -15,7 +15,8 @@
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
-#   make million                      a million files, and a directory of a hundred thousand; prints figures
+#   make million                      a million files in a thousand directories and in one; a quarter of an hour; prints figures
+#   make overwrite                    a volume four fifths full overwritten twenty times, within its limit; prints what was written for each byte
 #   make storm                        eight processes in the same directories for a minute
 #   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
@@ -36,7 +37,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub rot small million storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub rot small million overwrite storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -100,6 +101,10 @@ small:
 million:
 	@scripts/setup build mount test
 	$(CARGO) test --release --locked --test many -- --include-ignored --nocapture --test-threads 1
+
+overwrite:
+	@scripts/setup build
+	$(CARGO) test --release --locked -p infmap-actors --lib -- --include-ignored --nocapture --test-threads 1 over
 
 storm:
 	@scripts/setup build mount test

@@ -17,7 +17,7 @@ mod scrubbing;
 mod serving;
 
 pub use checking::{check, check_path};
-pub use cleaning::{Cleaned, clean};
+pub use cleaning::{clean, rounds};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use repairing::{Damaged, RepairReport, repair};
 pub use scrubbing::to_hex;

@@ -85,6 +85,12 @@ const ERRORS: &[(&str, &str, &str, Errno, Body)] = &[
     ("ioctl", "`FICLONE`", "EOPNOTSUPP", Errno::OPNOTSUPP, clone),
     ("setxattr", "`XATTR_CREATE`, and it is there", "EEXIST", Errno::EXIST, |d| set(d, "user.set", b"", XattrFlags::CREATE)),
     ("setxattr", "`XATTR_REPLACE`, and it is not", "ENODATA", Errno::NODATA, |d| set(d, "user.none", b"", XattrFlags::REPLACE)),
+    ("setxattr", "both flags, and it is there", "EEXIST", Errno::EXIST, |d| {
+        set(d, "user.set", b"", XattrFlags::CREATE | XattrFlags::REPLACE)
+    }),
+    ("setxattr", "both flags, and it is not", "ENODATA", Errno::NODATA, |d| {
+        set(d, "user.none", b"", XattrFlags::CREATE | XattrFlags::REPLACE)
+    }),
     ("setxattr", "a name of no known kind", "EOPNOTSUPP", Errno::OPNOTSUPP, |d| set(d, "kind.of", b"", XattrFlags::empty())),
     ("setxattr", "a value of 65,537 bytes", "E2BIG", Errno::TOOBIG, |d| set(d, "user.huge", &[0; 65_537], XattrFlags::empty())),
     ("setxattr", "a name of 256 bytes", "ERANGE", Errno::RANGE, |d| set(d, &format!("user.{}", "n".repeat(251)), b"", XattrFlags::empty())),

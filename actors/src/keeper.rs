@@ -23,8 +23,11 @@ const RESERVE_BYTES: u64 = 16 * REGION_BYTES as u64;
 /// Below this, room is held for what must go on when others have filled the medium.
 const HOLD_BELOW_BYTES: u64 = 16 << 30;
 
-/// One part in so many of a limit is kept back in the same way, if that is less.
+/// One part in so many of a limit is kept back in the same way, if that is less. Where the limit is small, the images of a round that is
+/// worth it, if that is not a greater part than the other.
 const LIMIT_RESERVE_PART: u64 = 8;
+const SMALL_LIMIT_RESERVE_BYTES: u64 = 6 * REGION_BYTES as u64;
+const SMALL_LIMIT_RESERVE_PART: u64 = 4;
 
 /// Below this, checkpoints come with every tick.
 const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
@@ -152,7 +155,7 @@ pub fn is_room_held(shared: &Shared) -> bool {
 
 /// Of a limit, what writes never get: the cleaner needs it to make room, and checkpoints for their images.
 fn reserve_of(limit: u64) -> u64 {
-    RESERVE_BYTES.min(limit / LIMIT_RESERVE_PART)
+    RESERVE_BYTES.min((limit / LIMIT_RESERVE_PART).max(SMALL_LIMIT_RESERVE_BYTES.min(limit / SMALL_LIMIT_RESERVE_PART)))
 }
 
 /// Whether writes are refused, or soon will be.

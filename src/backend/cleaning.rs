@@ -1,34 +1,22 @@
-//! Cleaning a volume that nobody has mounted: it is opened as for a mount, cleaned until nothing is worth it, and closed.
+//! Cleaning a volume: a round of it, rounds until nothing is worth it, and those on a volume that nobody has mounted.
 //!
 //! Must be true: BCK-2. Fails: what was cleaned before stays so; closing makes everything durable, or says that it is not.
 
 use super::{BackendError, Left, Progress, offline, refusal, serving};
+use crate::control::protocol::Cleaned;
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What cleaning gained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Cleaned {
-    /// Images that were emptied, and bytes of their files.
-    pub images: u64,
-    pub image_bytes: u64,
-    /// Images that hold now what lived in them, and bytes of their files.
-    pub written: u64,
-    pub written_bytes: u64,
-    /// Extents that stay where they are because their bytes cannot be verified.
-    pub damaged: u64,
-}
-
-/// Cleans a volume. Returns what was gained, and what was left of the volume.
+/// Cleans a volume that nobody has mounted. Returns what was gained, and what was left of the volume.
 pub fn clean(path: &Path, settings: Settings, progress: &mut dyn FnMut(Progress)) -> (Left, Result<Cleaned, BackendError>) {
     match open(path, settings) {
         Ok(volume) => {
-            let cleaned = rounds(&volume, path, progress);
+            let damaged = |what| BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::READ_ONLY };
+            let cleaned = rounds(|| round(&volume).map_err(damaged), progress);
             let closed = serving::close(&volume, path, refusal::STOPPED);
             let left = if closed.is_ok() { Left::Finished } else { Left::Unfinished };
             (left, closed.and(cleaned))
@@ -44,21 +32,48 @@ fn open(path: &Path, settings: Settings) -> Result<Volume, BackendError> {
     Volume::open(device, options).map_err(|error| refusal::opening(path, error))
 }
 
-fn rounds(volume: &Volume, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Cleaned, BackendError> {
+/// One round, or why there is none.
+pub(super) fn round(volume: &Volume) -> Result<Cleaned, String> {
+    let reason = |refusal: infmap_actors::api::Refusal| volume.shared().health.reason().unwrap_or_else(|| refusal.to_string());
+    let gained = volume.ask(|replier| volume.clean(replier)).wait_blocking().map_err(reason)?;
+    Ok(Cleaned {
+        images: gained.images,
+        image_bytes: gained.image_bytes,
+        written: gained.written,
+        written_bytes: gained.written_bytes,
+        damaged: gained.damaged,
+    })
+}
+
+/// Rounds until one brings nothing.
+pub fn rounds<E>(mut round: impl FnMut() -> Result<Cleaned, E>, progress: &mut dyn FnMut(Progress)) -> Result<Cleaned, E> {
     let mut all = Cleaned::default();
     loop {
-        let gained = volume.ask(|replier| volume.clean(replier)).wait_blocking().map_err(|refusal| {
-            let what = volume.shared().health.reason().unwrap_or_else(|| refusal.to_string());
-            BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::READ_ONLY }
-        })?;
+        let gained = round()?;
         all.images += gained.images;
         all.image_bytes += gained.image_bytes;
         all.written += gained.written;
         all.written_bytes += gained.written_bytes;
         all.damaged = all.damaged.max(gained.damaged);
         progress(Progress { phase: "images", done: all.images, total: 0 });
-        if gained.bytes() == 0 {
+        if gained.image_bytes <= gained.written_bytes {
             return Ok(all);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_end_with_one_that_brings_nothing_and_are_added_up() {
+        let mut left = vec![(3, 100, 40), (2, 60, 60), (9, 900, 0)].into_iter();
+        let round = || {
+            let (images, image_bytes, written_bytes) = left.next().ok_or("asked too often")?;
+            Ok::<_, &str>(Cleaned { images, image_bytes, written: 1, written_bytes, damaged: images })
+        };
+        let all = rounds(round, &mut |_| {}).expect("two rounds");
+        assert_eq!(all, Cleaned { images: 5, image_bytes: 160, written: 2, written_bytes: 100, damaged: 3 });
     }
 }

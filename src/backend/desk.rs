@@ -1,9 +1,9 @@
 //! What the daemon answers on its control socket.
 //!
-//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody; what is lost of files is looked up on the thread of whoever
-//! asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
+//! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
-use super::scrubbing;
+use super::{cleaning, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use infmap_actors::Volume;
 use infmap_actors::scanner::Order;
@@ -34,6 +34,7 @@ impl Desk {
             Request::ScrubPause => scrubbing::order(&self.volume, Order::Pause, self.scrub()),
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
+            Request::Clean => self.clean(),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
@@ -42,6 +43,14 @@ impl Desk {
     /// Whose scanner it is.
     fn scrub(&self) -> Scrub {
         Scrub { uuid: uuid_text(self.volume.shared().uuid), volume: self.path.display().to_string(), ..Scrub::default() }
+    }
+
+    /// Waits for the cleaner.
+    fn clean(&self) -> Reply {
+        match cleaning::round(&self.volume) {
+            Ok(cleaned) => Reply::Cleaned(cleaned),
+            Err(why) => Reply::Refused { why },
+        }
     }
 
     /// As much of the list as one reply may hold.

@@ -1,42 +1,65 @@
-//! `infmap clean VOLUME`: moves what lives out of images that are mostly dead, so that their room comes back.
+//! `infmap clean VOLUME|DIR`: moves what lives out of images that are mostly dead, so that their room comes back.
+//!
+//! Must be true: a mounted volume is cleaned by its own daemon, beside whoever uses it; another is opened for it, under its lock. Whatever
+//! interrupts it, what was cleaned stays so. Fails: with [`Code::NoAnswer`] or [`Code::ReadOnly`] of a daemon.
 
-use super::error::CliError;
+use super::error::{CliError, Code};
 use super::output::human;
 use super::progress::Shown;
 use super::settings::{SettingsArguments, load};
 use super::{Context, info, output};
-use crate::backend::{self, Cleaned, Left};
-use crate::mount::lock::VolumeLock;
-use std::path::PathBuf;
+use crate::backend::{self, Left};
+use crate::control::client::{self, ControlError};
+use crate::control::protocol::Cleaned;
+use crate::mount::lock::{self, VolumeLock};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Move what lives out of images that are mostly dead, so that their room comes back. A mounted volume does it by itself.
+/// Move what lives out of images that are mostly dead, so that their room comes back. A mounted volume also does it by itself.
 #[derive(clap::Args)]
 pub struct Clean {
-    /// The volume's directory; it must not be mounted.
-    volume: PathBuf,
+    /// The volume's directory, or the directory where it is mounted.
+    #[arg(value_name = "VOLUME|DIR")]
+    path: PathBuf,
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
 impl Clean {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
-        let volume = info::volume(&self.volume)?;
-        let loaded = load(&self.settings, Some(&volume), &[])?;
-        let lock = VolumeLock::take(&volume, None, Duration::ZERO)?;
+        let volume = info::volume_of(&self.path)?;
         let mut shown = Shown::new(context);
-        let (left, cleaned) = backend::clean(&volume, loaded.settings, &mut |progress| shown.step(progress));
+        let is_mounted = lock::held(&volume)?.is_some_and(|owner| owner.mountpoint.is_some());
+        let cleaned = match is_mounted {
+            true => backend::rounds(|| client::clean(&volume).map_err(|error| unanswered(&volume, &error)), &mut |step| shown.step(step)),
+            false => unmounted(&volume, &self.settings, &mut shown),
+        };
         drop(shown);
-        match left {
-            Left::AsFound => lock.give_back(),
-            Left::Finished => lock.finish(),
-            Left::Unfinished => drop(lock),
-        }
         let cleaned = cleaned?;
         if context.json {
             return output::json(&serde_json::json!({ "message_type": "cleaned", "cleaned": cleaned }));
         }
         output::text_line(&text(&cleaned))
+    }
+}
+
+fn unmounted(volume: &Path, settings: &SettingsArguments, shown: &mut Shown) -> Result<Cleaned, CliError> {
+    let loaded = load(settings, Some(volume), &[])?;
+    let lock = VolumeLock::take(volume, None, Duration::ZERO)?;
+    let (left, cleaned) = backend::clean(volume, loaded.settings, &mut |progress| shown.step(progress));
+    match left {
+        Left::AsFound => lock.give_back(),
+        Left::Finished => lock.finish(),
+        Left::Unfinished => drop(lock),
+    }
+    Ok(cleaned?)
+}
+
+fn unanswered(volume: &Path, error: &ControlError) -> CliError {
+    match error {
+        // A round is refused where nothing may be changed.
+        ControlError::Refused(why) => CliError::new(Code::ReadOnly, format!("{} is not cleaned: {why}", volume.display())),
+        _ => CliError::new(Code::NoAnswer, format!("{} is mounted, but {error}", volume.display())),
     }
 }
 
@@ -64,7 +87,7 @@ mod tests {
     #[test]
     fn what_came_free_is_said_and_so_is_what_could_not_be_moved() {
         let cleaned = Cleaned { images: 9, image_bytes: 36 << 20, written: 2, written_bytes: 8 << 20, damaged: 0 };
-        assert!(text(&cleaned).ends_with("28 MiB came free."), "{}", text(&cleaned));
+        assert!(text(&cleaned).ends_with("28.0 MiB came free."), "{}", text(&cleaned));
         assert!(text(&Cleaned { damaged: 3, ..cleaned }).contains("3 extents"));
         assert_eq!(text(&Cleaned::default()), "Nothing is worth cleaning.");
     }

@@ -2,7 +2,7 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, DamagePage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{self, Cleaned, DamagePage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon has for its answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it has for a round of cleaning, which waits for the disk and behind the requests of people.
+const ROUND_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +35,10 @@ const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Asks the daemon of a volume.
 pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
-    ask_within(volume, request, PATIENCE)
+    ask_patiently(volume, request, PATIENCE)
 }
 
-fn ask_within(volume: &Path, request: &Request, patience: Duration) -> Result<Reply, ControlError> {
+fn ask_patiently(volume: &Path, request: &Request, patience: Duration) -> Result<Reply, ControlError> {
     let deadline = Instant::now() + patience;
     let line = protocol::encode(request)?;
     let stream = reach(volume).map_err(ControlError::Unreached)?;
@@ -55,11 +57,19 @@ pub fn status(volume: &Path) -> Result<Status, ControlError> {
     }
 }
 
+/// A round of cleaning.
+pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
+    match ask_patiently(volume, &Request::Clean, ROUND_PATIENCE)? {
+        Reply::Cleaned(cleaned) => Ok(cleaned),
+        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+    }
+}
+
 /// What is lost of files, all of it.
 pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
     let mut all = DamagePage::default();
     loop {
-        match ask_within(volume, &Request::Damage { after: all.next }, LONG_PATIENCE)? {
+        match ask_patiently(volume, &Request::Damage { after: all.next }, LONG_PATIENCE)? {
             Reply::Damage(page) => {
                 let DamagePage { ranges, files, not_kept, next } = *page;
                 // A daemon that turns in a circle is not followed.

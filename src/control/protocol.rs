@@ -30,6 +30,8 @@ pub enum Request {
     ScrubPause,
     ScrubResume,
     ScrubCancel,
+    /// Make a round of cleaning, and answer when what it gained is free.
+    Clean,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
     Damage {
         #[serde(default)]
@@ -55,6 +57,7 @@ pub enum Reply {
         reason: ScrubReason,
         why: String,
     },
+    Cleaned(Cleaned),
     Damage(Box<DamagePage>),
     /// So many entries were forgotten.
     Forgot {
@@ -268,6 +271,20 @@ pub struct Damage {
     pub listed: u64,
     /// Lost bytes read as zeros.
     pub is_zeroed: bool,
+}
+
+/// What cleaning gained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cleaned {
+    /// Images that were emptied, and bytes of their files.
+    pub images: u64,
+    pub image_bytes: u64,
+    /// Images that hold now what lived in them, and bytes of their files.
+    pub written: u64,
+    pub written_bytes: u64,
+    /// Extents that stay where they are because their bytes cannot be verified.
+    pub damaged: u64,
 }
 
 /// Why a line means nothing.

@@ -28,6 +28,7 @@ pub(super) fn set_how(flags: i32) -> Option<SetHow> {
         0 => Some(SetHow::Any),
         1 => Some(SetHow::Create),
         2 => Some(SetHow::Replace),
+        3 => Some(SetHow::Never),
         _ => None,
     }
 }
@@ -46,6 +47,9 @@ mod tests {
 
     #[test]
     fn a_flag_that_nobody_knows_is_not_taken_for_another() {
-        assert_eq!([0, 1, 2, 3, 4, -1].map(set_how), [Some(SetHow::Any), Some(SetHow::Create), Some(SetHow::Replace), None, None, None]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, -1].map(set_how),
+            [Some(SetHow::Any), Some(SetHow::Create), Some(SetHow::Replace), Some(SetHow::Never), None, None]
+        );
     }
 }

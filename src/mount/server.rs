@@ -122,12 +122,23 @@ fn candidate(fd: &Path, mountpoint: &Path) -> Option<(PathBuf, Lock)> {
     // As the kernel writes a name that is gone.
     let name = path.file_name()?.as_bytes();
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
-    if name != OsStr::new(FILE).as_bytes() || !fs::metadata(fd).ok()?.is_file() {
+    // Whoever looks at a file may wait for ever for the filesystem that it is on: only one that is locked is worth it.
+    if name != OsStr::new(FILE).as_bytes() || !is_locked(fd) || !fs::metadata(fd).ok()?.is_file() {
         return None;
     }
     let file = File::open(fd).ok()?;
     let Owner { pid, only_reads, mountpoint: at } = lock::text(&file);
     (at.as_deref() == Some(mountpoint)).then(|| Some((path.parent()?.to_path_buf(), Lock { file, pid, only_reads })))?
+}
+
+/// Whether a process has a whole file locked by this descriptor, `/proc/PID/fd/N`. Asks nobody but the kernel.
+fn is_locked(fd: &Path) -> bool {
+    let info = || {
+        let process = fd.parent()?.parent()?;
+        fs::read_to_string(process.join("fdinfo").join(fd.file_name()?)).ok()
+    };
+    // As in `lock: 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+    info().is_some_and(|info| info.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")))
 }
 
 /// The lock of this volume, if it is of whoever serves or served this mount: it is held, or it names the mount, and that is dead.
@@ -177,6 +188,15 @@ mod tests {
         assert_eq!(server.volume, Some(path));
         drop(lock);
         assert_eq!(server.ended(NO_PATIENCE).expect("looked"), Ending::Removed);
+    }
+
+    #[test]
+    fn a_file_is_looked_at_only_if_it_is_locked_by_that_very_descriptor() {
+        let file = tempfile::tempfile().expect("a file");
+        let fd = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&file).to_string());
+        assert!(!is_locked(&fd) && !is_locked(Path::new("/proc/self/fd/nothing")) && !is_locked(Path::new("/")));
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("free");
+        assert!(is_locked(&fd));
     }
 
     #[test]

@@ -8,21 +8,22 @@
 //!
 //! | part | 32 MiB | 512 MiB | what decides |
 //! |---|---|---|---|
-//! | image buffers, 4.6 MiB each | 2 = 9.2 | 10 = 46.0 | one a pixel writer thread, one for the checkpoint, one for the scanner (not in 32 MiB) |
+//! | image buffers, 4.6 MiB each | 2 = 9.2 | 11 = 50.6 | one a pixel writer thread, one for the checkpoint; from 64 MiB on two for cleaner and scanner |
 //! | parity encoders, 160 KiB each | 1 = 0.2 | 8 = 1.3 | one a pixel writer thread; the checkpoint takes turns |
 //! | parity tables | 8.5 | 8.5 | the code's; made once, with the first image |
 //! | parity decoder | 8.0 | 8.0 | one, so that a repair never waits for memory |
 //! | log buffers | 1.0 | 4.0 | 1 MiB below a budget of 64 MiB, else 4 |
-//! | **fixed** | **26.9** | **67.7** | |
-//! | L1 | 1.5 | 133.3 | `cache.l1` 30% of the rest |
-//! | L2 | 1.0 | 88.9 | `cache.l2` 20% of the rest |
-//! | dirty blocks | 1.0 | 88.9 | 40% of what the caches leave |
-//! | nodes | 0.8 | 66.6 | 30% |
-//! | messages | 0.5 | 44.4 | 20% |
-//! | prefetch | 0.3 | 22.2 | 10% |
+//! | **fixed** | **26.9** | **72.3** | |
+//! | L1 | 1.5 | 131.9 | `cache.l1` 30% of the rest |
+//! | L2 | 1.0 | 87.9 | `cache.l2` 20% of the rest |
+//! | dirty blocks | 1.0 | 87.9 | 40% of what the caches leave |
+//! | nodes | 0.8 | 65.9 | 30% |
+//! | messages | 0.5 | 44.0 | 20% |
+//! | prefetch | 0.3 | 22.0 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
-//! nodes are held nowhere else.
+//! nodes are held nowhere else. Below 64 MiB there is no room for the image that the cleaner fills: while a round of cleaning lasts,
+//! it stands beside the budget.
 
 use super::{KIB, MIB, Settings};
 use infmap_storage::limits::GROUP_MAX_BYTES;
@@ -49,8 +50,8 @@ pub struct MemoryPlan {
     pub budget: u64,
     /// Threads of the pixel writers that the budget pays for, 1..=16.
     pub writer_threads: usize,
-    /// Image buffers of [`IMAGE_BUFFER_BYTES`] each: one a writer thread, one for the checkpoint, and from a budget of 64 MiB on one for the
-    /// scanner; below, its buffer takes the place of the decoder, which nobody needs while nothing is damaged. A number, at least 2.
+    /// Image buffers of [`IMAGE_BUFFER_BYTES`] each: one a writer thread, one for the checkpoint, and unless the budget is small one for the
+    /// cleaner and one for the scanner. A number, at least 2.
     pub image_buffers: usize,
     /// Parity encoders of [`ENCODER_BYTES`] each: one a writer thread. A number.
     pub encoders: usize,
@@ -120,7 +121,7 @@ impl Settings {
         let mut plan = MemoryPlan {
             budget,
             writer_threads,
-            image_buffers: writer_threads + if budget < SMALL_BUDGET { 1 } else { 2 },
+            image_buffers: writer_threads + 1 + if budget < SMALL_BUDGET { 0 } else { 2 },
             encoders: writer_threads,
             log_buffers: if budget < SMALL_BUDGET { MIB } else { 4 * MIB },
             l1: 0,

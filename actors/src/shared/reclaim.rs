@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Roots after which nothing more comes free: one finds what is dead, the next gives it back, the third what they left dead themselves.
 const ROOTS: u32 = 3;
+/// Bytes given up that make another root worth asking for. A write that waits for room may itself cause a block or two to be placed anew.
+const NEWS_BYTES: u64 = 16 * CLUSTER_BYTES as u64;
 /// Bytes given up at which a root is worth it although nobody needs the room.
 const WORTH_BYTES: u64 = 4 * REGION_BYTES as u64;
 
@@ -21,6 +23,8 @@ const OVERHEAD_PART: u64 = 14;
 pub struct Reclaim {
     /// Bytes that files gave up since the volume was opened; of that, what the two newest roots knew.
     given_up: AtomicU64,
+    /// As much as it was when that last was news.
+    told: AtomicU64,
     in_newest: AtomicU64,
     in_older: AtomicU64,
     asked: AtomicU32,
@@ -28,7 +32,7 @@ pub struct Reclaim {
     is_dropping: AtomicBool,
     /// Bytes of clusters that were alive when the last root was frozen.
     live: AtomicU64,
-    /// The last round of cleaning found nothing that would be worth it, and nothing was given up since.
+    /// The last round of cleaning found nothing that would be worth it, and next to nothing was given up since.
     is_clean: AtomicBool,
     /// Bytes of images that cleaning wrote, and that it made free.
     cleaner_written: AtomicU64,
@@ -39,7 +43,9 @@ impl Reclaim {
     /// Files have given up so many clusters so far.
     pub fn given_up(&self, clusters: u64) {
         let bytes = clusters.saturating_mul(CLUSTER_BYTES as u64);
-        if self.given_up.swap(bytes, Ordering::Relaxed) != bytes {
+        self.given_up.store(bytes, Ordering::Relaxed);
+        if bytes.saturating_sub(self.told.load(Ordering::Relaxed)) >= NEWS_BYTES {
+            self.told.store(bytes, Ordering::Relaxed);
             self.asked.store(0, Ordering::Relaxed);
             self.is_clean.store(false, Ordering::Relaxed);
         }
@@ -108,9 +114,11 @@ mod tests {
     fn roots_are_asked_for_until_nothing_more_can_come_free_and_again_when_files_give_something_up() {
         let reclaim = Reclaim::default();
         assert_eq!((0..6).filter(|_| reclaim.may_ask()).count(), ROOTS as usize);
-        reclaim.given_up(1);
+        reclaim.given_up(15);
+        assert!(!reclaim.may_ask(), "that is what a waiting write gives up itself");
+        reclaim.given_up(16);
         assert!(reclaim.may_ask());
-        (0..9).for_each(|_| reclaim.given_up(1));
+        (0..9).for_each(|_| reclaim.given_up(16));
         reclaim.dropping(true);
         assert!((0..9).all(|_| reclaim.may_ask()), "there will be something");
         reclaim.dropping(false);

@@ -8,6 +8,7 @@
 use crate::lives_on;
 use crate::model::Model;
 use crate::scripts::{SCRIPTS, Script};
+use crate::workload::Op;
 use crate::world::{Point, World, judge, new_disk, recheck, recover};
 use infmap_storage::device::{CrashStyle, SimulatedDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -102,6 +103,8 @@ fn run(script: &Script, order: u64, plan: &Plan) -> Tally {
     for op in script.ops {
         assert!(world.apply(*op), "{}: {op:?} ends the run", script.name);
     }
+    let cleans = script.ops.iter().any(|op| matches!(op, Op::Clean(true)));
+    assert!(!cleans || world.cleaned > 0, "{}: nothing was cleaned", script.name);
     let points = world.take_points();
     let made = world.stop().promises;
     assert!(made > 0, "{}: nothing was promised", script.name);

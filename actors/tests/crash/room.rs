@@ -5,6 +5,7 @@ use crate::workload::Op;
 use crate::world::{SMALL, World, new_disk, recover};
 use infmap_actors::api::Refusal;
 use infmap_storage::device::{CrashStyle, Device, SimulatedDisk};
+use infmap_storage::region::IMAGE_MAX_BYTES;
 
 const FIRST: u8 = 20;
 
@@ -46,6 +47,9 @@ fn what_is_held_serves_removals_and_roots_and_never_writes() {
     assert!(count > 20, "{count} files fit");
     let held = world.held_bytes();
     assert!(held > 30 << 20, "writes have taken what is held: {held}");
+    // Also what roots and cleaning have left to be written into again.
+    let spares = disk.list("spare").unwrap().into_iter().filter(|file| file.size_bytes < IMAGE_MAX_BYTES as u64);
+    spares.for_each(|file| disk.remove(&format!("spare/{}", file.name)).unwrap());
     others_take_the_rest(&disk, capacity);
     assert!(!world.apply(Op::Write((0, FIRST), 0, 100_000, true)), "a write takes what is held");
     assert_eq!((world.refused.take(), world.held_bytes()), (Some(Refusal::NoSpace), held));
@@ -61,6 +65,18 @@ fn what_is_held_serves_removals_and_roots_and_never_writes() {
     let found = disk.crash(CrashStyle::LoseAll);
     found.set_capacity(capacity);
     recover(found, 6, SMALL, world.stop()).unwrap().stop();
+}
+
+/// Seen to fail when the block that a waiting write needs, fetched and placed again with each root, counted as given up each time.
+#[test]
+fn a_write_of_part_of_a_block_is_refused_by_a_full_medium_too() {
+    let (mut world, _) = full_world(200 << 20);
+    assert!(world.apply(Op::Seconds(11)));
+    let path = (0, FIRST - 1);
+    assert!(world.apply(Op::Create(path)));
+    while world.apply(Op::Append(path, 1_000_001)) {}
+    assert_eq!((world.refused.take(), world.read_only()), (Some(Refusal::NoSpace), None));
+    world.stop();
 }
 
 /// What was accepted before others filled the disk waits for room; who wants it durable hears ENOSPC, and not that the volume is lost.

@@ -37,10 +37,12 @@ pub enum Op {
     Batch(u8, u8, u8),
     /// What an editor does: a new file, written, renamed over the old one.
     Save(Path, usize),
-    /// These three: wait for the answer before going on.
+    /// These four: wait for the answer before going on.
     Fsync(Path, bool),
     SyncAll(bool),
     Checkpoint(bool),
+    /// A round of cleaning.
+    Clean(bool),
     Read(Path),
     Seconds(u64),
     Turns(usize),
@@ -226,6 +228,7 @@ pub fn generate_any(random: &mut Random) -> Op {
         4 => Op::RemoveXattr(at, random.below(3) as u8),
         5 => Op::Batch(at.0, random.below(4) as u8, 1 + random.below(5) as u8),
         6 => Op::Exchange(at, (random.below(3) as u8, random.below(4) as u8)),
+        7 => Op::Clean(random.coin()),
         _ => generate(random),
     }
 }

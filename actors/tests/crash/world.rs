@@ -56,6 +56,8 @@ pub struct World {
     syncs: bool,
     /// So does everything that was answered.
     always: bool,
+    /// Images that rounds of cleaning emptied.
+    pub cleaned: u64,
     /// Every point at which the power might have failed, if they are kept.
     points: Vec<Point>,
 }
@@ -116,7 +118,8 @@ impl World {
         let random = Random(seed ^ 0x5eed);
         let (volume, syncs, always) = (Some(volume), tuning.sync != Sync::None, tuning.sync == Sync::Always);
         let (pending, held, points) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { disk, runtime, volume, model, pending, random, faulty: false, refused: Default::default(), held, syncs, always, points })
+        let (faulty, refused, cleaned) = (false, Default::default(), 0);
+        Ok(Self { disk, runtime, volume, model, pending, random, faulty, refused, held, syncs, always, cleaned, points })
     }
 
     /// The model, to be changed. What the disk went through before, it went through with the model as it was.
@@ -247,6 +250,7 @@ impl World {
             }
             Op::SyncAll(wait) => self.sync(self.model.promise(None, self.syncs), wait, |volume, replier| volume.sync_all(replier)),
             Op::Checkpoint(wait) => self.checkpoint(wait),
+            Op::Clean(wait) => self.clean(wait),
             Op::Read(path) => self.compare(path),
             Op::Seconds(seconds) => self.pass(seconds),
             Op::Turns(turns) => {
@@ -512,6 +516,19 @@ impl World {
     /// A root is durable whatever the settings say: the order hangs on it.
     fn checkpoint(&mut self, wait: bool) {
         self.sync(self.model.promise(None, true), wait, |volume, replier| volume.checkpoint(replier));
+    }
+
+    /// It promises nothing.
+    fn clean(&mut self, wait: bool) {
+        let volume = self.volume();
+        let mut reply = volume.ask(|replier| volume.clean(replier));
+        if !wait {
+            return;
+        }
+        match self.wait(&mut reply) {
+            Some(Ok(gained)) => self.cleaned += gained.images,
+            answer => self.excused("clean", &answer.unwrap_or(Err(Refusal::Gone)).map(|_| ())),
+        }
     }
 
     fn sync(&mut self, promise: Promise, wait: bool, question: impl FnOnce(&Volume, Replier<Answer<()>>)) {

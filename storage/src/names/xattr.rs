@@ -26,6 +26,8 @@ pub enum SetHow {
     Create,
     /// `XATTR_REPLACE`: refuse if there is none.
     Replace,
+    /// Both: refuse in any case.
+    Never,
 }
 
 /// An extended attribute to be set.
@@ -66,8 +68,8 @@ pub fn set_xattr(txn: &mut Txn<'_>, what: &SetXattr, now: Time) -> Result<InodeR
     let mut row = txn.view().inode(what.inode)?;
     let is_there = txn.view().has_xattr(what.inode, &what.name)?;
     match what.how {
-        SetHow::Create if is_there => return Err(Refusal::Exists.into()),
-        SetHow::Replace if !is_there => return Err(Refusal::NoAttribute.into()),
+        SetHow::Create | SetHow::Never if is_there => return Err(Refusal::Exists.into()),
+        SetHow::Replace | SetHow::Never if !is_there => return Err(Refusal::NoAttribute.into()),
         _ => {}
     }
     if what.name.starts_with(SYSTEM) {
