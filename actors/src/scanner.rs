@@ -284,12 +284,11 @@ impl Scanner {
             self.keep_up(cx);
             return self.go_on(pause_us, cx);
         }
+        let _ = self.pace_of(target).take(bytes, cx.now_us());
         if look.is_sound(&self.shared) {
             let busy_us = cx.now_us().saturating_sub(began_us);
-            let _ = self.pace_of(target).take(bytes, cx.now_us());
             return self.done(target, &look, Outcome::Sound, busy_us, cx);
         }
-        let _ = self.pace_of(target).take(bytes, cx.now_us());
         let place = look.region.place;
         self.stage = Stage::Confirm(target, look);
         self.ask(place, cx);

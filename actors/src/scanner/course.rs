@@ -52,7 +52,7 @@ impl Scanner {
             Scope::Path(_) => {}
             Scope::Place(place) => {
                 run.total_bytes = bytes_at(&self.shared, Place(place)).ok_or(ScrubRefusal::NoImage)?;
-                run.next = place;
+                run.next = u64::from(place);
             }
         }
         self.set_out(run, cx)
@@ -82,6 +82,10 @@ impl Scanner {
     pub(super) fn due(&mut self, cx: &mut Context<'_>) {
         if self.ended || self.shared.health.is_read_only() {
             return;
+        }
+        if matches!(self.stage, Stage::Idle) {
+            // Whoever was to say that an image is suspect may have panicked.
+            self.next(cx);
         }
         match self.run.as_ref().map(|run| run.state) {
             Some(RunState::Interrupted) => {
@@ -133,9 +137,9 @@ impl Scanner {
     pub(super) fn next_of_run(&mut self, cx: &mut Context<'_>) {
         let Some(run) = self.run.as_ref().filter(|run| run.state == RunState::Running) else { return };
         let next = match (&run.scope, &self.wanted) {
-            (Scope::All, _) => (run.next < u32::MAX).then_some(Place(run.next)),
-            (Scope::Place(place), _) => (run.next <= *place).then_some(Place(*place)),
-            (Scope::Path(_), Some(wanted)) => wanted.iter().map(|region| region.place).find(|place| place.0 >= run.next),
+            (Scope::All, _) => u32::try_from(run.next).ok().map(Place),
+            (Scope::Place(place), _) => (run.next <= u64::from(*place)).then_some(Place(*place)),
+            (Scope::Path(_), Some(wanted)) => wanted.iter().map(|region| region.place).find(|place| u64::from(place.0) >= run.next),
             (Scope::Path(path), None) => {
                 return match find(&self.shared, path) {
                     Ok(below) => self.gather(Box::new(below), cx),

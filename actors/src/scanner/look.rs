@@ -12,7 +12,7 @@ use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
 use infmap_storage::clean::is_live;
 use infmap_storage::damage::Damage;
-use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion};
+use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion, Survey};
 use infmap_storage::repair::Judged;
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::{ImageReading, Lost, lost_rows, next_region};
@@ -38,17 +38,18 @@ pub(super) enum Outcome {
 impl Outcome {
     /// Counts it. `refused`: the device refused bytes of the image.
     pub fn count(self, tally: &mut Tally, refused: bool) {
+        let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
         match self {
             Self::Sound | Self::Gone => return,
-            Self::Corrected => tally.corrected += 1,
-            Self::Mendable => tally.mendable += 1,
+            Self::Corrected => add(&mut tally.corrected, 1),
+            Self::Mendable => add(&mut tally.mendable, 1),
             Self::Uncorrectable(lost) => {
-                tally.uncorrectable += 1;
-                tally.lost_ranges = tally.lost_ranges.saturating_add(lost.ranges);
-                tally.lost_nodes = tally.lost_nodes.saturating_add(lost.nodes);
+                add(&mut tally.uncorrectable, 1);
+                add(&mut tally.lost_ranges, lost.ranges);
+                add(&mut tally.lost_nodes, lost.nodes);
             }
         }
-        tally.unreadable += u64::from(refused);
+        add(&mut tally.unreadable, u64::from(refused));
     }
 
     /// The same for whoever gathers figures. What is lost of files is counted by the list that notes it.
@@ -128,14 +129,21 @@ impl Look {
         }
     }
 
+    fn survey(&self) -> Option<Survey> {
+        Some(RawRegion::new(self.reading.as_ref().ok()?.bytes(&self.buffer)).survey())
+    }
+
+    /// Whether the row of the region says the same kind.
+    fn is_of_kind(&self, survey: &Survey) -> bool {
+        survey.identity.is_some_and(|is| self.row.as_ref().is_none_or(|row| row.kind == is.kind))
+    }
+
     /// Whether there is nothing more to say of it: it is as it was written, and all of it can be verified.
     pub fn is_sound(&self, shared: &Shared) -> bool {
-        let Ok(reading) = &self.reading else { return false };
-        let survey = RawRegion::new(reading.bytes(&self.buffer)).survey();
-        let is_it = survey.identity.is_some_and(|is| {
-            is.region == self.region && is.volume == shared.uuid && self.row.as_ref().is_none_or(|row| row.kind == is.kind)
-        });
-        survey.is_sound() && reading.is_whole() && is_it && survey.poisoned.is_empty()
+        let Some(survey) = self.survey() else { return false };
+        let is_it = survey.identity.is_some_and(|is| is.region == self.region && is.volume == shared.uuid);
+        let is_whole = self.reading.as_ref().is_ok_and(ImageReading::is_whole);
+        survey.is_sound() && is_whole && is_it && self.is_of_kind(&survey) && survey.poisoned.is_empty()
     }
 
     /// Puts it right, or says what is lost. `sight` was taken after it was read.
@@ -156,27 +164,37 @@ impl Look {
             }
         };
         let bytes = reading.bytes(&self.buffer);
-        match shared.images.judge(bytes, reading.is_whole(), shared.uuid, region) {
-            Judged::Mendable(mended) => Ok(put_back(shared, region, &mended)),
-            Judged::Sound => {
-                self.tell(shared, reading, bytes, "bytes of it were lost before they were written there, or its row says another kind")
+        let why = match shared.images.judge(bytes, reading.is_whole(), shared.uuid, region) {
+            Judged::Mendable(mended) => return Ok(put_back(shared, region, &mended)),
+            Judged::Sound => None,
+            Judged::Misplaced => Some("the file is another image".into()),
+            Judged::Lost(error) => Some(error.to_string()),
+        };
+        let lost = self.note_lost(shared, reading, bytes)?;
+        let why = match why {
+            Some(why) => why,
+            None if self.survey().is_some_and(|survey| self.is_of_kind(&survey)) => {
+                if lost == Lost::default() {
+                    // Nobody uses any more what was lost before it was written there.
+                    return Ok(Outcome::Sound);
+                }
+                "bytes of it were lost before they were written there".into()
             }
-            Judged::Misplaced => self.tell(shared, reading, bytes, "the file is another image"),
-            Judged::Lost(error) => self.tell(shared, reading, bytes, &error.to_string()),
-        }
+            None => "its row says another kind".into(),
+        };
+        let Lost { ranges, nodes, is_unknown } = lost;
+        tracing::error!(%region, why, ranges, nodes, is_unknown, "an image is damaged and cannot be put back as it was");
+        Ok(Outcome::Uncorrectable(lost))
     }
 
-    /// Notes what is lost with it.
-    fn tell(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8], why: &str) -> Result<Outcome, StateError> {
+    /// Notes what rows use of it that is lost.
+    fn note_lost(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8]) -> Result<Lost, StateError> {
         let lease = shared.published.load_full();
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
         // Of extents the rows say it, also of those that are not folded yet.
         let is_live = |entry: &OwnerEntry| entry.owner.kind == OwnerKind::Extent || live.is_none_or(|live| is_live(live, entry.first));
-        let lost = lost_rows(view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))?;
-        let Lost { ranges, nodes, is_unknown } = lost;
-        tracing::error!(region = %self.region, why, ranges, nodes, is_unknown, "an image is damaged and cannot be put back as it was");
-        Ok(Outcome::Uncorrectable(lost))
+        lost_rows(view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))
     }
 }
 

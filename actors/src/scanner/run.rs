@@ -95,14 +95,6 @@ pub struct Tally {
     pub lost_nodes: u64,
 }
 
-impl Tally {
-    /// Images that were not as they were written.
-    #[must_use]
-    pub fn damaged(&self) -> u64 {
-        self.corrected.saturating_add(self.mendable).saturating_add(self.uncorrectable)
-    }
-}
-
 /// A run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -122,8 +114,8 @@ pub struct Run {
     pub total_bytes: u64,
     pub bytes: u64,
     pub images: u64,
-    /// The place at which it goes on.
-    pub next: u32,
+    /// The place at which it goes on; beyond all of them at its end.
+    pub next: u64,
     pub tally: Tally,
     /// Why it was aborted.
     pub why: Option<String>,
@@ -146,7 +138,7 @@ impl Run {
 
     /// There is nothing to look at up to this place.
     pub fn skip(&mut self, place: Place) {
-        self.next = place.0.saturating_add(1);
+        self.next = u64::from(place.0) + 1;
     }
 
     /// How much of it is done, 0 to 1.

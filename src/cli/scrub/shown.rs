@@ -67,7 +67,8 @@ fn summary(found: &ScrubFound) -> Vec<String> {
     if *found == ScrubFound::default() {
         return vec![line("Error summary", "no errors found")];
     }
-    let mut lines = vec![line("Error summary", &format!("{} damaged image(s)", corrected + mendable + uncorrectable))];
+    let mut lines =
+        vec![line("Error summary", &format!("{} damaged image(s)", corrected.saturating_add(mendable).saturating_add(uncorrectable)))];
     lines.push(line("  Corrected", &corrected.to_string()));
     if mendable > 0 {
         lines.push(line(
@@ -77,7 +78,7 @@ fn summary(found: &ScrubFound) -> Vec<String> {
     }
     lines.push(line("  Uncorrectable", &uncorrectable.to_string()));
     lines.push(line("  Unreadable", &unreadable.to_string()));
-    if lost_ranges + lost_nodes > 0 {
+    if lost_ranges > 0 || lost_nodes > 0 {
         lines.push(line("  Lost", &format!("{lost_ranges} range(s) of files, {lost_nodes} node(s) of the tables")));
     }
     lines

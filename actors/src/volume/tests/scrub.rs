@@ -158,6 +158,11 @@ fn what_is_beyond_parity_is_left_and_noted_and_not_looked_at_with_every_read() {
     assert_eq!(refused(&bed), 9);
     bed.runtime.advance(Duration::from_secs(2));
     assert_eq!(bed.shown().suspected, 1);
+    // One that is not there at all: what files it held only `check` can say.
+    bed.device.remove(&target).unwrap();
+    let run = bed.scrub(Plan::default());
+    assert_eq!((run.state, run.tally.uncorrectable, run.tally.lost_ranges), (RunState::Finished, 1, 0));
+    assert!(bed.device.metadata(&target).unwrap().is_none() && bed.volume.shared().health.reason().is_none());
 }
 
 #[test]
@@ -248,6 +253,20 @@ fn what_a_file_of_hostile_bytes_says_does_no_harm() {
     let _ = bed.fill(3);
     let device = bed.stopped();
     device.create_dir("run").unwrap();
+    // Whole, and of this volume, it may still say anything: the end of the map, and beyond.
+    for (scope, next) in [("\"all\"", u64::MAX), ("{\"place\":4294967295}", 0), ("{\"path\":[255,47,0]}", 1)] {
+        let text = format!(
+            "{{\"version\":1,\"uuid\":\"{}\",\"run\":{{\"scope\":{scope},\"next\":{next},\"bytes\":{},\"state\":\"finished\"}}}}",
+            infmap_storage::volume_file::uuid_text(UUID),
+            u64::MAX
+        );
+        write_whole(device.as_ref(), "run/scrub.json", text.as_bytes()).unwrap();
+        let bed = Bed::open(device.clone());
+        bed.runtime.advance(Duration::from_secs(6));
+        let run = bed.ended();
+        assert!(matches!(run.state, RunState::Finished | RunState::Aborted), "{run:?}");
+        bed.runtime.stop();
+    }
     write_whole(device.as_ref(), "run/scrub.json", b"{\"version\":1,\"run\":{\"next\":4294967295").unwrap();
     let bed = Bed::open(device);
     assert_eq!((bed.shown().run, bed.shown().history.len()), (None, 0));
