@@ -247,7 +247,7 @@ impl PixelReader {
     fn report_restored(&mut self) {
         let restored = self.shared.images.restored();
         if restored > std::mem::replace(&mut self.restored, restored) {
-            tracing::warn!(restored, "an image is damaged; what was read of it was restored from its parity: run `infmap check`");
+            tracing::warn!(restored, "an image is damaged; what was read of it was restored from its parity, and it is looked at next");
             metrics::counter!("infmap_integrity_repaired_total", "source" => "read").absolute(restored);
         }
     }
