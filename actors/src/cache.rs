@@ -9,6 +9,7 @@
 //! answer leaves; O10 no late report moves size or times back.
 
 mod change;
+mod damage;
 mod file;
 mod flush;
 mod message;
@@ -264,6 +265,10 @@ impl Role for Cache {
             CacheMessage::Commit { place } => self.commit(place, cx),
             CacheMessage::Room => self.room(cx),
             CacheMessage::ActorDied => self.actor_died(cx),
+            CacheMessage::ReviewDamage { replier } => {
+                self.review_damage();
+                cx.reply(replier, Ok(()));
+            }
             CacheMessage::Drop { inode } => self.drop_inode(inode, cx),
         }
     }

@@ -113,6 +113,10 @@ pub enum CacheMessage {
     Room,
     /// What waits for another actor may wait for one that is dead.
     ActorDied,
+    /// The list of damage was filled with what earlier mounts noticed: dirty bytes lie over some of it.
+    ReviewDamage {
+        replier: Replier<Answer<()>>,
+    },
     /// An inode without names is not used any more.
     Drop {
         inode: Inode,
@@ -139,6 +143,7 @@ impl Envelope for CacheMessage {
             Self::Commit { .. } => "commit",
             Self::Room => "room",
             Self::ActorDied => "actor_died",
+            Self::ReviewDamage { .. } => "review_damage",
             Self::Drop { .. } => "drop",
         }
     }
@@ -147,7 +152,7 @@ impl Envelope for CacheMessage {
         match self {
             Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied => false,
             // It looks at all dirty blocks behind an offset, and this lets all in a range go.
-            Self::Seek { .. } => false,
+            Self::Seek { .. } | Self::ReviewDamage { .. } => false,
             Self::Clear { range, .. } => range.length <= INLINE_CLEAR_BYTES,
             _ => true,
         }
