@@ -9,6 +9,7 @@ use infmap_storage::blocks::Block;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
+use std::ops::Range;
 
 /// Bytes of a range that is cleared on the thread that posts it, at most.
 const INLINE_CLEAR_BYTES: u64 = 256 * 1024;
@@ -86,6 +87,12 @@ pub enum CacheMessage {
         inode: Inode,
         blocks: Vec<(u64, Answer<Block>)>,
     },
+    /// The rows of a file in a range were read, so that what is written there can be put.
+    RowsKnown {
+        inode: Inode,
+        range: Range<u64>,
+        known: Answer<()>,
+    },
     /// Durable in an image. The grant keeps its region open until the rows are put.
     Placed {
         inode: Inode,
@@ -137,6 +144,7 @@ impl Envelope for CacheMessage {
             Self::FlushThen { .. } => "flush_then",
             Self::RowLoaded { .. } => "row_loaded",
             Self::Filled { .. } => "filled",
+            Self::RowsKnown { .. } => "rows_known",
             Self::Placed { .. } => "placed",
             Self::NotPlaced { .. } => "not_placed",
             Self::Settled { .. } => "settled",
