@@ -9,6 +9,7 @@
 //! answer leaves; O10 no late report moves size or times back.
 
 mod change;
+mod damage;
 mod file;
 mod flush;
 mod message;
@@ -258,12 +259,17 @@ impl Role for Cache {
                 }
             }
             CacheMessage::Filled { inode, blocks } => self.filled(inode, blocks, cx),
+            CacheMessage::RowsKnown { inode, range, known } => self.rows_known(inode, range, known, cx),
             CacheMessage::Placed { inode, ticket, extents, grant } => self.placed(inode, ticket, &extents, &grant, cx),
             CacheMessage::NotPlaced { inode, ticket, refusal } => self.not_placed(inode, ticket, refusal, cx),
             CacheMessage::Settled { inode, ticket, done } => self.settled(inode, ticket, done, cx),
             CacheMessage::Commit { place } => self.commit(place, cx),
             CacheMessage::Room => self.room(cx),
             CacheMessage::ActorDied => self.actor_died(cx),
+            CacheMessage::ReviewDamage { replier } => {
+                self.review_damage();
+                cx.reply(replier, Ok(()));
+            }
             CacheMessage::Drop { inode } => self.drop_inode(inode, cx),
         }
     }

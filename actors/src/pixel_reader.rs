@@ -23,6 +23,7 @@ use infmap_storage::read::{FileReader, ReadError};
 use infmap_storage::row::{FileKind, Inode};
 use infmap_storage::state::View;
 use infmap_storage::vat::{Node, NodePtr};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -158,7 +159,10 @@ fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
     let Ok(row) = view.inode(inode) else { return };
     let mut buffer = shared.reads.take();
     let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
-    if let Err(error) = noticing::read(shared, reader(shared, view, true), inode, offset, &[], &mut buffer[..length]) {
+    // Not noted: dirty bytes may lie over it. Whoever asks for it meets it.
+    let lost = RefCell::default();
+    let reader = FileReader { lost: Some(&lost), ..reader(shared, view, true) };
+    if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
         tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
     }
     metrics::counter!("infmap_prefetch_issued_total").increment(1);

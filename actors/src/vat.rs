@@ -321,9 +321,15 @@ impl Vat {
                 // The writer looks again, and gives up what it cannot place.
                 cx.post(&to, Lane::Foreground, WriteMessage::Granted(Vec::new()));
             }
-            VatMessage::Recycled { .. } | VatMessage::Drop { .. } | VatMessage::GoOnDropping { .. } => {
+            VatMessage::Recycled { .. } => {
                 self.shared.health.fail("the tables of the volume cannot be read");
                 self.dropping.clear();
+                self.dropped(cx);
+            }
+            // Its rows stay, and what they hold: a mount tries again, and a check names what is lost.
+            VatMessage::Drop { inode } | VatMessage::GoOnDropping { inode } => {
+                tracing::error!(inode = inode.0, "a removed file cannot be dropped: some of its rows cannot be read");
+                self.dropping.remove(&inode);
                 self.dropped(cx);
             }
             _ => {}

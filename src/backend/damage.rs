@@ -68,16 +68,13 @@ fn write(device: &dyn Device, kept: &Kept) -> io::Result<()> {
     write_whole(device, FILE, &bytes)
 }
 
-/// Gives a list what the file holds; one that cannot be understood is set aside.
-fn load(device: &dyn Device, list: &DamageList) {
-    match read(device) {
-        Ok(None) => {}
-        Ok(Some(kept)) => list.restore(kept.noted, kept.not_kept),
-        Err(error) => {
-            let aside = device.rename(FILE, ASIDE).is_ok();
-            tracing::warn!(%error, aside, "the list of damage of earlier mounts, {FILE}, cannot be used: what is read or scanned is noted anew");
-        }
-    }
+/// What the file holds; one that cannot be understood is set aside.
+fn load(device: &dyn Device) -> Kept {
+    read(device).map(Option::unwrap_or_default).unwrap_or_else(|error| {
+        let aside = device.rename(FILE, ASIDE).is_ok();
+        tracing::warn!(%error, aside, "the list of damage of earlier mounts, {FILE}, cannot be used: what is read or scanned is noted anew");
+        Kept::default()
+    })
 }
 
 /// Keeps the list of a mount in its file, on a thread of its own, until it is dropped.
@@ -101,7 +98,8 @@ impl Recorder {
     /// The system has no thread, or does not open the directory.
     pub(super) fn start(volume: &Arc<Volume>, path: &Path) -> io::Result<Self> {
         let device = FileDevice::new(path)?;
-        load(&device, &volume.shared().damage);
+        let Kept { noted, not_kept } = load(&device);
+        volume.know_damage(noted, not_kept);
         let (ending, written) = (Arc::new(Ending::default()), volume.shared().damage.version());
         let thread = std::thread::Builder::new().name("infmap-damage".into()).spawn({
             let (volume, ending) = (volume.clone(), ending.clone());
@@ -154,7 +152,7 @@ pub fn listed(path: &Path) -> Result<Kept, BackendError> {
     let source = volume.nodes.loading(TreeId::Name);
     let images = Images::new(volume.device.clone(), 1);
     let damages: Vec<Damage> = kept.noted.iter().map(|noted| noted.damage.clone()).collect();
-    let left = resolve(&damages, &images, &mut |step| step(View::new(&volume.recovered.state.names, &source)));
+    let left = resolve(&damages, &images, &|_| false, &mut |step| step(View::new(&volume.recovered.state.names, &source)));
     let noted = left.into_iter().filter_map(|(n, damage)| Some(Noted { source: kept.noted.get(n)?.source, damage }));
     let mut noted: Vec<Noted> = noted.collect();
     noted.sort_by_key(|noted| (noted.damage.inode, noted.damage.offset));
@@ -222,9 +220,7 @@ mod tests {
         (0..3).for_each(|n| note(&before, n));
         let (noted, _) = before.all();
         write(&device, &Kept { noted: noted.clone(), not_kept: 4 }).expect("written");
-        let after = list();
-        load(&device, &after);
-        assert_eq!(after.all(), (noted, 4));
+        assert_eq!(load(&device), Kept { noted, not_kept: 4 });
     }
 
     #[test]
@@ -246,16 +242,15 @@ mod tests {
         ];
         for bytes in hostile {
             write_whole(&device, FILE, bytes).expect("written");
-            let list = list();
-            load(&device, &list);
-            assert!(list.is_empty() && read(&device).expect("gone").is_none());
+            assert!(load(&device) == Kept::default() && read(&device).expect("gone").is_none());
             assert_eq!(read_all(&device, ASIDE, 1 << 20).expect("there"), bytes);
         }
         // Entries that say no place are passed over, and no number is too many.
         write_whole(&device, FILE, b"{\"version\":1,\"not_kept\":18446744073709551615,\"ranges\":[{},{\"cluster\":9999}],\"more\":0}")
             .expect("written");
         let list = list();
-        load(&device, &list);
+        let kept = load(&device);
+        list.restore(kept.noted, kept.not_kept);
         note(&list, 0);
         assert_eq!((list.len(), list.all().1), (1, u64::MAX));
     }

@@ -9,6 +9,7 @@ use infmap_storage::blocks::Block;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
+use std::ops::Range;
 
 /// Bytes of a range that is cleared on the thread that posts it, at most.
 const INLINE_CLEAR_BYTES: u64 = 256 * 1024;
@@ -86,6 +87,12 @@ pub enum CacheMessage {
         inode: Inode,
         blocks: Vec<(u64, Answer<Block>)>,
     },
+    /// The rows of a file in a range were read, so that what is written there can be put.
+    RowsKnown {
+        inode: Inode,
+        range: Range<u64>,
+        known: Answer<()>,
+    },
     /// Durable in an image. The grant keeps its region open until the rows are put.
     Placed {
         inode: Inode,
@@ -113,6 +120,10 @@ pub enum CacheMessage {
     Room,
     /// What waits for another actor may wait for one that is dead.
     ActorDied,
+    /// The list of damage was filled with what earlier mounts noticed: dirty bytes lie over some of it.
+    ReviewDamage {
+        replier: Replier<Answer<()>>,
+    },
     /// An inode without names is not used any more.
     Drop {
         inode: Inode,
@@ -133,12 +144,14 @@ impl Envelope for CacheMessage {
             Self::FlushThen { .. } => "flush_then",
             Self::RowLoaded { .. } => "row_loaded",
             Self::Filled { .. } => "filled",
+            Self::RowsKnown { .. } => "rows_known",
             Self::Placed { .. } => "placed",
             Self::NotPlaced { .. } => "not_placed",
             Self::Settled { .. } => "settled",
             Self::Commit { .. } => "commit",
             Self::Room => "room",
             Self::ActorDied => "actor_died",
+            Self::ReviewDamage { .. } => "review_damage",
             Self::Drop { .. } => "drop",
         }
     }
@@ -147,7 +160,7 @@ impl Envelope for CacheMessage {
         match self {
             Self::Placed { .. } | Self::Commit { .. } | Self::ActorDied => false,
             // It looks at all dirty blocks behind an offset, and this lets all in a range go.
-            Self::Seek { .. } => false,
+            Self::Seek { .. } | Self::ReviewDamage { .. } => false,
             Self::Clear { range, .. } => range.length <= INLINE_CLEAR_BYTES,
             _ => true,
         }

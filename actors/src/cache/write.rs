@@ -61,6 +61,7 @@ impl Cache {
         if end > FILE_MAX_BYTES {
             return cx.reply(write.replier, Err(Refusal::FileTooBig));
         }
+        let Some(write) = self.when_rows_are_known(inode, write, cx) else { return };
         let shared = self.shared.clone();
         let Some(file) = self.file(inode) else { return };
         if file.uncut {

@@ -64,11 +64,13 @@ pub(super) struct Copying {
     open: Option<Open>,
     ready: VecDeque<(Vec<Move>, Grant)>,
     nodes: Vec<NodeAt>,
+    /// Something stays in the image that is being copied, so that it does not come free.
+    stays: bool,
 }
 
 impl Copying {
     pub(super) fn new(victims: Vec<Candidate>, grants: Vec<Grant>) -> Self {
-        Self { victims: victims.into(), grants: grants.into(), open: None, ready: VecDeque::new(), nodes: Vec::new() }
+        Self { victims: victims.into(), grants: grants.into(), open: None, ready: VecDeque::new(), nodes: Vec::new(), stays: false }
     }
 
     /// Rows whose image is durable, a few at a time.
@@ -98,7 +100,10 @@ impl Copying {
             self.seal(shared, gained)?;
             return Ok(has_open);
         };
+        self.stays = false;
         match self.copy(shared, &victim, gained) {
+            // It would be chosen again and again, were it a gain.
+            Ok(()) if self.stays => Ok(true),
             Ok(()) => {
                 gained.images += 1;
                 gained.image_bytes +=
@@ -131,13 +136,16 @@ impl Copying {
 
     fn copy_extent(&mut self, shared: &Shared, region: RegionId, entry: &OwnerEntry, gained: &mut Gained) -> Result<(), Stop> {
         let inode = Inode(entry.owner.inode);
-        for copy in copies(region, entry, &rows_of(shared, entry)) {
+        let rows = rows_of(shared, entry);
+        self.stays |= rows.is_none();
+        for copy in copies(region, entry, &rows.unwrap_or_default()) {
             let mut bytes = vec![0; copy.crcs.len() * CLUSTER_BYTES];
             match shared.images.read(copy.from, &copy.crcs, &mut bytes) {
                 Ok(()) => self.place(shared, copy, &bytes, gained)?,
                 Err(error) => {
                     tracing::warn!(%error, %inode, "an extent that cannot be verified stays where it is");
                     gained.damaged += 1;
+                    self.stays = true;
                     let lost = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes);
                     let (lease, source) = (shared.published.load_full(), shared.names());
                     let (from, length) = (entry.owner.offset_bytes, u64::from(entry.owner.decoded_bytes));
@@ -200,25 +208,27 @@ impl Copying {
     fn note_node(&mut self, shared: &Shared, region: RegionId, entry: &OwnerEntry) {
         let at = Address { region, cluster: entry.first };
         let header = shared.images.read_unverified(at, entry.clusters).ok().and_then(|bytes| decode_orphan(&bytes).ok());
-        if let Some((header, _)) = header {
-            let key = if header.level == 0 { header.first_key } else { header.last_key };
-            self.nodes.push((header.tree, at, key));
+        match header {
+            Some((header, _)) => {
+                let key = if header.level == 0 { header.first_key } else { header.last_key };
+                self.nodes.push((header.tree, at, key));
+            }
+            None => self.stays = true,
         }
     }
 }
 
-/// The rows of a file in the range of an extent; none if they cannot be read, or are too many: what they use stays where it is.
-fn rows_of(shared: &Shared, entry: &OwnerEntry) -> Vec<(u64, ExtentRow)> {
+/// The rows of a file in the range of an extent; `None` if they cannot be read, or are too many: what they use stays where it is.
+fn rows_of(shared: &Shared, entry: &OwnerEntry) -> Option<Vec<(u64, ExtentRow)>> {
     let (inode, from) = (Inode(entry.owner.inode), entry.owner.offset_bytes);
     let to = from.saturating_add(u64::from(entry.owner.decoded_bytes));
     let lease = shared.published.load_full();
     let source = shared.names();
     match View::new(&lease.names, &source).extents(inode, from, to, ROWS_OF_EXTENT + 1) {
-        Ok(rows) if rows.len() <= ROWS_OF_EXTENT => rows,
-        Ok(_) => Vec::new(),
+        Ok(rows) => (rows.len() <= ROWS_OF_EXTENT).then_some(rows),
         Err(error) => {
             tracing::warn!(%error, %inode, "an extent is not moved");
-            Vec::new()
+            None
         }
     }
 }
@@ -228,7 +238,9 @@ pub(super) fn used_clusters(shared: &Shared, candidate: &Candidate) -> Option<u6
     let tables = shared.images.tables(candidate.region).ok()?;
     let used = |entry: &OwnerEntry| match entry.owner.kind {
         OwnerKind::Node => entry.clusters,
-        OwnerKind::Extent => copies(candidate.region, entry, &rows_of(shared, entry)).iter().map(|copy| copy.crcs.len()).sum(),
+        OwnerKind::Extent => {
+            copies(candidate.region, entry, &rows_of(shared, entry).unwrap_or_default()).iter().map(|copy| copy.crcs.len()).sum()
+        }
     };
     let live = tables.owners().iter().filter(|entry| is_live(&candidate.live, entry.first));
     Some(live.map(used).sum::<usize>() as u64)

@@ -3,6 +3,7 @@
 //! Must be true: a lease is held for one small step, and no actor is asked. Fails: never.
 
 use super::Volume;
+use crate::cache::CacheMessage;
 use crate::shared::Noted;
 use infmap_storage::damage::{Damage, resolve};
 use infmap_storage::row::Inode;
@@ -24,6 +25,17 @@ pub struct DamagePage {
 }
 
 impl Volume {
+    /// What earlier mounts noticed. Waits for the shards, which know what was written over it since.
+    pub fn know_damage(&self, noted: Vec<Noted>, not_kept: u64) {
+        if noted.is_empty() && not_kept == 0 {
+            return;
+        }
+        self.shared().damage.restore(noted, not_kept);
+        for shard in &self.front.shards {
+            let _ = self.ask(|replier| shard.post(CacheMessage::ReviewDamage { replier })).wait_blocking();
+        }
+    }
+
     /// The entries behind an inode and an offset, a few thousand at a time. What turns out to be no damage any more leaves the list. Waits
     /// for the disk: only on threads that may.
     #[must_use]
@@ -38,7 +50,8 @@ impl Volume {
         let page: Vec<&Noted> = all.iter().take_while(|noted| last.is_none_or(|last| position(&noted.damage) <= last)).collect();
         let next = last.filter(|_| page.len() < all.len());
         let damages: Vec<Damage> = page.iter().map(|noted| noted.damage.clone()).collect();
-        let left = resolve(&damages, &shared.images, &mut |step| {
+        let is_used = |inode| self.front.holds.is_held(inode);
+        let left = resolve(&damages, &shared.images, &is_used, &mut |step| {
             let (lease, source) = (shared.published.load_full(), shared.names());
             step(View::new(&lease.names, &source));
         });

@@ -1,23 +1,33 @@
 //! What of a list of damages still is so, and how its files are called now.
 //!
 //! Must be true: what no row uses any more is left out, and so is what has its checksum where it lies: an image that was put back as it was
-//! written. A version of the names is held for one small step. Fails: never: where rows cannot be read, a damage stays as it was noted.
+//! written; and a file that is removed and only waits to be dropped. A version of the names is held for one small step. Fails: never: where rows cannot be read, a damage stays as it was noted.
 
 use super::{Damage, NameSearch, still};
 use crate::images::Images;
+use crate::row::Inode;
 use crate::state::View;
 use std::collections::{BTreeSet, HashMap};
 
 /// Damages that are looked at with one version of the names.
 const STEP: usize = 64;
 
-/// Goes through damages; `lend` gives a version of the names for one step. Each that still is so comes back, with its names, behind the
+/// Goes through damages; `is_used` says of an inode that has no name any more whether somebody has it open, `lend` gives a version of the names for one step. Each that still is so comes back, with its names, behind the
 /// number that it has among those given: several, where its bytes are in several rows by now. Waits for the disk.
-pub fn resolve(damages: &[Damage], images: &Images, lend: &mut dyn FnMut(&mut dyn FnMut(View<'_>))) -> Vec<(usize, Damage)> {
+pub fn resolve(
+    damages: &[Damage],
+    images: &Images,
+    is_used: &dyn Fn(Inode) -> bool,
+    lend: &mut dyn FnMut(&mut dyn FnMut(View<'_>)),
+) -> Vec<(usize, Damage)> {
     let (mut left, mut seen) = (Vec::new(), BTreeSet::new());
     for (step, some) in damages.chunks(STEP).enumerate() {
         lend(&mut |view| {
             for (n, damage) in some.iter().enumerate() {
+                let is_removed = matches!(view.find_inode(damage.inode), Ok(Some(row)) if row.links == 0);
+                if is_removed && !is_used(damage.inode) {
+                    continue;
+                }
                 let now = still(view, damage).unwrap_or_else(|_| vec![damage.clone()]);
                 if now.is_empty() || images.has(damage.at, damage.expected_crc) {
                     continue;
