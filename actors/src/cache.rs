@@ -16,6 +16,7 @@ mod message;
 mod range;
 mod write;
 
+pub use damage::note_lost;
 pub use message::{CacheMessage, Piece, PieceContent, Write};
 
 use crate::api::{Answer, Refusal};
@@ -270,6 +271,7 @@ impl Role for Cache {
                 self.review_damage();
                 cx.reply(replier, Ok(()));
             }
+            CacheMessage::FoundLost { damage } => self.found_lost(*damage),
             CacheMessage::Drop { inode } => self.drop_inode(inode, cx),
         }
     }

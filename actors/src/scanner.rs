@@ -1,7 +1,7 @@
 //! The scanner: verifies every byte of every image that is in use, slowly, and puts right what is damaged, in place.
 //!
 //! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`; to
-//! itself `GoOn`. Sends: `Sight` to the Vat, one at a time. Full: it asks for one thing at a time, so it holds no more than one place in any
+//! itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
 //! mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is dead, nothing is verified until the next mount.
 //!
 //! Must be true: SCN-1 to SCN-4, SCR-1 to SCR-3. One step a message, and a pause behind each: RAT-1, and its share of the time while others
@@ -20,12 +20,14 @@ pub use run::{Order, Plan, Run, RunState, Scope, ScrubRefusal, Tally};
 pub use suspects::Suspects;
 
 use crate::api::Answer;
+use crate::cache::{CacheMessage, note_lost, shard_of};
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Sight, VatMessage};
 use infmap_storage::address::{Place, RegionId};
+use infmap_storage::damage::Damage;
 use infmap_storage::rate::{Bucket, pause_for_share};
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::Below;
@@ -115,6 +117,7 @@ pub struct Scanner {
     shared: Arc<Shared>,
     own: WeakAddress<ScanMessage>,
     vat: Address<VatMessage>,
+    shards: Vec<Address<CacheMessage>>,
     stage: Stage,
     /// Of what is waited for: an answer or a pause with another one is of a step that was given up.
     ticket: u64,
@@ -143,7 +146,7 @@ pub struct Scanner {
 
 impl Scanner {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, own: WeakAddress<ScanMessage>, vat: Address<VatMessage>) -> Self {
+    pub fn new(shared: Arc<Shared>, own: WeakAddress<ScanMessage>, vat: Address<VatMessage>, shards: Vec<Address<CacheMessage>>) -> Self {
         let (memory, run) = Memory::load(shared.device.as_ref(), shared.uuid);
         let now_us = shared.clock.now_us();
         let pace = Bucket::new(shared.settings.actors.scanner.io_limit, now_us);
@@ -152,6 +155,7 @@ impl Scanner {
             shared,
             own,
             vat,
+            shards,
             stage: Stage::Idle,
             ticket: 0,
             run,
@@ -230,13 +234,22 @@ impl Scanner {
             },
             (Ok(sight), Stage::Confirm(target, look)) => {
                 let began_us = cx.now_us();
-                match look.settle(&self.shared, &sight) {
+                match look.settle(&self.shared, &sight, &mut |damage| self.note(damage)) {
                     Ok(outcome) => self.done(target, &look, outcome, cx.now_us().saturating_sub(began_us), cx),
                     Err(error) => self.blind(target, &self.shared.refuse(&error).to_string(), cx),
                 }
             }
             (Err(refusal), Stage::Seek(target) | Stage::Confirm(target, _)) => self.blind(target, &refusal.to_string(), cx),
             (_, stage) => self.stage = stage,
+        }
+    }
+
+    /// Without a live row nothing of a file is dirty. Else its shard knows whether the lost bytes were written over.
+    fn note(&self, damage: Damage) {
+        let shard = self.shards.get(shard_of(damage.inode, self.shards.len()));
+        match shard.filter(|_| self.shared.live.get(damage.inode).is_some()) {
+            Some(shard) => shard.post(Lane::Background, CacheMessage::FoundLost { damage: Box::new(damage) }),
+            None => note_lost(&self.shared, damage),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::api::Answer;
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::Replier;
-use crate::shared::Shared;
+use crate::shared::{Shared, Source};
 use crate::slot::Context;
 use infmap_storage::damage::Damage;
 use infmap_storage::row::Inode;
@@ -77,12 +77,28 @@ impl Cache {
 
     /// Takes out of the list what lies below dirty blocks of this shard.
     pub(super) fn review_damage(&self) {
-        let is_covered = |damage: &Damage| {
-            let Some(Entry::Open(file)) = self.files.get(&damage.inode) else { return false };
-            let blocks = damage.offset / BLOCK..damage.offset.saturating_add(damage.length).div_ceil(BLOCK);
-            !blocks.is_empty() && blocks.into_iter().all(|number| file.buffer.block(number).is_some())
-        };
-        self.shared.damage.forget(|noted| is_covered(&noted.damage));
+        self.shared.damage.forget(|noted| self.is_covered(&noted.damage));
+    }
+
+    /// Takes notice of bytes that are lost, unless they lie below dirty blocks.
+    pub(super) fn found_lost(&self, damage: Damage) {
+        if !self.is_covered(&damage) {
+            note_lost(&self.shared, damage);
+        }
+    }
+
+    fn is_covered(&self, damage: &Damage) -> bool {
+        let Some(Entry::Open(file)) = self.files.get(&damage.inode) else { return false };
+        let blocks = damage.offset / BLOCK..damage.offset.saturating_add(damage.length).div_ceil(BLOCK);
+        !blocks.is_empty() && blocks.into_iter().all(|number| file.buffer.block(number).is_some())
+    }
+}
+
+/// Takes notice of what the scanner found lost, and says it once, however often it is met.
+pub fn note_lost(shared: &Shared, damage: Damage) {
+    let said = damage.to_string();
+    if shared.damage.note(damage, Source::Scrub) {
+        tracing::error!("{said}: `infmap damage ls` lists what is lost");
     }
 }
 

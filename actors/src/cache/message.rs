@@ -6,6 +6,7 @@ use crate::pixel_reader::Reading;
 use crate::replier::Replier;
 use crate::vat::{Grant, VatMessage};
 use infmap_storage::blocks::Block;
+use infmap_storage::damage::Damage;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
@@ -124,6 +125,10 @@ pub enum CacheMessage {
     ReviewDamage {
         replier: Replier<Answer<()>>,
     },
+    /// The scanner found bytes lost that a row gives: to be noted, unless dirty ones lie over them.
+    FoundLost {
+        damage: Box<Damage>,
+    },
     /// An inode without names is not used any more.
     Drop {
         inode: Inode,
@@ -152,6 +157,7 @@ impl Envelope for CacheMessage {
             Self::Room => "room",
             Self::ActorDied => "actor_died",
             Self::ReviewDamage { .. } => "review_damage",
+            Self::FoundLost { .. } => "found_lost",
             Self::Drop { .. } => "drop",
         }
     }

@@ -6,7 +6,7 @@
 //! what rows use of it is noted.
 
 use super::run::Tally;
-use crate::shared::{Shared, Source};
+use crate::shared::Shared;
 use crate::vat::Sight;
 use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
@@ -146,11 +146,11 @@ impl Look {
         survey.is_sound() && is_whole && is_it && self.is_of_kind(&survey) && survey.poisoned.is_empty()
     }
 
-    /// Puts it right, or says what is lost. `sight` was taken after it was read.
+    /// Puts it right, or says what is lost, and has each range of a file noted. `sight` was taken after it was read.
     ///
     /// # Errors
     /// The tables do not say whether it is in use, or who uses it.
-    pub fn settle(&self, shared: &Shared, sight: &Sight) -> Result<Outcome, StateError> {
+    pub fn settle(&self, shared: &Shared, sight: &Sight, note: &mut dyn FnMut(Damage)) -> Result<Outcome, StateError> {
         let is_in_use = nearest(shared, sight, self.region.place)?.is_some_and(|(region, _)| region == self.region);
         if !is_in_use {
             return Ok(Outcome::Gone);
@@ -170,7 +170,7 @@ impl Look {
             Judged::Misplaced => Some("the file is another image".into()),
             Judged::Lost(error) => Some(error.to_string()),
         };
-        let lost = self.note_lost(shared, reading, bytes)?;
+        let lost = self.note_lost(shared, reading, bytes, note)?;
         let why = match why {
             Some(why) => why,
             None if self.survey().is_some_and(|survey| self.is_of_kind(&survey)) => {
@@ -188,13 +188,13 @@ impl Look {
     }
 
     /// Notes what rows use of it that is lost.
-    fn note_lost(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8]) -> Result<Lost, StateError> {
+    fn note_lost(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8], note: &mut dyn FnMut(Damage)) -> Result<Lost, StateError> {
         let lease = shared.published.load_full();
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
         // Of extents the rows say it, also of those that are not folded yet.
         let is_live = |entry: &OwnerEntry| entry.owner.kind == OwnerKind::Extent || live.is_none_or(|live| is_live(live, entry.first));
-        lost_rows(view, self.region, bytes, reading, is_live, &mut |damage| note(shared, damage))
+        lost_rows(view, self.region, bytes, reading, is_live, note)
     }
 }
 
@@ -217,13 +217,5 @@ fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
             tracing::error!(%region, %error, "an image is damaged, and what it was could not be written");
             Outcome::Mendable
         }
-    }
-}
-
-/// Says it once, however often it is met.
-fn note(shared: &Shared, damage: Damage) {
-    let what = damage.to_string();
-    if shared.damage.note(damage, Source::Scrub) {
-        tracing::error!(what, "bytes of a file are lost");
     }
 }

@@ -279,8 +279,6 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
     let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;
     let cleaner = spawn(runtime, home(pool::CLEANER, 0), 64, |own| Cleaner::new(shared.clone(), own, vat.clone()))?;
-    let scanner = spawn(runtime, home(pool::SCANNER, 0), 64, |own| Scanner::new(shared.clone(), own, vat.clone()))?;
-    tell_of_suspects(&shared, &scanner);
     let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone(), cleaner: cleaner.clone() };
     let mut logged = logged_files(&shared, data)?;
     let shard = |n| {
@@ -292,6 +290,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         })
     };
     let shards = (0..SHARDS).map(shard).collect::<Result<Vec<_>, _>>()?;
+    let scanner = spawn(runtime, home(pool::SCANNER, 0), 64, |own| Scanner::new(shared.clone(), own, vat.clone(), shards.clone()))?;
+    tell_of_suspects(&shared, &scanner);
     let checkpointer = spawn(runtime, home(pool::CHECKPOINTER, 0), 64, |_| Checkpointer::new(shared.clone(), vat.clone()))?;
     let keeper =
         spawn(runtime, home(pool::KEEPER, 0), 64, |own| Keeper::new(shared.clone(), own, vat.clone(), cleaner.clone(), scanner.clone()))?;
