@@ -282,7 +282,7 @@ fn lost_bytes_read_as_zeros_where_that_was_asked_for_and_nothing_can_be_written(
     let shown = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(shown.contains("; lost bytes read as zeros\n") && shown.contains("listed as lost by `infmap damage ls`"), "{shown}");
     let said = mount.said();
-    let times = lost.iter().filter(|(path, _)| path.starts_with("raw")).map(|(path, number)| (&sample.files[path], *number)).count();
+    let times = lost.iter().filter(|(path, _)| path.starts_with("raw")).count();
     assert!(said.matches(" are lost: ").count() >= times, "{said}");
     assert!(said.lines().filter(|line| line.contains(" are lost: ")).collect::<BTreeSet<_>>().len() == said.matches(" are lost: ").count());
     mount.unmount();

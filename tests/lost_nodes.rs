@@ -156,7 +156,13 @@ fn a_file_of_which_rows_are_lost_refuses_what_needs_them_and_harms_nobody() {
     // What is written there cannot be put. The kernel may have taken it: then it is the sync that fails.
     let written = file.write_all_at(&[7; 8192], middle).and_then(|()| file.sync_all());
     assert!(is_eio(&written.expect_err("refused")));
-    file.write_all_at(&[9; 4096], 0).expect("elsewhere in the same file");
+    // Elsewhere in the same file, also where rows are lost not far from there.
+    let near =
+        (0..middle).rev().step_by(4096).find(|at| file.read_exact_at(&mut [0; 1], *at).is_ok()).expect("a block before") / 4096 * 4096;
+    assert!(near > 0, "{near}");
+    for at in [0, near, 0] {
+        file.write_all_at(&[9; 4096], at).unwrap_or_else(|error| panic!("{at}: {error}"));
+    }
     file.sync_all().expect("durable");
     drop(file);
     fs::write(mount.path("other"), &content[1 << 20..9 << 20]).expect("written");

@@ -129,8 +129,9 @@ pub enum SeekWhat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceUse {
     pub total_bytes: u64,
+    /// With what nobody may write: the cleaner and roots need it.
     pub free_bytes: u64,
-    /// What callers without privilege may still write.
+    /// What may still be written.
     pub available_bytes: u64,
     pub inodes: u64,
     pub free_inodes: u64,

@@ -260,7 +260,7 @@ impl Role for Cache {
                 }
             }
             CacheMessage::Filled { inode, blocks } => self.filled(inode, blocks, cx),
-            CacheMessage::RowsKnown { inode, range, known } => self.rows_known(inode, range, known, cx),
+            CacheMessage::RowsKnown { inode, known } => self.rows_known(inode, known, cx),
             CacheMessage::Placed { inode, ticket, extents, grant } => self.placed(inode, ticket, &extents, &grant, cx),
             CacheMessage::NotPlaced { inode, ticket, refusal } => self.not_placed(inode, ticket, refusal, cx),
             CacheMessage::Settled { inode, ticket, done } => self.settled(inode, ticket, done, cx),

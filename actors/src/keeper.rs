@@ -125,7 +125,7 @@ impl Keeper {
 pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
         Ok(space) => {
-            note_space(shared, &space);
+            let _ = note_space(shared, &space);
             if !shared.health.is_read_only() && space.free_bytes < HOLD_BELOW_BYTES {
                 shared.spares.hold(shared.device.as_ref());
             }
@@ -138,13 +138,17 @@ pub fn look_at_space(shared: &Shared) {
     }
 }
 
-/// The same for whoever has asked the medium and may not wait for it: no room is taken hold of.
-pub fn note_space(shared: &Shared, space: &Space) {
+/// The same for whoever has asked the medium and may not wait for it: no room is taken hold of. Returns the bytes that are free with all
+/// that writes never get.
+pub fn note_space(shared: &Shared, space: &Space) -> u64 {
     // What is held counts as free: it is a part of the reserve.
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
-    let left =
-        shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(reserve_of(limit)).saturating_sub(shared.spares.image_bytes()));
-    shared.budget.set_space((space.free_bytes + held).saturating_sub(RESERVE_BYTES).min(left));
+    let on_disk = space.free_bytes + held;
+    let of_limit = shared.settings.limit.map(|limit| limit.saturating_sub(shared.spares.image_bytes()));
+    let left = of_limit.map_or(u64::MAX, |left| left.saturating_sub(shared.settings.limit.map_or(0, reserve_of)));
+    shared.budget.set_space(on_disk.saturating_sub(RESERVE_BYTES).min(left));
+    // Images are written into spare files before they take other room.
+    (on_disk + shared.spares.unused_bytes()).min(of_limit.unwrap_or(u64::MAX))
 }
 
 /// Whether there is so little room that some is held.

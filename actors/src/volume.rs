@@ -397,13 +397,19 @@ impl Volume {
         let shared = &self.front.shared;
         let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
             // Others may have filled the disk since anybody looked.
-            note_space(shared, &space);
+            let free = note_space(shared, &space);
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
-            let free = shared.budget.space().min(total);
+            let available = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
             // Inodes come out of the same space: one costs a few hundred bytes of tables.
-            let free_inodes = free / 512;
-            SpaceUse { total_bytes: total, free_bytes: free, available_bytes: free, inodes: inodes + free_inodes, free_inodes }
+            let free_inodes = available / 512;
+            SpaceUse {
+                total_bytes: total,
+                free_bytes: free.min(total),
+                available_bytes: available,
+                inodes: inodes + free_inodes,
+                free_inodes,
+            }
         });
         replier.reply(answer);
     }

@@ -13,12 +13,60 @@ use crate::replier::Replier;
 use crate::shared::{Shared, Source};
 use crate::slot::Context;
 use infmap_storage::damage::Damage;
-use infmap_storage::row::Inode;
+use infmap_storage::row::{Inode, InodeRow};
 use infmap_storage::state::{StateError, View};
+use std::collections::HashSet;
 use std::ops::Range;
 
-/// Bytes of a file whose rows are looked at together, once for all writes that follow each other there.
+/// Bytes of a file whose rows are looked at together, once for all writes there: to look for each cost a write here and there 2 us.
 const STEP_BYTES: u64 = 4 << 20;
+/// Steps of a file that are remembered.
+const STEPS_MAX: usize = 4096;
+
+/// Where the rows of a file are known to be readable.
+#[derive(Default)]
+pub(super) struct RowsKnown {
+    /// The rows of one that had no bytes stand beside that of its inode, which was read.
+    everywhere: bool,
+    steps: HashSet<u64>,
+    /// Bytes that can be written although rows near them are lost.
+    exact: Range<u64>,
+}
+
+/// What was found to be readable.
+#[derive(Debug)]
+pub enum Known {
+    Steps(Range<u64>),
+    Exact(Range<u64>),
+}
+
+impl RowsKnown {
+    pub(super) fn of(row: &InodeRow) -> Self {
+        Self { everywhere: row.size == 0, ..Self::default() }
+    }
+
+    /// The steps between these bytes that were not looked at.
+    fn missing(&self, from: u64, to: u64) -> Option<Range<u64>> {
+        let steps = from / STEP_BYTES..to.div_ceil(STEP_BYTES);
+        let is_exact = self.exact.start <= from && to <= self.exact.end;
+        let is_known = self.everywhere || is_exact || steps.clone().all(|step| self.steps.contains(&step));
+        (!is_known).then_some(steps)
+    }
+
+    fn add(&mut self, known: Known) {
+        let steps = match known {
+            Known::Steps(steps) => steps,
+            Known::Exact(bytes) => {
+                self.exact = bytes;
+                return;
+            }
+        };
+        if self.steps.len() >= STEPS_MAX {
+            self.steps.clear();
+        }
+        self.steps.extend(steps);
+    }
+}
 
 impl Cache {
     /// Gives a write back if the rows in its range are known to be readable; else it comes back when they are, or is refused.
@@ -26,19 +74,17 @@ impl Cache {
         let shared = self.shared.clone();
         let file = self.file(inode)?;
         let end = write.offset.saturating_add(u64::from(write.length));
-        if file.rows_known.start <= write.offset && end <= file.rows_known.end {
-            return Some(write);
-        }
-        let range = write.offset / STEP_BYTES * STEP_BYTES..end.checked_next_multiple_of(STEP_BYTES).unwrap_or(u64::MAX);
-        match shared.query(|view| look(view, inode, &range)) {
-            Ok(()) => {
-                file.rows_known = range;
+        let Some(steps) = file.rows_known.missing(write.offset, end) else { return Some(write) };
+        let bytes = write.offset..end;
+        match shared.query(|view| look(view, inode, &steps, &bytes)) {
+            Ok(known) => {
+                file.rows_known.add(known);
                 Some(write)
             }
             Err(StateError::Miss(_)) => {
                 file.filling = true;
                 file.queue.push_front(Op::Write(write));
-                self.fetch_rows(inode, range, cx);
+                self.fetch_rows(inode, steps, bytes, cx);
                 None
             }
             Err(error) => {
@@ -48,23 +94,22 @@ impl Cache {
         }
     }
 
-    fn fetch_rows(&self, inode: Inode, range: Range<u64>, cx: &mut Context<'_>) {
+    fn fetch_rows(&self, inode: Inode, steps: Range<u64>, bytes: Range<u64>, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
-        let seen = range.clone();
         // A replier, because a reader may die with it: the write is answered then too.
-        let then = Replier::from_fn(move |known| own.post(Lane::Foreground, CacheMessage::RowsKnown { inode, range, known }));
+        let then = Replier::from_fn(move |known| own.post(Lane::Foreground, CacheMessage::RowsKnown { inode, known }));
         let query = move |shared: &Shared| {
-            then.reply(shared.query_waiting(|view| look(view, inode, &seen)).map_err(|error| shared.refuse(&error)));
+            then.reply(shared.query_waiting(|view| look(view, inode, &steps, &bytes)).map_err(|error| shared.refuse(&error)));
         };
         cx.post(self.reader(inode), Lane::Foreground, ReadMessage::Query(Box::new(query)));
     }
 
-    /// The rows in a range were read, or cannot be: then the write that needs them fails.
-    pub(super) fn rows_known(&mut self, inode: Inode, range: Range<u64>, known: Answer<()>, cx: &mut Context<'_>) {
+    /// Rows were read, or cannot be: then the write that needs them fails.
+    pub(super) fn rows_known(&mut self, inode: Inode, known: Answer<Known>, cx: &mut Context<'_>) {
         let Some(file) = self.file(inode) else { return };
         file.filling = false;
         match known {
-            Ok(()) => file.rows_known = range,
+            Ok(known) => file.rows_known.add(known),
             Err(refusal) => {
                 if let Some(op) = file.queue.pop_front() {
                     op.refuse(refusal, cx);
@@ -102,8 +147,11 @@ pub fn note_lost(shared: &Shared, damage: Damage) {
     }
 }
 
-/// Reads all rows of a range, and the one that begins before it.
-fn look(view: View<'_>, inode: Inode, range: &Range<u64>) -> Result<(), StateError> {
-    let most = (range.end - range.start) / BLOCK + 1;
-    view.extents(inode, range.start, range.end, most as usize).map(drop)
+/// Reads the rows of some steps; where some of them are lost, those of the bytes that are wanted.
+fn look(view: View<'_>, inode: Inode, steps: &Range<u64>, bytes: &Range<u64>) -> Result<Known, StateError> {
+    match view.has_rows_at_hand(inode, steps.start.saturating_mul(STEP_BYTES), steps.end.saturating_mul(STEP_BYTES)) {
+        Ok(()) => Ok(Known::Steps(steps.clone())),
+        Err(error @ StateError::Miss(_)) => Err(error),
+        Err(_) => view.has_rows_at_hand(inode, bytes.start, bytes.end).map(|()| Known::Exact(bytes.clone())),
+    }
 }

@@ -1,5 +1,6 @@
 //! A file that a shard holds, and the operations that wait for it.
 
+use super::damage::RowsKnown;
 use super::message::Write;
 use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat};
 use crate::pixel_reader::Reading;
@@ -11,7 +12,6 @@ use infmap_storage::file_buffer::{FileBuffer, Ticket};
 use infmap_storage::names::CAPABILITY;
 use infmap_storage::row::{Inode, InodeRow, Time};
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// What a shard knows of an inode.
@@ -100,7 +100,7 @@ pub(super) struct File {
     /// How many capabilities had ever been given on the volume when this file was looked at for one; `None`: it never was.
     pub(super) capability_looked: Option<u64>,
     /// Bytes whose rows were seen to be readable (DAM-1).
-    pub(super) rows_known: Range<u64>,
+    pub(super) rows_known: RowsKnown,
     /// It was cut to nothing, to be written anew: until that is safe, a power cut would leave an empty file.
     pub(super) emptied: bool,
 }
@@ -118,8 +118,7 @@ impl File {
             outstanding: 0,
             privileged: is_privileged(row.mode),
             capability_looked: None,
-            // The rows of one that has no bytes will stand beside its own, which was read.
-            rows_known: 0..if row.size == 0 { u64::MAX } else { 0 },
+            rows_known: RowsKnown::of(row),
             // A file that is new has version 0.
             emptied: row.size == 0 && row.version > 0,
         }

@@ -1,5 +1,6 @@
 //! What a shard is told.
 
+use super::damage::Known;
 use crate::api::{Answer, AttributeChange, Attributes, ClearRange, Refusal, SeekWhat, WriteHow};
 use crate::mailbox::Envelope;
 use crate::pixel_reader::Reading;
@@ -10,7 +11,6 @@ use infmap_storage::damage::Damage;
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
 use infmap_storage::limits::CLUSTER_BYTES;
 use infmap_storage::row::{Inode, InodeRow, Time};
-use std::ops::Range;
 
 /// Bytes of a range that is cleared on the thread that posts it, at most.
 const INLINE_CLEAR_BYTES: u64 = 256 * 1024;
@@ -88,11 +88,10 @@ pub enum CacheMessage {
         inode: Inode,
         blocks: Vec<(u64, Answer<Block>)>,
     },
-    /// The rows of a file in a range were read, so that what is written there can be put.
+    /// The rows of a file were read, so that what is written there can be put.
     RowsKnown {
         inode: Inode,
-        range: Range<u64>,
-        known: Answer<()>,
+        known: Answer<Known>,
     },
     /// Durable in an image. The grant keeps its region open until the rows are put.
     Placed {

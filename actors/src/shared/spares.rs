@@ -37,12 +37,18 @@ pub struct Spares {
 
 #[derive(Default)]
 struct Inner {
-    unused: Vec<u64>,
+    unused: Vec<Spare>,
     /// Files whose blocks are allocated, for when there is no other room.
     held: Vec<u64>,
     next: u64,
     /// Directories of `map/` that are known to be durable.
     directories: HashSet<String>,
+}
+
+/// A file that the next image is written into.
+struct Spare {
+    number: u64,
+    bytes: u64,
 }
 
 impl Spares {
@@ -70,7 +76,7 @@ impl Spares {
                 removed = true;
             } else {
                 left.extend(image.map(|image| image.place.directory()));
-                inner.unused.push(number);
+                inner.unused.push(Spare { number, bytes: entry.size_bytes });
             }
         }
         if removed || !left.is_empty() {
@@ -88,6 +94,12 @@ impl Spares {
     #[must_use]
     pub fn image_bytes(&self) -> u64 {
         self.image_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the files that images are written into.
+    #[must_use]
+    pub fn unused_bytes(&self) -> u64 {
+        self.inner.lock().unused.iter().map(|spare| spare.bytes).sum()
     }
 
     /// Bytes that are held.
@@ -190,10 +202,13 @@ impl Spares {
     /// The number of a spare file, or of one that is to be made.
     fn take_number(&self) -> u64 {
         let mut inner = self.inner.lock();
-        inner.unused.pop().unwrap_or_else(|| {
-            inner.next += 1;
-            inner.next - 1
-        })
+        inner.unused.pop().map_or_else(
+            || {
+                inner.next += 1;
+                inner.next - 1
+            },
+            |spare| spare.number,
+        )
     }
 
     /// Takes spare files off the device, but so many: where room is short, it is worth more than the time that they save.
@@ -204,7 +219,7 @@ impl Spares {
             inner.unused.split_off(keep)
         };
         // What cannot be removed is found again by the next mount.
-        surplus.into_iter().for_each(|number| drop(device.remove(&path(number))));
+        surplus.into_iter().for_each(|spare| drop(device.remove(&path(spare.number))));
     }
 
     /// Takes the files of dead images away: into the stock, or off the device. Durable when this returns.
@@ -228,7 +243,7 @@ impl Spares {
             match number {
                 Some(number) => {
                     device.rename(&from, &path(number))?;
-                    taken.push(number);
+                    taken.push(Spare { number, bytes: metadata.size_bytes });
                 }
                 None => device.remove(&from)?,
             }
@@ -315,6 +330,23 @@ mod tests {
             install(&disk, &spares, &images[2..3]);
         }
         assert_eq!(failures, 12);
+    }
+
+    #[test]
+    fn spare_files_are_known_by_their_bytes_as_long_as_they_are_spare() {
+        let images = images();
+        let disk = SimulatedDisk::new(1);
+        ["map", "spare"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
+        let spares = Spares::load(&disk, false).unwrap();
+        install(&disk, &spares, &images[..3]);
+        assert_eq!(spares.unused_bytes(), 0);
+        spares.recycle(&disk, &[images[0].0, images[1].0]).unwrap();
+        let two = (images[0].1.len() + images[1].1.len()) as u64;
+        assert_eq!((spares.unused_bytes(), Spares::load(&disk, false).unwrap().unused_bytes()), (two, two));
+        install(&disk, &spares, &images[3..4]);
+        assert_eq!(spares.unused_bytes(), images[0].1.len() as u64);
+        spares.shrink(&disk, 0);
+        assert_eq!(spares.unused_bytes(), 0);
     }
 
     #[test]

@@ -130,3 +130,6 @@ impl NameSearch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,13 +12,16 @@ use std::collections::{BTreeSet, HashMap};
 /// Damages that are looked at with one version of the names.
 const STEP: usize = 64;
 
+/// What is done with one version of the names.
+pub type WithNames<'a> = dyn FnMut(View<'_>) + 'a;
+
 /// Goes through damages; `is_used` says of an inode that has no name any more whether somebody has it open, `lend` gives a version of the names for one step. Each that still is so comes back, with its names, behind the
 /// number that it has among those given: several, where its bytes are in several rows by now. Waits for the disk.
 pub fn resolve(
     damages: &[Damage],
     images: &Images,
     is_used: &dyn Fn(Inode) -> bool,
-    lend: &mut dyn FnMut(&mut dyn FnMut(View<'_>)),
+    lend: &mut dyn FnMut(&mut WithNames<'_>),
 ) -> Vec<(usize, Damage)> {
     let (mut left, mut seen) = (Vec::new(), BTreeSet::new());
     for (step, some) in damages.chunks(STEP).enumerate() {

@@ -281,3 +281,36 @@ fn inline_content_lies_under_extents_and_over_nothing() {
         assert_eq!(world.read(offset, length, &[], false).unwrap(), &expected[offset..offset + length]);
     }
 }
+
+#[test]
+fn what_is_lost_is_told_cluster_by_cluster_and_the_rest_of_the_read_is_given() {
+    let world = World::new();
+    let unit = UNITS[0] * UNIT_BYTES;
+    let at = [world.damage(5 * 4096), world.damage(7 * 4096 + 100), world.damage(unit)];
+    world.lose_tables();
+    let read = |offset: usize, length: usize| {
+        let lost = RefCell::new(Vec::new());
+        let (view, images) = (world.state.view(&world.store), Some(&world.images));
+        let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, keep: true, lost: Some(&lost) };
+        let mut out = vec![0xEE; length];
+        reader.read(world.inode, offset as u64, &[], &mut out).unwrap();
+        let lost = lost.into_inner();
+        let damages = crate::damage::of_clusters(view, world.inode, offset as u64, (offset + length) as u64, &lost).unwrap();
+        (out, lost.iter().map(|lost| lost.at).collect::<Vec<_>>(), damages)
+    };
+    // Again and again: nothing of it is kept as if it were sound.
+    for _ in 0..2 {
+        let (out, lost, damages) = read(0, 10 * 4096);
+        let mut expected = world.bytes[..10 * 4096].to_vec();
+        [5, 7].into_iter().for_each(|n| expected[n * 4096..(n + 1) * 4096].fill(0));
+        assert!(out == expected && lost == at[..2], "{lost:?}");
+        let ranges: Vec<(u64, u64)> = damages.iter().map(|damage| (damage.offset, damage.length)).collect();
+        assert_eq!(ranges, [(5 * 4096, 4096), (7 * 4096, 4096)]);
+        let (out, lost, damages) = read(unit + 100, 1000);
+        assert!(out == [0; 1000] && lost == at[2..]);
+        assert!(damages.len() == 1 && damages[0].offset <= unit as u64 + 100 && damages[0].length > 1000);
+        assert_eq!(read(5 * 4096 + 10, 20).2[0].length, 4096, "a damage names the whole block");
+        assert_eq!(read(8 * 4096, 4096), (world.bytes[8 * 4096..9 * 4096].to_vec(), Vec::new(), Vec::new()));
+    }
+    assert!(matches!(world.read(5 * 4096, 4096, &[], true), Err(ReadError::Image(ImageError::Damaged { .. }))));
+}

@@ -125,6 +125,21 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
+    /// Whether the rows of a file that touch its bytes `from..to` can be read: they are not looked into.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn has_rows_at_hand(&self, inode: Inode, from: u64, to: u64) -> Result<(), StateError> {
+        let first = Key::Extent(inode, from).encode();
+        self.tree.last_before(self.source, &first)?;
+        let (_, end_of_all) = Key::extents_of(inode);
+        let end = if to == u64::MAX { end_of_all } else { Key::Extent(inode, to).encode() };
+        for row in self.tree.range(self.source, &first, Some(&end)) {
+            row?;
+        }
+        Ok(())
+    }
+
     /// The target of a symbolic link.
     ///
     /// # Errors

@@ -134,7 +134,7 @@ fn overwrite(limit: u64, pieces_kib: usize, rounds: u64, random: bool) -> f64 {
     let piece_bytes = pieces_kib << 10;
     let settings = || Settings { limit: Some(limit), ..Settings::default() };
     let bed = Bed::open_with(new_device(), settings());
-    let usable = bed.ask(|volume, replier| volume.space(replier)).unwrap().free_bytes;
+    let usable = bed.ask(|volume, replier| volume.space(replier)).unwrap().available_bytes;
     let file = bed.create("file");
     let pieces = usable * 8 / 10 / piece_bytes as u64;
     let piece = |round: u64, n: u64| noise(round << 20 | n, piece_bytes);
@@ -186,4 +186,13 @@ fn twenty_times_over_in_pieces_of_several_sizes() {
             overwrite(256 << 20, pieces_kib, 20, random)
         );
     }
+}
+
+#[test]
+fn room_that_writes_never_get_is_free_and_not_used() {
+    let limit = 256 << 20;
+    let bed = Bed::open_with(new_device(), Settings { limit: Some(limit), ..Settings::default() });
+    let space = bed.ask(|volume, replier| volume.space(replier)).unwrap();
+    assert!(space.total_bytes == limit && limit - space.free_bytes < MIB as u64, "{space:?}: nothing is used yet");
+    assert_eq!(space.free_bytes - space.available_bytes, limit / 8);
 }
