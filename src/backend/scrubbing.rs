@@ -3,11 +3,12 @@
 //! Must be true: CTL-3: what is shown is read from the board; orders wait for the scanner, which is at one piece of an image at most. Fails:
 //! with `Reply::ScrubRefused`.
 
-use super::desk::moment;
 use crate::control::protocol::{Reply, Scrub, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState, ScrubSummary};
 use infmap_actors::Volume;
 use infmap_actors::scanner::{Order, Plan, Run, RunState, Scope, ScrubRefusal, Tally};
 use infmap_storage::address::{MapCell, Place};
+use infmap_storage::row::Time;
+use infmap_storage::volume_file::time_text;
 use std::fmt::Write as _;
 
 /// Carries an order out, and says how the scanner is then.
@@ -94,8 +95,8 @@ fn run_facts(run: &Run, lately: u64) -> ScrubRun {
         path: path.map(|path| String::from_utf8_lossy(path).into_owned()),
         path_hex: path.map(|path| to_hex(path)),
         place: place.map(|cell| (cell.x, cell.y)),
-        started: moment(run.began_s.saturating_mul(1_000_000_000)),
-        ended: run.ended_s.map(|ended_s| moment(ended_s.saturating_mul(1_000_000_000))),
+        started: second_text(run.began_s),
+        ended: run.ended_s.map(second_text),
         seconds,
         total_bytes: run.total_bytes,
         bytes: run.bytes,
@@ -106,6 +107,12 @@ fn run_facts(run: &Run, lately: u64) -> ScrubRun {
         found: found(&run.tally),
         why: run.why.clone(),
     }
+}
+
+/// A second since 1970, in RFC 3339 without fractions.
+pub fn second_text(seconds: i64) -> String {
+    let text = time_text(Time { seconds, nanos: 0 });
+    text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// Bytes as hexadecimal digits.
@@ -131,6 +138,11 @@ mod tests {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(from_hex(&to_hex(&all)), Some(all));
         assert_eq!(["", "0", "0g", "\u{e4}\u{e4}"].map(from_hex), [Some(Vec::new()), None, None, None]);
+    }
+
+    #[test]
+    fn seconds_have_no_fractions() {
+        assert_eq!(second_text(1_000_000_000), "2001-09-09T01:46:40Z");
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! How the scanner is shown: in the form that users of btrfs know, in one line, and as JSON.
 
+use crate::backend::second_text;
 use crate::cli::output::human;
 use crate::control::protocol::{Scrub, ScrubFound, ScrubRun, ScrubState, ScrubSummary};
-use infmap_storage::row::Time;
-use infmap_storage::volume_file::time_text;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One JSON value. Without `history` only the run that ended last.
@@ -131,7 +130,7 @@ fn clock(seconds: u64) -> String {
 /// The moment in so many seconds.
 fn moment_in(seconds: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    time_text(Time { seconds: i64::try_from(now.saturating_add(seconds)).unwrap_or(i64::MAX), nanos: 0 })
+    second_text(i64::try_from(now.saturating_add(seconds)).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
