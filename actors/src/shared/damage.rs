@@ -5,11 +5,11 @@
 //! Fails: never. It is a help, not a truth: whoever shows it asks the tables which of it still is so.
 
 use crate::clock::Clock;
-use infmap_storage::address::{Cluster, RegionId};
+use infmap_storage::address::{Cluster, Generation, Place, RegionId};
 use infmap_storage::damage::Damage;
 use infmap_storage::row::{Inode, Time};
 use parking_lot::{Condvar, Mutex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,6 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const KEPT_MAX: u64 = 65_536;
 /// One is kept for so many bytes of the budget of memory, if that is less.
 const BUDGET_BYTES: u64 = 4096;
+
+/// The least and the greatest name of an image.
+const FIRST: RegionId = RegionId { place: Place(0), generation: Generation(0) };
+const LAST: RegionId = RegionId { place: Place(u32::MAX), generation: Generation(u64::MAX) };
 
 /// Who noticed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ type Key = (RegionId, Cluster, Inode, u64);
 
 struct Entries {
     kept: BTreeMap<Key, Noted>,
+    /// The same by file and offset.
+    by_file: BTreeSet<(Inode, u64, RegionId, Cluster)>,
     kept_max: usize,
     not_kept: u64,
     /// Counts changes.
@@ -76,7 +82,7 @@ impl DamageList {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, budget_bytes: u64) -> Self {
         let kept_max = (budget_bytes / BUDGET_BYTES).min(KEPT_MAX) as usize;
-        let entries = Entries { kept: BTreeMap::new(), kept_max, not_kept: 0, version: 0 };
+        let entries = Entries { kept: BTreeMap::new(), by_file: BTreeSet::new(), kept_max, not_kept: 0, version: 0 };
         Self { clock, entries: Mutex::new(entries), changed: Condvar::new(), count: AtomicUsize::new(0) }
     }
 
@@ -109,13 +115,16 @@ impl DamageList {
 
     /// Bytes of a file are about to be others: what lay in them is of no interest any more, if it lay nowhere else.
     pub fn replaced(&self, inode: Inode, from: u64, to: u64) {
-        let is_covered = |noted: &Noted| {
-            let damage = &noted.damage;
-            damage.inode == inode && from <= damage.offset && damage.offset.saturating_add(damage.length) <= to
-        };
-        if !self.is_empty() {
-            self.forget(is_covered);
+        if self.is_empty() {
+            return;
         }
+        self.change(|entries| {
+            let inside = entries.by_file.range((inode, from, FIRST, Cluster::FIRST)..=(inode, to, LAST, Cluster::LAST));
+            let is_covered =
+                |key: &Key| entries.kept.get(key).is_some_and(|noted| noted.damage.offset.saturating_add(noted.damage.length) <= to);
+            let keys = inside.map(|(inode, offset, region, cluster)| (*region, *cluster, *inode, *offset)).filter(is_covered).collect();
+            entries.remove(keys) > 0
+        });
     }
 
     /// Takes entries out, and says how many. They come back when they are met again.
@@ -203,6 +212,8 @@ impl Entries {
     fn insert(&mut self, key: Key, noted: Noted) -> bool {
         let has_room = self.kept.len() < self.kept_max;
         if has_room {
+            let (region, cluster, inode, offset) = key;
+            self.by_file.insert((inode, offset, region, cluster));
             self.kept.insert(key, noted);
         } else {
             self.not_kept = self.not_kept.saturating_add(1);
@@ -211,6 +222,9 @@ impl Entries {
     }
 
     fn remove(&mut self, keys: Vec<Key>) -> usize {
+        for (region, cluster, inode, offset) in &keys {
+            self.by_file.remove(&(*inode, *offset, *region, *cluster));
+        }
         keys.iter().filter(|key| self.kept.remove(key).is_some()).count()
     }
 }
@@ -231,7 +245,7 @@ fn last_of(region: RegionId) -> Key {
 mod tests {
     use super::*;
     use crate::clock::RealClock;
-    use infmap_storage::address::{Address, Generation, Place};
+    use infmap_storage::address::Address;
     use infmap_storage::damage::Found;
 
     fn damage(place: u32, cluster: usize, inode: u64, offset: u64) -> Damage {
@@ -284,12 +298,19 @@ mod tests {
 
     #[test]
     fn only_what_is_replaced_as_a_whole_goes() {
-        let list = list(10);
+        let list = list(100);
         list.note(damage(1, 0, 3, 8192), Source::Read);
         [(3, 8192, 12_287), (3, 8193, 20_000), (4, 0, u64::MAX)].into_iter().for_each(|(i, from, to)| list.replaced(Inode(i), from, to));
         assert_eq!(list.len(), 1);
         list.replaced(Inode(3), 8192, 12_288);
         assert!(list.is_empty());
+        // Of many, those in the range.
+        for n in 0..100 {
+            list.note(damage(n, 0, 3 + u64::from(n % 2), 4096 * u64::from(n)), Source::Read);
+        }
+        list.replaced(Inode(4), 0, 4096 * 50);
+        let left: Vec<u64> = list.all().0.iter().map(|noted| noted.damage.offset / 4096).collect();
+        assert_eq!(left, (0..100).filter(|n| n % 2 == 0 || *n >= 50).collect::<Vec<_>>());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use infmap_actors::shared::{Noted, Source};
 use infmap_storage::address::{Address, Cluster, Generation, MapCell, Place, RegionId};
 use infmap_storage::damage::{Damage, Found};
+use infmap_storage::limits::UNIT_BYTES;
 use infmap_storage::row::{Inode, Time};
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +97,9 @@ impl LostRange {
             "missing" => Found::Missing,
             _ => return None,
         };
-        self.offset.checked_add(self.length)?;
+        // No row gives more in one piece.
+        let is_range = (1..=UNIT_BYTES as u64).contains(&self.length) && self.offset.checked_add(self.length).is_some();
+        is_range.then_some(())?;
         let when = Some(Time { seconds: self.seconds, nanos: self.nanos.min(999_999_999) });
         let (inode, offset, length, expected_crc) = (Inode(self.inode), self.offset, self.length, self.expected_crc);
         let damage = Damage { inode, paths: Vec::new(), offset, length, at, expected_crc, found, when };
@@ -148,13 +151,15 @@ mod tests {
     #[test]
     fn what_says_no_place_is_no_damage() {
         let sound = LostRange::of(&noted(Found::Missing));
-        let broken: [fn(&mut LostRange); 6] = [
+        let broken: [fn(&mut LostRange); 8] = [
             |range| range.x = i64::MAX,
             |range| range.generation = "xyz".into(),
             |range| range.cluster = 1024,
             |range| range.found = "moon".into(),
             |range| range.source = String::new(),
             |range| range.offset = u64::MAX,
+            |range| range.length = 0,
+            |range| range.length = u64::MAX,
         ];
         for (n, break_it) in broken.iter().enumerate() {
             let mut range = sound.clone();
