@@ -93,7 +93,7 @@ impl Place for Simulated {
         judge(self.0.kill(), seed, tuning, model).map_err(|what| format!("killed: {what}"))?;
         for style in [CrashStyle::LoseAll, CrashStyle::Random(seed), CrashStyle::Random(!seed)] {
             let found = self.0.crash(style);
-            recheck(&found).and_then(|()| judge(found, seed, tuning, model)).map_err(|what| format!("{style:?}: {what}"))?;
+            recheck(&found, model.rotten).and_then(|()| judge(found, seed, tuning, model)).map_err(|what| format!("{style:?}: {what}"))?;
         }
         Ok(())
     }

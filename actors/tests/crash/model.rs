@@ -209,6 +209,8 @@ pub struct Model {
     weak: Vec<Promise>,
     /// Promises that were kept in mind.
     pub promises: usize,
+    /// Bits of images have flipped: not more than their parity covers.
+    pub rotten: bool,
 }
 
 /// A volume as it was found.
@@ -228,6 +230,7 @@ impl Model {
             saves: Vec::new(),
             weak: Vec::new(),
             promises: 0,
+            rotten: false,
         }
     }
 
@@ -379,12 +382,14 @@ impl Model {
 
     /// From now on what was found is what is promised.
     pub fn adopt(&mut self, found: Found) {
-        let promises = self.promises;
-        *self = Self::new();
-        self.promises = promises;
-        self.names = vec![Arc::new(found.names)];
-        self.files = found.files.into_iter().map(|(inode, content)| (inode, FileHistory::new(content))).collect();
-        self.targets = found.targets;
+        *self = Self {
+            names: vec![Arc::new(found.names)],
+            files: found.files.into_iter().map(|(inode, content)| (inode, FileHistory::new(content))).collect(),
+            targets: found.targets,
+            promises: self.promises,
+            rotten: self.rotten,
+            ..Self::new()
+        };
     }
 }
 

@@ -86,7 +86,7 @@ fn one(script: &Script, point: &Point, style: Option<CrashStyle>, number: usize,
             lives_on(world, seed, tuning).map(|_| 2)
         }
         1 => {
-            recheck(&disk)?;
+            recheck(&disk, point.model.rotten)?;
             judge(disk, seed, tuning, &model()).map(|()| 1)
         }
         2 | 3 => {
@@ -105,6 +105,8 @@ fn run(script: &Script, order: u64, plan: &Plan) -> Tally {
     }
     let cleans = script.ops.iter().any(|op| matches!(op, Op::Clean(true)));
     assert!(!cleans || world.cleaned > 0, "{}: nothing was cleaned", script.name);
+    let scrubs = script.ops.contains(&Op::Scrub);
+    assert!(!scrubs || world.corrected > 0, "{}: nothing was put back", script.name);
     let points = world.take_points();
     let made = world.stop().promises;
     assert!(made > 0, "{}: nothing was promised", script.name);

@@ -44,6 +44,10 @@ pub enum Op {
     /// A round of cleaning.
     Clean(bool),
     Read(Path),
+    /// A bit flips in so many rows of every image, from the first on.
+    Rot(usize),
+    /// All images are verified, and what is damaged is put back.
+    Scrub,
     Seconds(u64),
     Turns(usize),
     Idle,

@@ -11,11 +11,15 @@ use infmap_actors::api::{
 };
 use infmap_actors::replier::{Replier, Reply, Unanswered};
 use infmap_actors::runtime::Runtime;
-use infmap_actors::runtime::step::{Order, StepRuntime};
+use infmap_actors::runtime::step::{Order as Turns, StepRuntime};
+use infmap_actors::scanner::{Order, Plan};
 use infmap_actors::settings::{BUDGET_RANGE, Settings, Sync};
 use infmap_actors::volume::{OpenOptions, create};
 use infmap_storage::check::{CheckOptions, Severity, check};
-use infmap_storage::device::{Device, SimulatedDisk};
+use infmap_storage::device::{Device, Open, SimulatedDisk};
+use infmap_storage::images::Images;
+use infmap_storage::region::layout::row_range;
+use infmap_storage::repair::{Outcome, repair_images};
 use infmap_storage::row::{FileKind, Inode, ROOT_INODE};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +62,8 @@ pub struct World {
     always: bool,
     /// Images that rounds of cleaning emptied.
     pub cleaned: u64,
+    /// Images that scrubs have put back.
+    pub corrected: u64,
     /// Every point at which the power might have failed, if they are kept.
     points: Vec<Point>,
 }
@@ -86,7 +92,7 @@ pub fn new_volume(device: Arc<dyn Device>) {
 
 /// Opens the volume of a disk; an error only if the power failed meanwhile, or something was made to fail.
 fn open(device: Arc<dyn Device>, seed: u64, tuning: Tuning) -> Result<(Arc<StepRuntime>, Volume), String> {
-    let runtime = StepRuntime::new(Order::Seeded(seed));
+    let runtime = StepRuntime::new(Turns::Seeded(seed));
     let as_runtime: Arc<dyn Runtime> = runtime.clone();
     let mut settings = Settings::default();
     settings.memory.budget = *BUDGET_RANGE.start();
@@ -118,8 +124,8 @@ impl World {
         let random = Random(seed ^ 0x5eed);
         let (volume, syncs, always) = (Some(volume), tuning.sync != Sync::None, tuning.sync == Sync::Always);
         let (pending, held, points) = (Vec::new(), Vec::new(), Vec::new());
-        let (faulty, refused, cleaned) = (false, Default::default(), 0);
-        Ok(Self { disk, runtime, volume, model, pending, random, faulty, refused, held, syncs, always, cleaned, points })
+        let (faulty, refused, cleaned, corrected) = (false, Default::default(), 0, 0);
+        Ok(Self { disk, runtime, volume, model, pending, random, faulty, refused, held, syncs, always, cleaned, corrected, points })
     }
 
     /// The model, to be changed. What the disk went through before, it went through with the model as it was.
@@ -252,6 +258,8 @@ impl World {
             Op::Checkpoint(wait) => self.checkpoint(wait),
             Op::Clean(wait) => self.clean(wait),
             Op::Read(path) => self.compare(path),
+            Op::Rot(rows) => self.rot(rows),
+            Op::Scrub => self.scrub(),
             Op::Seconds(seconds) => self.pass(seconds),
             Op::Turns(turns) => {
                 for _ in 0..turns {
@@ -518,6 +526,39 @@ impl World {
         self.sync(self.model.promise(None, true), wait, |volume, replier| volume.checkpoint(replier));
     }
 
+    fn rot(&mut self, rows: usize) {
+        self.model_mut().rotten = true;
+        for path in Images::list(&self.disk).unwrap_or_default() {
+            let Ok(file) = self.disk.open(&path, Open::WRITE) else { return };
+            for at in (0..rows).map(|row| row_range(row).start as u64 + 77) {
+                let mut byte = [0];
+                let _ = file.read_at(&mut byte, at).and_then(|_| file.write_at(&[byte[0] ^ 0x10], at));
+            }
+            let _ = file.sync();
+        }
+    }
+
+    /// It ends by itself, whatever it finds.
+    fn scrub(&mut self) {
+        let shown = |world: &Self| world.volume().shared().scrub.shown();
+        if self.ask_scrub(Order::Start(Plan::default())) {
+            for _ in 0..PATIENCE.1 {
+                self.pass(10);
+                if self.is_over() || shown(self).run.is_none() {
+                    self.corrected += shown(self).history.first().map_or(0, |run| run.tally.corrected);
+                    return;
+                }
+            }
+            panic!("a scrub does not end: {:?}", shown(self));
+        }
+    }
+
+    fn ask_scrub(&self, order: Order) -> bool {
+        let volume = self.volume();
+        let mut reply = volume.ask(|replier| volume.scrub(order, replier));
+        self.wait(&mut reply) == Some(Ok(()))
+    }
+
     /// It promises nothing.
     fn clean(&mut self, wait: bool) {
         let volume = self.volume();
@@ -704,7 +745,7 @@ impl World {
 
 /// Opens what a crash left, and judges it. The world goes on from there.
 pub fn recover(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: Model) -> Result<World, String> {
-    recheck(&disk)?;
+    recheck(&disk, model.rotten)?;
     let mut world = World::on(disk, seed, tuning, model)?;
     if let Some(reason) = world.read_only() {
         return Err(format!("the volume is read-only: {reason}"));
@@ -727,10 +768,16 @@ pub fn judge(disk: SimulatedDisk, seed: u64, tuning: Tuning, model: &Model) -> R
     Ok(())
 }
 
-/// The full check finds no damage: counts and live bits equal a walk, every byte has its checksum.
-pub fn recheck(disk: &SimulatedDisk) -> Result<(), String> {
+/// The full check finds no damage: counts and live bits equal a walk, every byte has its checksum; what is rotten, when it is repaired.
+pub fn recheck(disk: &SimulatedDisk, rotten: bool) -> Result<(), String> {
     // A copy: what the check syncs stays as uncertain as it is.
     let device: Arc<dyn Device> = Arc::new(disk.snapshot());
+    if rotten {
+        let repairs = repair_images(device.as_ref(), UUID, false, &mut |_, _| {}).map_err(|error| error.to_string())?;
+        if let Some(left) = repairs.iter().find(|repair| !matches!(repair.outcome, Outcome::Restored { .. })) {
+            return Err(format!("an image is not put back: {left:?}"));
+        }
+    }
     let options = CheckOptions { claims_bytes: 8 << 20, node_bytes: 4 << 20, ..CheckOptions::default() };
     let report = check(&device, UUID, &options, &mut |_| {}).map_err(|error| error.to_string())?;
     let bad: Vec<_> = report.findings.iter().filter(|finding| finding.severity >= Severity::Warning).collect();
