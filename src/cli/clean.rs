@@ -7,11 +7,12 @@ use super::error::{CliError, Code};
 use super::output::human;
 use super::progress::Shown;
 use super::settings::{SettingsArguments, load};
+use super::status::Behind;
 use super::{Context, info, output};
 use crate::backend::{self, Left};
 use crate::control::client::{self, ControlError};
 use crate::control::protocol::Cleaned;
-use crate::mount::lock::{self, VolumeLock};
+use crate::mount::lock::VolumeLock;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,12 +28,12 @@ pub struct Clean {
 
 impl Clean {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
-        let volume = info::volume_of(&self.path)?;
+        let behind = Behind::of(&self.path)?;
         let mut shown = Shown::new(context);
-        let is_mounted = lock::held(&volume)?.is_some_and(|owner| owner.mountpoint.is_some());
-        let cleaned = match is_mounted {
-            true => backend::rounds(|| client::clean(&volume).map_err(|error| unanswered(&volume, &error)), &mut |step| shown.step(step)),
-            false => unmounted(&volume, &self.settings, &mut shown),
+        let round = || client::clean(&behind.volume).map_err(|error| unanswered(&behind, &error));
+        let cleaned = match behind.is_mounted()? {
+            true => backend::rounds(round, &mut |step| shown.step(step)),
+            false => unmounted(&info::volume(&behind.volume)?, &self.settings, &mut shown),
         };
         drop(shown);
         let cleaned = cleaned?;
@@ -55,11 +56,11 @@ fn unmounted(volume: &Path, settings: &SettingsArguments, shown: &mut Shown) -> 
     Ok(cleaned?)
 }
 
-fn unanswered(volume: &Path, error: &ControlError) -> CliError {
+fn unanswered(behind: &Behind, error: &ControlError) -> CliError {
     match error {
         // A round is refused where nothing may be changed.
-        ControlError::Refused(why) => CliError::new(Code::ReadOnly, format!("{} is not cleaned: {why}", volume.display())),
-        _ => CliError::new(Code::NoAnswer, format!("{} is mounted, but {error}", volume.display())),
+        ControlError::Refused(why) => CliError::new(Code::ReadOnly, format!("{} is not cleaned: {why}", behind.volume.display())),
+        _ => behind.unanswered(error),
     }
 }
 

@@ -9,7 +9,7 @@ use super::status::Behind;
 use super::{Context, info, output};
 use crate::backend::damage::{self, Kept};
 use crate::control::client::{self, ControlError};
-use crate::mount::lock::{self, VolumeLock};
+use crate::mount::lock::VolumeLock;
 use infmap_actors::shared::Noted;
 use infmap_storage::damage::{Damage as Lost, Found};
 use infmap_storage::row::Inode;
@@ -95,8 +95,7 @@ enum Place {
 impl Place {
     fn of(path: &Path) -> Result<Self, CliError> {
         let behind = Behind::of(path)?;
-        let is_mounted = lock::held(&behind.volume)?.is_some_and(|owner| owner.mountpoint.is_some());
-        if is_mounted {
+        if behind.is_mounted()? {
             return Ok(Self::Mounted(behind));
         }
         let volume = info::volume(&behind.volume)?;

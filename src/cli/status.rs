@@ -85,6 +85,14 @@ impl Behind {
         Ok(Self { volume, is_mountpoint: true })
     }
 
+    /// Whether a daemon has it mounted.
+    ///
+    /// # Errors
+    /// The lock cannot be looked at.
+    pub fn is_mounted(&self) -> Result<bool, CliError> {
+        Ok(lock::held(&self.volume)?.is_some_and(|owner| owner.mountpoint.is_some()))
+    }
+
     /// What it means that a daemon does not answer.
     pub fn unanswered(&self, error: &ControlError) -> CliError {
         let volume = self.volume.display();

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon has for its answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it has for a round of cleaning, which waits for the disk and behind the requests of people.
-const ROUND_PATIENCE: Duration = Duration::from_secs(600);
+/// How long it has for what waits for the disk, and behind the requests of people.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,12 @@ pub enum ControlError {
     Refused(String),
 }
 
-/// How long it has for what waits for the disk.
-const LONG_PATIENCE: Duration = Duration::from_secs(600);
+impl ControlError {
+    /// A reply that is none to what was asked.
+    pub fn unasked(reply: &Reply) -> Self {
+        Self::Refused(format!("{reply:?} is no answer to that"))
+    }
+}
 
 /// Asks the daemon of a volume.
 pub fn ask(volume: &Path, request: &Request) -> Result<Reply, ControlError> {
@@ -53,15 +57,15 @@ fn ask_patiently(volume: &Path, request: &Request, patience: Duration) -> Result
 pub fn status(volume: &Path) -> Result<Status, ControlError> {
     match ask(volume, &Request::Status)? {
         Reply::Status(status) => Ok(*status),
-        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+        other => Err(ControlError::unasked(&other)),
     }
 }
 
 /// A round of cleaning.
 pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
-    match ask_patiently(volume, &Request::Clean, ROUND_PATIENCE)? {
+    match ask_patiently(volume, &Request::Clean, LONG_PATIENCE)? {
         Reply::Cleaned(cleaned) => Ok(cleaned),
-        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+        other => Err(ControlError::unasked(&other)),
     }
 }
 
@@ -78,7 +82,7 @@ pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
                 all.files.extend(files);
                 (all.not_kept, all.next) = (not_kept, next.filter(|_| goes_on));
             }
-            other => return Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+            other => return Err(ControlError::unasked(&other)),
         }
         if all.next.is_none() {
             return Ok(all);
@@ -91,7 +95,7 @@ pub fn forget_damage(volume: &Path, inodes: Option<Vec<u64>>) -> Result<u64, Con
     let request = Request::ForgetDamage { all: inodes.is_none(), inodes: inodes.unwrap_or_default() };
     match ask(volume, &request)? {
         Reply::Forgot { count } => Ok(count),
-        other => Err(ControlError::Refused(format!("{other:?} is no answer to that"))),
+        other => Err(ControlError::unasked(&other)),
     }
 }
 
