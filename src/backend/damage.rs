@@ -97,13 +97,14 @@ impl Recorder {
     /// # Errors
     /// The system has no thread, or does not open the directory.
     pub(super) fn start(volume: &Arc<Volume>, path: &Path) -> io::Result<Self> {
-        let device = FileDevice::new(path)?;
-        let Kept { noted, not_kept } = load(&device);
+        let Kept { noted, not_kept } = load(&FileDevice::new(path)?);
         volume.know_damage(noted, not_kept);
         let (ending, written) = (Arc::new(Ending::default()), volume.shared().damage.version());
         let thread = std::thread::Builder::new().name("infmap-damage".into()).spawn({
-            let (volume, ending) = (volume.clone(), ending.clone());
-            move || record(&volume.shared().damage, written, &device, &ending)
+            let (volume, ending, path) = (volume.clone(), ending.clone(), path.to_path_buf());
+            // Opened each time: descriptors may be few, and this is rare.
+            let keep = move |kept: &Kept| write(&FileDevice::new(&path)?, kept);
+            move || record(&volume.shared().damage, written, &keep, &ending)
         })?;
         Ok(Self { volume: volume.clone(), ending, thread: Some(thread) })
     }
@@ -121,15 +122,15 @@ impl Drop for Recorder {
     }
 }
 
-/// Writes each version behind `written`.
-fn record(list: &DamageList, mut written: u64, device: &dyn Device, ending: &Ending) {
+/// Keeps each version behind `written`.
+fn record(list: &DamageList, mut written: u64, keep: &dyn Fn(&Kept) -> io::Result<()>, ending: &Ending) {
     let mut is_said = false;
     loop {
         let version = list.wait_for_change(written, || ending.ended.load(Ordering::Acquire));
         if version != written {
             written = version;
             let (noted, not_kept) = list.all();
-            if let Err(error) = write(device, &Kept { noted, not_kept })
+            if let Err(error) = keep(&Kept { noted, not_kept })
                 && !std::mem::replace(&mut is_said, true)
             {
                 tracing::warn!(%error, "the list of damage cannot be kept in {FILE}: it ends with this mount");
@@ -260,7 +261,7 @@ mod tests {
         let (device, list, ending) = (MemoryDevice::new(), list(), Ending::default());
         let written = list.version();
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| record(&list, written, &device, &ending));
+            let thread = scope.spawn(|| record(&list, written, &|kept| write(&device, kept), &ending));
             note(&list, 0);
             note(&list, 1);
             ending.ended.store(true, Ordering::Release);

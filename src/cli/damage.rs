@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(
             shown,
             "inode 9 (without a name) (inode 9), 4.0 KiB lost\n  bytes 0 to 4095\n    at (-1, 0), cluster 7 of map/-1_0/-1_0.ff.png\n    \
-             checksum 00000001 was expected, checksum 00000abc was found\n    noticed by a read on 1970-01-01T00:00:00Z"
+             checksum 00000001 was expected, checksum 00000abc was found\n    noticed by a read on 1970-01-01T00:00:00.000000000Z"
         );
     }
 

@@ -13,6 +13,7 @@ use crate::replier::Replier;
 use crate::shared::{Shared, Source};
 use crate::slot::Context;
 use infmap_storage::damage::Damage;
+use infmap_storage::limits::INLINE_FILE_BYTES;
 use infmap_storage::row::{Inode, InodeRow};
 use infmap_storage::state::{StateError, View};
 use std::collections::HashSet;
@@ -26,7 +27,8 @@ const STEPS_MAX: usize = 4096;
 /// Where the rows of a file are known to be readable.
 #[derive(Default)]
 pub(super) struct RowsKnown {
-    /// The rows of one that had no bytes stand beside that of its inode, which was read.
+    /// It had so few bytes that its content may be put as a whole, in place of all its rows.
+    is_small: bool,
     everywhere: bool,
     steps: HashSet<u64>,
     /// Bytes that can be written although rows near them are lost.
@@ -36,35 +38,45 @@ pub(super) struct RowsKnown {
 /// What was found to be readable.
 #[derive(Debug)]
 pub enum Known {
+    Everywhere,
     Steps(Range<u64>),
     Exact(Range<u64>),
 }
 
+/// What is to be looked at for a write.
+#[derive(Clone)]
+struct Wanted {
+    is_small: bool,
+    steps: Range<u64>,
+    bytes: Range<u64>,
+}
+
 impl RowsKnown {
     pub(super) fn of(row: &InodeRow) -> Self {
-        Self { everywhere: row.size == 0, ..Self::default() }
+        Self { is_small: row.size <= INLINE_FILE_BYTES as u64, ..Self::default() }
     }
 
-    /// The steps between these bytes that were not looked at.
-    fn missing(&self, from: u64, to: u64) -> Option<Range<u64>> {
+    /// What is to be looked at before these bytes are written, if it was not yet.
+    fn missing(&self, from: u64, to: u64) -> Option<Wanted> {
         let steps = from / STEP_BYTES..to.div_ceil(STEP_BYTES);
-        let is_exact = self.exact.start <= from && to <= self.exact.end;
+        // Blocks are put as a whole.
+        let bytes = from / BLOCK * BLOCK..to.next_multiple_of(BLOCK);
+        let is_exact = self.exact.start <= bytes.start && bytes.end <= self.exact.end;
         let is_known = self.everywhere || is_exact || steps.clone().all(|step| self.steps.contains(&step));
-        (!is_known).then_some(steps)
+        (!is_known).then_some(Wanted { is_small: self.is_small, steps, bytes })
     }
 
     fn add(&mut self, known: Known) {
-        let steps = match known {
-            Known::Steps(steps) => steps,
-            Known::Exact(bytes) => {
-                self.exact = bytes;
-                return;
+        match known {
+            Known::Everywhere => self.everywhere = true,
+            Known::Exact(bytes) => self.exact = bytes,
+            Known::Steps(steps) => {
+                if self.steps.len() >= STEPS_MAX {
+                    self.steps.clear();
+                }
+                self.steps.extend(steps);
             }
-        };
-        if self.steps.len() >= STEPS_MAX {
-            self.steps.clear();
         }
-        self.steps.extend(steps);
     }
 }
 
@@ -74,9 +86,8 @@ impl Cache {
         let shared = self.shared.clone();
         let file = self.file(inode)?;
         let end = write.offset.saturating_add(u64::from(write.length));
-        let Some(steps) = file.rows_known.missing(write.offset, end) else { return Some(write) };
-        let bytes = write.offset..end;
-        match shared.query(|view| look(view, inode, &steps, &bytes)) {
+        let Some(wanted) = file.rows_known.missing(write.offset, end) else { return Some(write) };
+        match shared.query(|view| look(view, inode, &wanted)) {
             Ok(known) => {
                 file.rows_known.add(known);
                 Some(write)
@@ -84,7 +95,7 @@ impl Cache {
             Err(StateError::Miss(_)) => {
                 file.filling = true;
                 file.queue.push_front(Op::Write(write));
-                self.fetch_rows(inode, steps, bytes, cx);
+                self.fetch_rows(inode, wanted, cx);
                 None
             }
             Err(error) => {
@@ -94,12 +105,12 @@ impl Cache {
         }
     }
 
-    fn fetch_rows(&self, inode: Inode, steps: Range<u64>, bytes: Range<u64>, cx: &mut Context<'_>) {
+    fn fetch_rows(&self, inode: Inode, wanted: Wanted, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
         // A replier, because a reader may die with it: the write is answered then too.
         let then = Replier::from_fn(move |known| own.post(Lane::Foreground, CacheMessage::RowsKnown { inode, known }));
         let query = move |shared: &Shared| {
-            then.reply(shared.query_waiting(|view| look(view, inode, &steps, &bytes)).map_err(|error| shared.refuse(&error)));
+            then.reply(shared.query_waiting(|view| look(view, inode, &wanted)).map_err(|error| shared.refuse(&error)));
         };
         cx.post(self.reader(inode), Lane::Foreground, ReadMessage::Query(Box::new(query)));
     }
@@ -147,11 +158,20 @@ pub fn note_lost(shared: &Shared, damage: Damage) {
     }
 }
 
-/// Reads the rows of some steps; where some of them are lost, those of the bytes that are wanted.
-fn look(view: View<'_>, inode: Inode, steps: &Range<u64>, bytes: &Range<u64>) -> Result<Known, StateError> {
-    match view.has_rows_at_hand(inode, steps.start.saturating_mul(STEP_BYTES), steps.end.saturating_mul(STEP_BYTES)) {
-        Ok(()) => Ok(Known::Steps(steps.clone())),
-        Err(error @ StateError::Miss(_)) => Err(error),
+/// Reads the rows of some steps, of a small file all; where some of them are lost, those of the blocks that are wanted.
+fn look(view: View<'_>, inode: Inode, wanted: &Wanted) -> Result<Known, StateError> {
+    let Wanted { is_small, steps, bytes } = wanted;
+    let near = match *is_small {
+        true => view.has_rows_at_hand(inode, 0, u64::MAX).map(|()| Known::Everywhere),
+        false => {
+            let at = |step: u64| step.saturating_mul(STEP_BYTES);
+            view.has_rows_at_hand(inode, at(steps.start), at(steps.end)).map(|()| Known::Steps(steps.clone()))
+        }
+    };
+    match near {
+        // With its first bytes the whole of it may be put.
+        Err(StateError::Miss(_)) | Ok(_) => near,
+        Err(_) if *is_small && bytes.start == 0 => near,
         Err(_) => view.has_rows_at_hand(inode, bytes.start, bytes.end).map(|()| Known::Exact(bytes.clone())),
     }
 }

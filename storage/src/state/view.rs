@@ -125,11 +125,15 @@ impl<'a> View<'a> {
         Ok(found)
     }
 
-    /// Whether the rows of a file that touch its bytes `from..to` can be read: they are not looked into.
+    /// Whether the rows of a file can be read that a change of its bytes `from..to` replaces: extents are not looked into; content that
+    /// may stand in the tree is read.
     ///
     /// # Errors
     /// See [`StateError`].
     pub fn has_rows_at_hand(&self, inode: Inode, from: u64, to: u64) -> Result<(), StateError> {
+        if from < INLINE_FILE_BYTES as u64 {
+            self.inline_content(inode)?;
+        }
         let first = Key::Extent(inode, from).encode();
         self.tree.last_before(self.source, &first)?;
         let (_, end_of_all) = Key::extents_of(inode);
