@@ -5,7 +5,7 @@
 //!
 //! Must be true: O4 the image that carries the root is written when all others are durable; children are placed before their parents.
 
-use crate::keeper::look_at_space;
+use crate::keeper::{look_at_space, look_for_space};
 use crate::mailbox::{Envelope, Lane};
 use crate::shared::Shared;
 use crate::slot::{Address, Context, Role};
@@ -179,7 +179,7 @@ impl Role for Checkpointer {
             CheckpointMessage::Recycle { regions } => {
                 regions.iter().for_each(|region| self.shared.images.forget(*region));
                 let recycled = self.shared.spares.recycle(self.shared.device.as_ref(), &regions);
-                look_at_space(&self.shared);
+                look_for_space(&self.shared);
                 let regions = recycled.map(|()| regions).unwrap_or_else(|error| {
                     // They stay dead in the tree: the next mount tries again.
                     tracing::warn!(%error, "images of dead regions could not be taken away");

@@ -14,6 +14,7 @@ mod copy;
 pub use copy::Gained;
 
 use crate::api::{Answer, Refusal};
+use crate::keeper::look_for_space;
 use crate::mailbox::{Envelope, Lane};
 use crate::replier::Replier;
 use crate::shared::Shared;
@@ -235,6 +236,7 @@ impl Cleaner {
         self.stage = Stage::Idle;
         let gained = std::mem::take(&mut self.gained);
         self.shared.reclaim.cleaned(&gained);
+        look_for_space(&self.shared);
         for replier in std::mem::take(&mut self.waiting) {
             cx.reply(replier, how.map(|()| gained));
         }

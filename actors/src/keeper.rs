@@ -94,7 +94,7 @@ impl Keeper {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
-        look_at_space(&self.shared);
+        look_for_space(&self.shared);
         if !self.committing && !self.shared.health.is_read_only() {
             self.committing = true;
             let to = own.clone();
@@ -104,7 +104,6 @@ impl Keeper {
         // Removed files give their room back with the second root after them: not in minutes, when it is short, or when nobody is at work.
         let is_short = is_room_short(&self.shared);
         if is_short {
-            self.shared.spares.shrink(self.shared.device.as_ref(), KEEP_SHORT);
             cx.post(&self.vat, Lane::Background, VatMessage::Shrink { replier: Replier::ignored() });
         }
         let is_worth_it = is_short || self.shared.budget.used() == 0 && self.shared.reclaim.is_worth_a_root();
@@ -117,6 +116,15 @@ impl Keeper {
         }
         cx.post(&self.scanner, Lane::Background, ScanMessage::Due);
         cx.post_after(self.shared.settings.durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick);
+    }
+}
+
+/// As [`look_at_space`]; where there is too little, spare files are given back first, which others than writers of images can use too.
+pub fn look_for_space(shared: &Shared) {
+    look_at_space(shared);
+    if is_room_short(shared) && shared.spares.unused_bytes() > 0 {
+        shared.spares.shrink(shared.device.as_ref(), KEEP_SHORT);
+        look_at_space(shared);
     }
 }
 

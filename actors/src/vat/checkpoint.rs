@@ -175,9 +175,14 @@ impl Vat {
         }
     }
 
-    /// Whoever waits for room looks again.
+    /// Whoever waits for room looks again: where there is still little, when the log has given back what it does not need.
     fn room_made(&mut self, cx: &mut Context<'_>) {
-        self.checkpoint.for_room.drain(..).for_each(|replier| cx.reply(replier, Ok(())));
+        let waiting = std::mem::take(&mut self.checkpoint.for_room);
+        if waiting.is_empty() || !is_room_short(&self.shared) {
+            return waiting.into_iter().for_each(|replier| cx.reply(replier, Ok(())));
+        }
+        let replier = Replier::from_fn(move |_: Answer<()>| waiting.into_iter().for_each(|replier| replier.reply(Ok(()))));
+        self.shrink(replier, cx);
     }
 
     /// Has the log give back what it does not need next.

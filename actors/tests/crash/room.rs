@@ -24,9 +24,12 @@ fn fill(world: &mut World) -> u8 {
     panic!("it is never full");
 }
 
-fn others_take_the_rest(disk: &SimulatedDisk, capacity: u64) {
-    disk.set_capacity(capacity - disk.space().unwrap().free_bytes);
+/// What is left to us then.
+fn others_take_the_rest(disk: &SimulatedDisk, capacity: u64) -> u64 {
+    let ours = capacity - disk.space().unwrap().free_bytes;
+    disk.set_capacity(ours);
     assert_eq!(disk.space().unwrap().free_bytes, 0);
+    ours
 }
 
 fn full_world(capacity: u64) -> (World, u8) {
@@ -50,9 +53,11 @@ fn what_is_held_serves_removals_and_roots_and_never_writes() {
     // Also what roots and cleaning have left to be written into again.
     let spares = disk.list("spare").unwrap().into_iter().filter(|file| file.size_bytes < IMAGE_MAX_BYTES as u64);
     spares.for_each(|file| disk.remove(&format!("spare/{}", file.name)).unwrap());
-    others_take_the_rest(&disk, capacity);
+    let ours = others_take_the_rest(&disk, capacity);
     assert!(!world.apply(Op::Write((0, FIRST), 0, 100_000, true)), "a write takes what is held");
     assert_eq!((world.refused.take(), world.held_bytes()), (Some(Refusal::NoSpace), held));
+    // And what the log gave back for that write.
+    others_take_the_rest(&disk, ours);
     for number in FIRST + 1..FIRST + count {
         assert!(world.apply(Op::Unlink((0, number), false)), "a removal is refused");
     }
@@ -71,10 +76,12 @@ fn what_is_held_serves_removals_and_roots_and_never_writes() {
 #[test]
 fn a_write_of_part_of_a_block_is_refused_by_a_full_medium_too() {
     let (mut world, _) = full_world(200 << 20);
-    assert!(world.apply(Op::Seconds(11)));
-    let path = (0, FIRST - 1);
-    assert!(world.apply(Op::Create(path)));
-    while world.apply(Op::Append(path, 1_000_001)) {}
+    // A few of them make room, so that what is refused is a write after others.
+    for number in 1..5 {
+        assert!(world.apply(Op::Unlink((0, FIRST + number), false)) && world.apply(Op::Seconds(11)));
+    }
+    // It ends in the middle of a block.
+    while world.apply(Op::Append((0, FIRST), 1_000_001)) {}
     assert_eq!((world.refused.take(), world.read_only()), (Some(Refusal::NoSpace), None));
     world.stop();
 }
