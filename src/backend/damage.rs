@@ -8,12 +8,14 @@ use crate::control::protocol::LostRange;
 use infmap_actors::Volume;
 use infmap_actors::shared::{DamageList, Noted};
 use infmap_storage::check::Offline;
-use infmap_storage::damage::{Damage, resolve};
+use infmap_storage::damage::{Damage, Resolved, resolve};
 use infmap_storage::device::{Device, FileDevice, read_all, write_whole};
 use infmap_storage::images::Images;
+use infmap_storage::row::Inode;
 use infmap_storage::state::View;
 use infmap_storage::vat::TreeId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +46,8 @@ struct Text {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub noted: Vec<Noted>,
+    /// How many names of an inode are not told, if there are such.
+    pub unnamed: BTreeMap<Inode, u64>,
     pub not_kept: u64,
 }
 
@@ -58,7 +62,8 @@ fn read(device: &dyn Device) -> io::Result<Option<Kept>> {
     if text.version != VERSION {
         return Err(io::Error::new(ErrorKind::InvalidData, format!("it has version {}, and not {VERSION}", text.version)));
     }
-    Ok(Some(Kept { noted: text.ranges.iter().filter_map(LostRange::noted).collect(), not_kept: text.not_kept }))
+    let noted = text.ranges.iter().filter_map(LostRange::noted).collect();
+    Ok(Some(Kept { noted, not_kept: text.not_kept, ..Kept::default() }))
 }
 
 fn write(device: &dyn Device, kept: &Kept) -> io::Result<()> {
@@ -68,13 +73,16 @@ fn write(device: &dyn Device, kept: &Kept) -> io::Result<()> {
     write_whole(device, FILE, &bytes)
 }
 
-/// What the file holds; one that cannot be understood is set aside.
-fn load(device: &dyn Device) -> Kept {
-    read(device).map(Option::unwrap_or_default).unwrap_or_else(|error| {
-        let aside = device.rename(FILE, ASIDE).is_ok();
-        tracing::warn!(%error, aside, "the list of damage of earlier mounts, {FILE}, cannot be used: what is read or scanned is noted anew");
-        Kept::default()
-    })
+/// What the file holds; one that cannot be understood is set aside. `None` if it still stands where the next one would.
+fn load(device: &dyn Device, read_only: bool) -> Option<Kept> {
+    read(device).map(Option::unwrap_or_default).map_or_else(
+        |error| {
+            let aside = !read_only && device.rename(FILE, ASIDE).is_ok();
+            tracing::warn!(%error, aside, "the list of damage of earlier mounts, {FILE}, cannot be used: what is read or scanned is noted anew");
+            aside.then(Kept::default)
+        },
+        Some,
+    )
 }
 
 /// Keeps the list of a mount in its file, on a thread of its own, until it is dropped.
@@ -92,19 +100,22 @@ struct Ending {
 }
 
 impl Recorder {
-    /// Gives the volume what earlier mounts noticed, and keeps what this one does.
+    /// Gives the volume what earlier mounts noticed, and keeps what this one does. A mount that is `read_only` takes nothing away: if what is
+    /// there cannot be understood, it keeps nothing.
     ///
     /// # Errors
     /// The system has no thread, or does not open the directory.
-    pub(super) fn start(volume: &Arc<Volume>, path: &Path) -> io::Result<Self> {
-        let Kept { noted, not_kept } = load(&FileDevice::new(path)?);
+    pub(super) fn start(volume: &Arc<Volume>, path: &Path, read_only: bool) -> io::Result<Self> {
+        let ending = Arc::new(Ending::default());
+        let Some(Kept { noted, not_kept, .. }) = load(&FileDevice::new(path)?, read_only) else {
+            return Ok(Self { volume: volume.clone(), ending, thread: None });
+        };
         volume.know_damage(noted, not_kept);
-        let (ending, written) = (Arc::new(Ending::default()), volume.shared().damage.version());
         let thread = std::thread::Builder::new().name("infmap-damage".into()).spawn({
             let (volume, ending, path) = (volume.clone(), ending.clone(), path.to_path_buf());
             // Opened each time: descriptors may be few, and this is rare.
             let keep = move |kept: &Kept| write(&FileDevice::new(&path)?, kept);
-            move || record(&volume.shared().damage, written, &keep, &ending)
+            move || record(&volume.shared().damage, &keep, &ending)
         })?;
         Ok(Self { volume: volume.clone(), ending, thread: Some(thread) })
     }
@@ -122,15 +133,15 @@ impl Drop for Recorder {
     }
 }
 
-/// Keeps each version behind `written`.
-fn record(list: &DamageList, mut written: u64, keep: &dyn Fn(&Kept) -> io::Result<()>, ending: &Ending) {
-    let mut is_said = false;
+/// Keeps each version, but for the first, in which nothing has changed.
+fn record(list: &DamageList, keep: &dyn Fn(&Kept) -> io::Result<()>, ending: &Ending) {
+    let (mut written, mut is_said) = (0, false);
     loop {
         let version = list.wait_for_change(written, || ending.ended.load(Ordering::Acquire));
         if version != written {
             written = version;
             let (noted, not_kept) = list.all();
-            if let Err(error) = keep(&Kept { noted, not_kept })
+            if let Err(error) = keep(&Kept { noted, not_kept, ..Kept::default() })
                 && !std::mem::replace(&mut is_said, true)
             {
                 tracing::warn!(%error, "the list of damage cannot be kept in {FILE}: it ends with this mount");
@@ -153,11 +164,12 @@ pub fn listed(path: &Path) -> Result<Kept, BackendError> {
     let source = volume.nodes.loading(TreeId::Name);
     let images = Images::new(volume.device.clone(), 1);
     let damages: Vec<Damage> = kept.noted.iter().map(|noted| noted.damage.clone()).collect();
-    let left = resolve(&damages, &images, &|_| false, &mut |step| step(View::new(&volume.recovered.state.names, &source)));
+    let Resolved { damages: left, unnamed } =
+        resolve(&damages, &images, &|_| false, &mut |step| step(View::new(&volume.recovered.state.names, &source)));
     let noted = left.into_iter().filter_map(|(n, damage)| Some(Noted { source: kept.noted.get(n)?.source, damage }));
     let mut noted: Vec<Noted> = noted.collect();
     noted.sort_by_key(|noted| (noted.damage.inode, noted.damage.offset));
-    Ok(Kept { noted, not_kept: kept.not_kept })
+    Ok(Kept { noted, unnamed, not_kept: kept.not_kept })
 }
 
 /// Forgets entries of the list of a volume that is not mounted: those of some inodes, or all. Says how many.
@@ -174,7 +186,7 @@ pub fn forget(path: &Path, inodes: Option<&[u64]>) -> Result<u64, BackendError> 
         None => Kept::default(),
         Some(inodes) => {
             let noted = kept.noted.into_iter().filter(|noted| !inodes.contains(&noted.damage.inode.0)).collect();
-            Kept { noted, not_kept: kept.not_kept }
+            Kept { noted, not_kept: kept.not_kept, ..Kept::default() }
         }
     };
     write(&device, &left).map_err(unread(path))?;
@@ -220,8 +232,9 @@ mod tests {
         let before = list();
         (0..3).for_each(|n| note(&before, n));
         let (noted, _) = before.all();
-        write(&device, &Kept { noted: noted.clone(), not_kept: 4 }).expect("written");
-        assert_eq!(load(&device), Kept { noted, not_kept: 4 });
+        let kept = Kept { noted, not_kept: 4, ..Kept::default() };
+        write(&device, &kept).expect("written");
+        assert_eq!(load(&device, false), Some(kept));
     }
 
     #[test]
@@ -230,7 +243,7 @@ mod tests {
         let before = list();
         note(&before, 0);
         let sound = {
-            write(&device, &Kept { noted: before.all().0, not_kept: 0 }).expect("written");
+            write(&device, &Kept { noted: before.all().0, ..Kept::default() }).expect("written");
             read_all(&device, FILE, 1 << 20).expect("read")
         };
         let hostile: [&[u8]; 6] = [
@@ -243,14 +256,16 @@ mod tests {
         ];
         for bytes in hostile {
             write_whole(&device, FILE, bytes).expect("written");
-            assert!(load(&device) == Kept::default() && read(&device).expect("gone").is_none());
+            assert_eq!(load(&device, true), None);
+            assert_eq!(read_all(&device, FILE, 1 << 20).expect("a read-only mount leaves it"), bytes);
+            assert!(load(&device, false) == Some(Kept::default()) && read(&device).expect("gone").is_none());
             assert_eq!(read_all(&device, ASIDE, 1 << 20).expect("there"), bytes);
         }
         // Entries that say no place are passed over, and no number is too many.
         write_whole(&device, FILE, b"{\"version\":1,\"not_kept\":18446744073709551615,\"ranges\":[{},{\"cluster\":9999}],\"more\":0}")
             .expect("written");
         let list = list();
-        let kept = load(&device);
+        let kept = load(&device, false).expect("understood");
         list.restore(kept.noted, kept.not_kept);
         note(&list, 0);
         assert_eq!((list.len(), list.all().1), (1, u64::MAX));
@@ -259,9 +274,14 @@ mod tests {
     #[test]
     fn a_recorder_that_ends_has_written_the_last_change() {
         let (device, list, ending) = (MemoryDevice::new(), list(), Ending::default());
-        let written = list.version();
+        ending.ended.store(true, Ordering::Release);
+        record(&list, &|_| Err(io::Error::other("nothing has changed")), &ending);
+        note(&list, 7);
+        record(&list, &|kept| write(&device, kept), &ending);
+        assert_eq!(read(&device).expect("read").map(|kept| kept.noted), Some(list.all().0), "what changed before it began");
+        let ending = Ending::default();
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| record(&list, written, &|kept| write(&device, kept), &ending));
+            let thread = scope.spawn(|| record(&list, &|kept| write(&device, kept), &ending));
             note(&list, 0);
             note(&list, 1);
             ending.ended.store(true, Ordering::Release);

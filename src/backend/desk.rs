@@ -96,7 +96,7 @@ fn paged(page: infmap_actors::volume::DamagePage, names_max: usize) -> DamagePag
                 out.next = out.ranges.last().map(|range| (range.inode, u64::MAX));
                 break;
             }
-            let file = NamedFile::new(damage.inode, &damage.paths);
+            let file = NamedFile::new(damage.inode, &damage.paths, page.unnamed.get(&damage.inode).copied().unwrap_or(0));
             names += file.paths_hex.iter().map(String::len).sum::<usize>();
             out.files.push(file);
         }
@@ -181,7 +181,7 @@ mod tests {
         let (mut seen, mut after, mut pages) = (0, None, 0);
         loop {
             let rest = all.iter().filter(|noted| after.is_none_or(|after| (noted.damage.inode.0, noted.damage.offset) > after)).cloned();
-            let page = paged(infmap_actors::volume::DamagePage { noted: rest.collect(), not_kept: u64::MAX, next: None }, NAMES_MAX_BYTES);
+            let page = paged(infmap_actors::volume::DamagePage { noted: rest.collect(), not_kept: u64::MAX, ..Default::default() }, NAMES_MAX_BYTES);
             assert!(encode(&Reply::Damage(Box::new(page.clone()))).expect("encoded").len() < REPLY_MAX_BYTES);
             (seen, pages) = (seen + page.ranges.len(), pages + 1);
             after = page.next;
@@ -191,7 +191,7 @@ mod tests {
         }
         assert!(seen == 4096 && pages > 100, "{seen} in {pages}");
         let one_file: Vec<Noted> = (0..4096).map(|n| noted(u64::MAX, u64::MAX - 8192 + n, long.clone())).collect();
-        let page = paged(infmap_actors::volume::DamagePage { noted: one_file, not_kept: 0, next: None }, NAMES_MAX_BYTES);
+        let page = paged(infmap_actors::volume::DamagePage { noted: one_file, ..Default::default() }, NAMES_MAX_BYTES);
         assert!(
             (page.ranges.len(), page.files.len()) == (4096, 1)
                 && encode(&Reply::Damage(Box::new(page))).expect("encoded").len() < REPLY_MAX_BYTES

@@ -52,7 +52,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     let volume = Arc::new(volume);
     // Until the volume is closed.
-    let _recorder = match Recorder::start(&volume, &mount.volume) {
+    let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
         Ok(recorder) => Some(recorder),
         Err(error) if refusal::is_shortage(&error) => {
             let _ = volume.close();

@@ -83,7 +83,19 @@ fn mount_helper(rest: Vec<OsString>) -> Result<Call, CliError> {
         return Ok(Call { arguments: head.into_iter().chain(rest.into_iter().skip(1)).collect(), caller: Caller::MountHelper, dry });
     }
     let head = [OsString::from("infmap"), "mount".into(), "--daemon".into()];
+    let rest = without_first_rw(rest);
     Ok(Call { arguments: head.into_iter().chain(rest).collect(), caller: Caller::MountHelper, dry })
+}
+
+/// mount(8) begins the list of options with `rw` where nobody said `ro`: that word says nothing.
+fn without_first_rw(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let list = arguments.iter().position(|argument| argument == "-o").and_then(|at| arguments.get_mut(at + 1));
+    if let Some(list) = list
+        && let Some(words) = list.to_str().and_then(|words| words.strip_prefix("rw")).filter(|words| matches!(words.bytes().next(), None | Some(b',')))
+    {
+        *list = format!("defaults{words}").into();
+    }
+    arguments
 }
 
 /// Whether `-o` asks to change a mount that is there.
@@ -127,7 +139,11 @@ mod tests {
     #[test]
     fn the_helpers_of_mount_8_are_understood() {
         let mount = call("/sbin/mount.infmap /v /mnt -s -n -o rw,nofail -t fuse.infmap");
-        assert_eq!((words(&mount).as_str(), mount.caller), ("infmap mount --daemon /v /mnt -o rw,nofail", Caller::MountHelper));
+        assert_eq!((words(&mount).as_str(), mount.caller), ("infmap mount --daemon /v /mnt -o defaults,nofail", Caller::MountHelper));
+        // mount(8) says `rw` by itself, and that is no wish to write.
+        for (said, meant) in [("rw,damaged=zero", "defaults,damaged=zero"), ("rw", "defaults"), ("rwx", "rwx"), ("ro,rw", "ro,rw")] {
+            assert_eq!(words(&call(&format!("mount.infmap /v /mnt -o {said}"))), format!("infmap mount --daemon /v /mnt -o {meant}"));
+        }
         assert!(call("mount.infmap /v /mnt -sf -o rw").dry);
         assert_eq!(words(&call("mount.fuse.infmap /v /mnt -n -o rw,remount,ro")), "infmap remount /mnt -o rw,remount,ro");
         assert_eq!(words(&call("umount.infmap /mnt -n -l")), "infmap umount /mnt --lazy");

@@ -108,12 +108,14 @@ impl Place {
             Self::Files { volume, .. } => Ok(damage::listed(volume)?),
             Self::Mounted(behind) => {
                 let page = client::damage(&behind.volume).map_err(|error| unanswered(behind, &error))?;
+                let unnamed = page.files.iter().filter(|file| file.unnamed > 0).map(|file| (Inode(file.inode), file.unnamed)).collect();
                 let paths: BTreeMap<u64, Vec<Vec<u8>>> = page.files.iter().map(|file| (file.inode, file.paths())).collect();
                 let named = |noted: Noted| {
                     let paths = paths.get(&noted.damage.inode.0).cloned().unwrap_or_default();
                     Noted { damage: Lost { paths, ..noted.damage }, ..noted }
                 };
-                Ok(Kept { noted: page.ranges.iter().filter_map(|range| range.noted()).map(named).collect(), not_kept: page.not_kept })
+                let noted = page.ranges.iter().filter_map(|range| range.noted()).map(named).collect();
+                Ok(Kept { noted, unnamed, not_kept: page.not_kept })
             }
         }
     }
@@ -174,13 +176,20 @@ fn inodes_of(kept: &Kept, file: &Path) -> Vec<u64> {
 struct File<'a> {
     inode: Inode,
     noted: Vec<&'a Noted>,
+    /// Names that are not told.
+    unnamed: u64,
 }
 
 impl File<'_> {
     fn names(&self) -> String {
         let paths = self.noted.first().map(|noted| noted.damage.paths.as_slice()).unwrap_or_default();
         let names: Vec<String> = paths.iter().map(|path| format!("/{}", path.escape_ascii())).collect();
-        if names.is_empty() { format!("inode {} (without a name)", self.inode) } else { names.join(", ") }
+        match (names.is_empty(), self.unnamed) {
+            (true, 0) => format!("inode {} (without a name)", self.inode),
+            (true, more) => format!("inode {} ({more} long names)", self.inode),
+            (false, 0) => names.join(", "),
+            (false, more) => format!("{} and {more} more names", names.join(", ")),
+        }
     }
 
     /// Bytes that are lost: first, and first behind them; what touches is one.
@@ -206,7 +215,7 @@ impl File<'_> {
 fn by_file(kept: &Kept) -> Vec<File<'_>> {
     let mut files: BTreeMap<Inode, Vec<&Noted>> = BTreeMap::new();
     kept.noted.iter().for_each(|noted| files.entry(noted.damage.inode).or_default().push(noted));
-    files.into_iter().map(|(inode, noted)| File { inode, noted }).collect()
+    files.into_iter().map(|(inode, noted)| File { inode, noted, unnamed: kept.unnamed.get(&inode).copied().unwrap_or(0) }).collect()
 }
 
 fn show(kept: &Kept, context: &Context, lines: fn(&[File<'_>]) -> Vec<String>) -> Result<(), CliError> {
@@ -236,7 +245,7 @@ fn json(kept: &Kept, files: &[File<'_>]) -> serde_json::Value {
         let paths = file.noted.first().map(|noted| noted.damage.paths.as_slice()).unwrap_or_default();
         let texts: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
         let ranges: Vec<_> = file.ranges().iter().map(|(from, to)| serde_json::json!({ "offset": from, "length": to - from })).collect();
-        serde_json::json!({ "inode": file.inode.0, "paths": texts, "ranges": ranges, "lost_bytes": file.lost_bytes() })
+        serde_json::json!({ "inode": file.inode.0, "paths": texts, "names_left_out": file.unnamed, "ranges": ranges, "lost_bytes": file.lost_bytes() })
     };
     serde_json::json!({
         "message_type": "damage", "version": 1, "files": files.iter().map(file).collect::<Vec<_>>(),
@@ -297,7 +306,7 @@ mod tests {
     fn sample() -> Kept {
         let names: &[&[u8]] = &[b"a/\x1bb", b"c"];
         let all = [noted(3, 0, names), noted(3, 4096, names), noted(3, 12_288, names), noted(9, 0, &[])];
-        Kept { noted: all.into(), not_kept: 0 }
+        Kept { noted: all.into(), ..Kept::default() }
     }
 
     #[test]
@@ -308,8 +317,11 @@ mod tests {
             shown,
             ["/a/\\x1bb, /c: bytes 0-8191, 12288-16383: 12.0 KiB lost", "inode 9 (without a name): bytes 0-4095: 4.0 KiB lost"]
         );
-        let many = Kept { noted: (0..20).map(|n| noted(3, n * 8192, &[])).collect(), not_kept: 0 };
+        let many = Kept { noted: (0..20).map(|n| noted(3, n * 8192, &[])).collect(), ..Kept::default() };
         assert!(line(&by_file(&many)[0]).contains(", and 12 more ranges: "));
+        let known = Kept { unnamed: [(Inode(3), 4), (Inode(9), 2)].into(), ..kept };
+        let shown: Vec<String> = by_file(&known).iter().map(File::names).collect();
+        assert_eq!(shown, ["/a/\\x1bb, /c and 4 more names", "inode 9 (2 long names)"]);
     }
 
     #[test]

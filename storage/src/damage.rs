@@ -9,7 +9,7 @@ mod resolve;
 mod rows;
 
 pub use names::NameSearch;
-pub use resolve::resolve;
+pub use resolve::{Resolved, resolve};
 pub use rows::{of_clusters, of_range, of_row, still};
 
 use crate::address::Address;

@@ -7,6 +7,7 @@
 //! it again, elsewhere. Fails: with the host's `io::ErrorKind` and a message that names the operation and the path.
 
 pub mod file;
+mod medium;
 pub mod memory;
 mod read_only;
 mod retry;
@@ -19,6 +20,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::FileDevice;
+pub use medium::is_of_medium;
 pub use memory::MemoryDevice;
 pub use read_only::ReadOnlyDevice;
 pub use retry::RetryingDevice;

@@ -5,6 +5,7 @@
 //! also where parity helped. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is
 //! reported with what the file says it is.
 
+mod hopeless;
 mod restore;
 mod salvage;
 
@@ -86,21 +87,20 @@ impl Images {
     pub fn read(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<(), ImageError> {
         match self.read_stored(first, crcs, out) {
             Err(error @ (ImageError::Damaged { .. } | ImageError::Io { .. })) => {
-                if self.salvage(first, crcs, out).is_empty() {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
+                let lost = self.salvage(first, crcs, out)?;
+                if lost.is_empty() { Ok(()) } else { Err(error) }
             }
             done => done,
         }
     }
 
     /// Reads and verifies as much as can be had of consecutive clusters, and gives zeros for the others, which are told.
-    #[must_use]
-    pub fn read_what_is(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Vec<LostCluster> {
+    ///
+    /// # Errors
+    /// `Io` where the host refuses for a reason that says nothing of the bytes: they are not lost; `out` is then to be thrown away.
+    pub fn read_what_is(&self, first: Address, crcs: &[u32], out: &mut [u8]) -> Result<Vec<LostCluster>, ImageError> {
         match self.read_stored(first, crcs, out) {
-            Ok(()) => Vec::new(),
+            Ok(()) => Ok(Vec::new()),
             Err(_) => self.salvage(first, crcs, out),
         }
     }
@@ -189,6 +189,7 @@ impl Images {
     /// Forgets an image whose file is about to be taken away.
     pub fn forget(&self, region: RegionId) {
         self.open.remove(&region);
+        self.restorer.forget(region);
     }
 
     fn with_bands(
@@ -235,3 +236,6 @@ fn damaged(first: Address, error: &RegionError) -> ImageError {
         _ => ImageError::Damaged { at: first },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,7 +198,7 @@ impl FileReader<'_> {
             images.read(first, crcs, out)?;
             return Ok(true);
         };
-        let missing = images.read_what_is(first, crcs, out);
+        let missing = images.read_what_is(first, crcs, out)?;
         let is_whole = missing.is_empty();
         lost.borrow_mut().extend(missing);
         Ok(is_whole)

@@ -146,7 +146,7 @@ impl Copying {
                     tracing::warn!(%error, %inode, "an extent that cannot be verified stays where it is");
                     gained.damaged += 1;
                     self.stays = true;
-                    let lost = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes);
+                    let lost = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes).unwrap_or_default();
                     let (lease, source) = (shared.published.load_full(), shared.names());
                     let (from, length) = (entry.owner.offset_bytes, u64::from(entry.owner.decoded_bytes));
                     notice(shared, View::new(&lease.names, &source), inode, from, length, &lost);

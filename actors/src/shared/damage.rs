@@ -1,7 +1,7 @@
 //! Which bytes of files were found lost.
 //!
-//! Owns: `DamageList`. Must be true: DML-1 it is bounded, and what it did not keep is counted; DML-2 to note something waits for nobody:
-//! any thread may, in any turn; DML-3 bytes of a file at one place are listed once, with when they were first noticed and by whom.
+//! Owns: `DamageList`. Must be true: DML-1 it is bounded, and what it did not keep is counted, each once as far as it can be told; DML-2 to
+//! note something waits for nobody, and whoever reads the list holds it for a short step: any thread may, in any turn; DML-3 bytes of a file at one place are listed once, with when they were first noticed and by whom.
 //! Fails: never. It is a help, not a truth: whoever shows it asks the tables which of it still is so.
 
 use crate::clock::Clock;
@@ -9,7 +9,9 @@ use infmap_storage::address::{Cluster, Generation, Place, RegionId};
 use infmap_storage::damage::Damage;
 use infmap_storage::row::{Inode, Time};
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,6 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const KEPT_MAX: u64 = 65_536;
 /// One is kept for so many bytes of the budget of memory, if that is less.
 const BUDGET_BYTES: u64 = 4096;
+
+/// Entries that are copied before others get their turn.
+const STEP: usize = 1024;
 
 /// The least and the greatest name of an image.
 const FIRST: RegionId = RegionId { place: Place(0), generation: Generation(0) };
@@ -63,9 +68,22 @@ struct Entries {
     /// The same by file and offset.
     by_file: BTreeSet<(Inode, u64, RegionId, Cluster)>,
     kept_max: usize,
-    not_kept: u64,
+    /// What an earlier mount did not keep.
+    not_kept_before: u64,
+    /// What this one did not, as hashes; no more than are kept.
+    not_kept: HashSet<u64>,
     /// Counts changes.
     version: u64,
+}
+
+/// What became of something that was noticed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Noticed {
+    Known,
+    Kept,
+    /// The list was full, for the first time or not.
+    First,
+    More,
 }
 
 /// What was noticed, by place.
@@ -82,7 +100,8 @@ impl DamageList {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, budget_bytes: u64) -> Self {
         let kept_max = (budget_bytes / BUDGET_BYTES).min(KEPT_MAX) as usize;
-        let entries = Entries { kept: BTreeMap::new(), by_file: BTreeSet::new(), kept_max, not_kept: 0, version: 0 };
+        let (kept, by_file, not_kept) = (BTreeMap::new(), BTreeSet::new(), HashSet::new());
+        let entries = Entries { kept, by_file, kept_max, not_kept_before: 0, not_kept, version: 0 };
         Self { clock, entries: Mutex::new(entries), changed: Condvar::new(), count: AtomicUsize::new(0) }
     }
 
@@ -91,18 +110,20 @@ impl DamageList {
         let key = key_of(&damage);
         let when = damage.when.or_else(|| Some(self.now()));
         let noted = Noted { damage: Damage { when, paths: Vec::new(), ..damage }, source };
-        let mut is_new = false;
+        let mut noticed = Noticed::Known;
         self.change(|entries| {
-            if entries.kept.contains_key(&key) {
-                return false;
-            }
-            is_new = entries.insert(key, noted);
-            true
+            noticed = entries.insert(key, noted);
+            // Whoever waits is not woken for each that is not kept.
+            entries.version += u64::from(noticed == Noticed::More);
+            matches!(noticed, Noticed::Kept | Noticed::First)
         });
-        if is_new {
+        if noticed == Noticed::First {
+            tracing::error!("the list of damage is full: what else is found lost is counted only; `infmap check` names all of it");
+        }
+        if noticed != Noticed::Known {
             metrics::counter!("infmap_integrity_unrepairable_total", "source" => source.name()).increment(1);
         }
-        is_new
+        noticed == Noticed::Kept
     }
 
     /// An image is as it was written again: nothing that lay in it is lost.
@@ -137,30 +158,62 @@ impl DamageList {
         count
     }
 
+    /// Takes these out.
+    pub fn forget_these(&self, damages: &[Damage]) {
+        self.change(|entries| entries.remove(damages.iter().map(key_of).collect()) > 0);
+    }
+
     /// Forgets that there was more than was kept.
     pub fn forget_not_kept(&self) {
-        self.change(|entries| std::mem::take(&mut entries.not_kept) > 0);
+        self.change(|entries| {
+            let count = entries.count_not_kept();
+            (entries.not_kept_before, entries.not_kept) = (0, HashSet::new());
+            count > 0
+        });
     }
 
     /// What an earlier mount had noticed.
     pub fn restore(&self, noted: Vec<Noted>, not_kept: u64) {
         self.change(|entries| {
-            entries.not_kept = entries.not_kept.saturating_add(not_kept);
+            entries.not_kept_before = entries.not_kept_before.max(not_kept);
             for noted in noted {
-                let key = key_of(&noted.damage);
-                if !entries.kept.contains_key(&key) {
-                    entries.insert(key, noted);
-                }
+                entries.insert(key_of(&noted.damage), noted);
             }
             false
         });
     }
 
-    /// All entries, in the order of their places, and how many were not kept.
+    /// All entries, in the order of their places, and how many were not kept. What changes meanwhile may be among them or not.
     #[must_use]
     pub fn all(&self) -> (Vec<Noted>, u64) {
+        let (mut all, mut after) = (Vec::new(), Bound::Unbounded);
+        loop {
+            let entries = self.entries.lock();
+            let before = all.len();
+            for (key, noted) in entries.kept.range((after, Bound::Unbounded)).take(STEP) {
+                after = Bound::Excluded(*key);
+                all.push(noted.clone());
+            }
+            if all.len() - before < STEP {
+                return (all, entries.count_not_kept());
+            }
+        }
+    }
+
+    /// At least `count` entries behind a byte of an inode, if there are so many, in the order of inodes and offsets; those of one offset
+    /// together. And how many were not kept.
+    #[must_use]
+    pub fn behind(&self, after: Option<(Inode, u64)>, count: usize) -> (Vec<Noted>, u64) {
         let entries = self.entries.lock();
-        (entries.kept.values().cloned().collect(), entries.not_kept)
+        let from = after.map_or(Bound::Unbounded, |(inode, offset)| Bound::Excluded((inode, offset, LAST, Cluster::LAST)));
+        let mut page: Vec<Noted> = Vec::new();
+        for (inode, offset, region, cluster) in entries.by_file.range((from, Bound::Unbounded)) {
+            if page.len() >= count && page.last().is_none_or(|last| (last.damage.inode, last.damage.offset) != (*inode, *offset)) {
+                break;
+            }
+            page.extend(entries.kept.get(&(*region, *cluster, *inode, *offset)).cloned());
+        }
+        (page, entries.count_not_kept())
     }
 
     #[must_use]
@@ -208,17 +261,30 @@ impl DamageList {
 }
 
 impl Entries {
-    /// Whether there was room for it.
-    fn insert(&mut self, key: Key, noted: Noted) -> bool {
-        let has_room = self.kept.len() < self.kept_max;
-        if has_room {
+    fn insert(&mut self, key: Key, noted: Noted) -> Noticed {
+        if self.kept.contains_key(&key) {
+            return Noticed::Known;
+        }
+        if self.kept.len() < self.kept_max {
             let (region, cluster, inode, offset) = key;
             self.by_file.insert((inode, offset, region, cluster));
             self.kept.insert(key, noted);
-        } else {
-            self.not_kept = self.not_kept.saturating_add(1);
+            return Noticed::Kept;
         }
-        has_room
+        let is_first = self.not_kept.is_empty();
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let is_new = self.not_kept.len() < self.kept_max && self.not_kept.insert(hasher.finish());
+        match (is_new, is_first) {
+            (true, true) => Noticed::First,
+            (true, false) => Noticed::More,
+            (false, _) => Noticed::Known,
+        }
+    }
+
+    /// At least so many: what was met by an earlier mount may have been met again.
+    fn count_not_kept(&self) -> u64 {
+        self.not_kept_before.max(self.not_kept.len() as u64)
     }
 
     fn remove(&mut self, keys: Vec<Key>) -> usize {
@@ -273,14 +339,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_is_counted() {
-        let list = list(4);
-        assert_eq!((0..10).filter(|n| list.note(damage(1, *n, 3, 0), Source::Read)).count(), 4);
-        assert_eq!((list.len(), list.all().1), (4, 6));
-        list.restore(vec![Noted { damage: damage(2, 0, 3, 0), source: Source::Read }], 3);
-        assert_eq!((list.len(), list.all().1), (4, 10));
+    fn what_is_not_kept_is_counted_once() {
+        let list = list(6);
+        assert_eq!((0..10).filter(|n| list.note(damage(1, *n, 3, 0), Source::Read)).count(), 6);
+        assert_eq!((list.len(), list.all().1), (6, 4));
+        let version = list.version();
+        assert_eq!((0..10).filter(|n| list.note(damage(1, *n, 3, 0), Source::Read)).count(), 0);
+        assert_eq!((list.all().1, list.version()), (4, version), "all of it is known");
+        list.note(damage(1, 10, 3, 0), Source::Read);
+        assert!(list.all().1 == 5 && list.version() != version);
+        let noted = (11..1000).filter(|n| list.note(damage(1, *n, 3, 0), Source::Read));
+        assert_eq!(noted.count(), 0);
+        assert_eq!(list.all().1, 6, "it is bounded");
+        list.restore(vec![Noted { damage: damage(2, 0, 3, 0), source: Source::Read }], 9);
+        assert_eq!((list.len(), list.all().1), (6, 9));
         list.forget_not_kept();
-        assert_eq!((list.forget(|_| true), list.all().1, list.is_empty()), (4, 0, true));
+        assert_eq!((list.forget(|_| true), list.all().1, list.is_empty()), (6, 0, true));
     }
 
     #[test]
@@ -311,6 +385,27 @@ mod tests {
         list.replaced(Inode(4), 0, 4096 * 50);
         let left: Vec<u64> = list.all().0.iter().map(|noted| noted.damage.offset / 4096).collect();
         assert_eq!(left, (0..100).filter(|n| n % 2 == 0 || *n >= 50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_is_read_in_pages_by_file_and_as_a_whole_by_place() {
+        let list = list(5000);
+        // Two images may have lost bytes of one offset: those are not torn.
+        let noted = (0..4000).filter(|n| list.note(damage(9 - n / 2000, 0, 3, u64::from(n % 2000) * 4096), Source::Read));
+        assert_eq!(noted.count(), 4000);
+        assert_eq!(list.all().0.len(), 4000);
+        assert!(list.all().0.is_sorted_by_key(|noted| noted.damage.at));
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let (page, _) = list.behind(after, 333);
+            let Some(last) = page.last() else { break };
+            after = Some((last.damage.inode, last.damage.offset));
+            assert!(page.len() == 334 || seen.len() + page.len() == 4000, "{}", page.len());
+            seen.extend(page);
+        }
+        assert!(seen.len() == 4000 && seen.is_sorted_by_key(|noted| noted.damage.offset));
+        list.forget_these(&[seen[0].damage.clone(), seen[7].damage.clone()]);
+        assert_eq!((list.len(), list.behind(None, 1).0), (3998, vec![seen[1].clone()]));
     }
 
     #[test]

@@ -5,10 +5,10 @@
 use super::Volume;
 use crate::cache::CacheMessage;
 use crate::shared::Noted;
-use infmap_storage::damage::{Damage, resolve};
+use infmap_storage::damage::{Damage, Resolved, resolve};
 use infmap_storage::row::Inode;
 use infmap_storage::state::View;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Entries that are looked at for one page.
 const PAGE: usize = 4096;
@@ -18,6 +18,8 @@ const PAGE: usize = 4096;
 pub struct DamagePage {
     /// In the order of inodes and offsets, with names.
     pub noted: Vec<Noted>,
+    /// How many names of an inode are not told, if there are such.
+    pub unnamed: BTreeMap<Inode, u64>,
     /// Damages that were noticed when the list was full.
     pub not_kept: u64,
     /// Behind what the next page begins; `None`: this was the last.
@@ -41,27 +43,20 @@ impl Volume {
     #[must_use]
     pub fn damage_page(&self, after: Option<(Inode, u64)>) -> DamagePage {
         let shared = self.shared();
-        let (mut all, not_kept) = shared.damage.all();
-        let position = |damage: &Damage| (damage.inode, damage.offset);
-        all.retain(|noted| after.is_none_or(|after| position(&noted.damage) > after));
-        all.sort_by_key(|noted| position(&noted.damage));
-        // Entries of one place stay together.
-        let last = all.get(PAGE - 1).map(|noted| position(&noted.damage));
-        let page: Vec<&Noted> = all.iter().take_while(|noted| last.is_none_or(|last| position(&noted.damage) <= last)).collect();
-        let next = last.filter(|_| page.len() < all.len());
+        let (page, not_kept) = shared.damage.behind(after, PAGE);
+        let next = page.last().map(|last| (last.damage.inode, last.damage.offset)).filter(|_| page.len() >= PAGE);
         let damages: Vec<Damage> = page.iter().map(|noted| noted.damage.clone()).collect();
         let is_used = |inode| self.front.holds.is_held(inode);
-        let left = resolve(&damages, &shared.images, &is_used, &mut |step| {
+        let Resolved { damages: left, unnamed } = resolve(&damages, &shared.images, &is_used, &mut |step| {
             let (lease, source) = (shared.published.load_full(), shared.names());
             step(View::new(&lease.names, &source));
         });
         let is_left: HashSet<usize> = left.iter().map(|(n, _)| *n).collect();
-        let place = |damage: &Damage| (damage.inode, damage.offset, damage.at);
-        let gone: HashSet<_> = damages.iter().enumerate().filter(|(n, _)| !is_left.contains(n)).map(|(_, damage)| place(damage)).collect();
+        let gone: Vec<Damage> = damages.into_iter().enumerate().filter(|(n, _)| !is_left.contains(n)).map(|(_, damage)| damage).collect();
         if !gone.is_empty() {
-            shared.damage.forget(|noted| gone.contains(&place(&noted.damage)));
+            shared.damage.forget_these(&gone);
         }
         let noted = left.into_iter().filter_map(|(n, damage)| Some(Noted { source: page.get(n)?.source, damage })).collect();
-        DamagePage { noted, not_kept, next }
+        DamagePage { noted, unnamed, not_kept, next }
     }
 }

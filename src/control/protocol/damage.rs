@@ -29,6 +29,8 @@ pub struct DamagePage {
 pub struct NamedFile {
     pub inode: u64,
     pub paths_hex: Vec<String>,
+    /// How many more names there are.
+    pub unnamed: u64,
 }
 
 /// Bytes of a file that are lost.
@@ -109,9 +111,9 @@ impl LostRange {
 
 impl NamedFile {
     #[must_use]
-    pub fn new(inode: Inode, paths: &[Vec<u8>]) -> Self {
+    pub fn new(inode: Inode, paths: &[Vec<u8>], unnamed: u64) -> Self {
         let hex = |path: &Vec<u8>| path.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { inode: inode.0, paths_hex: paths.iter().map(hex).collect() }
+        Self { inode: inode.0, paths_hex: paths.iter().map(hex).collect(), unnamed }
     }
 
     /// The paths, without those that are no bytes.
@@ -142,9 +144,9 @@ mod tests {
             let noted = noted(found);
             assert_eq!(LostRange::of(&noted).noted().as_ref(), Some(&noted));
         }
-        let file = NamedFile::new(Inode(9), &[b"a/\xff".to_vec(), Vec::new()]);
+        let file = NamedFile::new(Inode(9), &[b"a/\xff".to_vec(), Vec::new()], 0);
         assert_eq!((file.paths(), file.paths_hex[0].as_str()), (vec![b"a/\xff".to_vec(), Vec::new()], "612fff"));
-        let hostile = NamedFile { inode: 1, paths_hex: ["6", "6x", "+1", "\u{e4}", "61"].map(Into::into).into() };
+        let hostile = NamedFile { inode: 1, paths_hex: ["6", "6x", "+1", "\u{e4}", "61"].map(Into::into).into(), unnamed: 0 };
         assert_eq!(hostile.paths(), [b"a".to_vec()], "only bytes are paths");
     }
 

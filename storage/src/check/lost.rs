@@ -25,6 +25,6 @@ pub(super) fn name(state: &State, nodes: &dyn NodeSource, damages: &mut [Damage]
     while search.step(View::new(&state.names, nodes)) {}
     let mut paths = HashMap::new();
     for damage in damages {
-        damage.paths = paths.entry(damage.inode).or_insert_with(|| search.paths(damage.inode)).clone();
+        damage.paths = paths.entry(damage.inode).or_insert_with(|| search.paths(damage.inode).0).clone();
     }
 }

@@ -1,8 +1,9 @@
 //! How files are called: all names of some inodes, found by one walk over the names in small steps.
 //!
 //! Owns: `NameSearch`. Must be true: a step reads a bounded part of the tree, which may be another version each time: whoever serves others
-//! meanwhile holds a version for one step; a name whose directory cannot be read, or has no place, is left out. Names that are changed
-//! during the search may be missed. Fails: never. Memory: the names that are found, and one for each directory above them.
+//! meanwhile holds a version for one step; a name whose directory cannot be read, or has no place, is left out; beyond 16 names of a file, or
+//! 64 KiB of them, it is counted. Names that are changed during the search may be missed. Fails: never. Memory: the names that are found, and
+//! one for each directory above them.
 
 use crate::check::tree::{Event, walk_part};
 use crate::row::{CookieRow, EntryRow, Inode, Key, ROOT_INODE};
@@ -11,8 +12,9 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Directories above a name at most: a path of Linux has fewer.
 const DEPTH_MAX: usize = 4096;
-/// Names of one file that are told.
+/// Names of one file that are told, and their bytes.
 const NAMES_MAX: usize = 16;
+const NAMES_MAX_BYTES: usize = 64 * 1024;
 /// Leaves of the tree that one step reads.
 const STEP_LEAVES: usize = 64;
 /// Entries that are fetched at a time, to find what a directory is called in the one above.
@@ -25,6 +27,8 @@ type Name = (Inode, Vec<u8>);
 pub struct NameSearch {
     wanted: BTreeSet<Inode>,
     names: HashMap<Inode, Vec<Name>>,
+    /// How many more there are of an inode than stand in `names`.
+    more: HashMap<Inode, u64>,
     /// Where the walk goes on.
     next: Option<Vec<u8>>,
     /// Directories above what was found, each with how it is called in its own, once that is known.
@@ -45,7 +49,7 @@ impl NameSearch {
     pub fn new(wanted: impl IntoIterator<Item = Inode>) -> Self {
         let wanted: BTreeSet<Inode> = wanted.into_iter().collect();
         let next = (!wanted.is_empty()).then(Vec::new);
-        Self { wanted, names: HashMap::new(), next, above: HashMap::new(), todo: Vec::new() }
+        Self { wanted, names: HashMap::new(), more: HashMap::new(), next, above: HashMap::new(), todo: Vec::new() }
     }
 
     /// Goes on for one step. Returns whether there is more to do.
@@ -58,13 +62,22 @@ impl NameSearch {
         self.next.is_some() || !self.todo.is_empty()
     }
 
-    /// The paths of an inode that were found, from the root of the volume on, without a slash before, in order.
+    /// The paths of an inode that were found, from the root of the volume on, without a slash before, in order; and how many more there are.
     #[must_use]
-    pub fn paths(&self, inode: Inode) -> Vec<Vec<u8>> {
+    pub fn paths(&self, inode: Inode) -> (Vec<Vec<u8>>, u64) {
         let names = self.names.get(&inode).map_or(&[][..], Vec::as_slice);
         let mut paths: Vec<Vec<u8>> = names.iter().filter_map(|(directory, name)| self.path(*directory, name)).collect();
+        let all = paths.len();
+        // The shortest are told.
+        paths.sort_unstable_by_key(Vec::len);
+        let mut bytes = 0;
+        paths.retain(|path| {
+            bytes += path.len();
+            bytes <= NAMES_MAX_BYTES
+        });
         paths.sort_unstable();
-        paths
+        let left_out = self.more.get(&inode).copied().unwrap_or(0) + (all - paths.len()) as u64;
+        (paths, left_out)
     }
 
     fn path(&self, directory: Inode, name: &[u8]) -> Option<Vec<u8>> {
@@ -105,6 +118,8 @@ impl NameSearch {
         if known.len() < NAMES_MAX {
             known.push((directory, name));
             self.look_for(directory);
+        } else {
+            *self.more.entry(row.inode).or_default() += 1;
         }
     }
 

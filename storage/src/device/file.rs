@@ -5,6 +5,7 @@
 //! and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
 //! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
 
+use super::medium::host_error;
 use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
 use crate::limits::DIRECT_ALIGN;
 use parking_lot::Mutex;
@@ -262,6 +263,5 @@ fn described(stat: &Stat) -> Metadata {
 
 /// The host's error with what was tried, and where.
 fn at(what: &str, path: &str, errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
-    io::Error::new(error.kind(), format!("{what} {path}: {error}"))
+    host_error(format!("{what} {path}: {}", io::Error::from(errno)), errno)
 }

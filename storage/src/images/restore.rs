@@ -3,13 +3,14 @@
 //! Owns: `Restorer`. Must be true: RST-1 nothing is written: the file stays as it is until it is repaired; RST-2 one image is restored or
 //! judged at a time, so that the work space is that of one. Fails: `None` when parity cannot bring the clusters back, whatever the reason.
 
+use super::hopeless::Hopeless;
 use crate::address::{Address, Cluster, RegionId};
-use crate::device::{Device, DeviceFile, Open};
+use crate::device::{Device, DeviceFile, Open, is_of_medium};
 use crate::limits::CLUSTER_BYTES;
 use crate::region::{IMAGE_MAX_BYTES, Mender, RawRegion, Region};
 use crate::repair::{Judged, judge};
 use parking_lot::Mutex;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read at once; where that fails, single pages are.
@@ -21,6 +22,7 @@ const PAGE_BYTES: usize = 4096;
 pub(super) struct Restorer {
     /// The work space, made by the first damage.
     mender: Mutex<Option<Mender>>,
+    hopeless: Hopeless,
     restored: AtomicU64,
 }
 
@@ -43,13 +45,34 @@ impl Restorer {
             }
             Some(())
         })
+        .ok()
+        .flatten()
+    }
+
+    /// The file of an image is another.
+    pub fn forget(&self, region: RegionId) {
+        self.hopeless.forget(region);
     }
 
     /// Fills those clusters of `out` that are `missing`, by their number from `first` on, if they have their checksums. Returns those that
     /// are missing still.
-    pub fn restore_some(&self, device: &dyn Device, first: Address, crcs: &[u32], missing: &[usize], out: &mut [u8]) -> Vec<usize> {
+    ///
+    /// # Errors
+    /// The image cannot be opened, for a reason that says nothing of it.
+    pub fn restore_some(
+        &self,
+        device: &dyn Device,
+        first: Address,
+        crcs: &[u32],
+        missing: &[usize],
+        out: &mut [u8],
+    ) -> io::Result<Vec<usize>> {
         let mut left = missing.to_vec();
-        self.mended(device, first.region, |region| {
+        let number = |n: usize| first.cluster.number() + n;
+        if self.hopeless.knows(first.region, missing.iter().copied().map(number)) {
+            return Ok(left);
+        }
+        let done = self.mended(device, first.region, |region| {
             left.retain(|&n| {
                 let pieces = Cluster::new(first.cluster.number() + n).and_then(|cluster| region.cluster(cluster));
                 let slot = out.chunks_exact_mut(CLUSTER_BYTES).nth(n).and_then(|slot| slot.first_chunk_mut());
@@ -63,20 +86,35 @@ impl Restorer {
             });
             (left.len() < missing.len()).then_some(())
         });
-        left
+        done?;
+        if !left.is_empty() && !self.hopeless.knows(first.region, left.iter().copied().map(number)) {
+            self.hopeless.add(first.region, Some(left.iter().copied().map(number).collect()));
+        }
+        Ok(left)
     }
 
     /// Takes something out of an image whose damaged rows parity has given back.
-    fn mended(&self, device: &dyn Device, id: RegionId, take: impl FnOnce(&Region<Vec<u8>>) -> Option<()>) -> Option<()> {
+    fn mended(&self, device: &dyn Device, id: RegionId, take: impl FnOnce(&Region<Vec<u8>>) -> Option<()>) -> io::Result<Option<()>> {
         let mut mender = self.mender.lock();
-        let bytes = read_what_can_be(device.open(&id.path(), Open::READ).ok()?.as_ref()).bytes;
-        let (region, _) = RawRegion::new(bytes).repair(None, mender.get_or_insert_default().restorer()).ok()?;
-        if region.identity().region != id {
-            return None;
+        // Who waited here may have waited for the same image.
+        if self.hopeless.knows(id, std::iter::once(usize::MAX)) {
+            return Ok(None);
         }
-        take(&region)?;
-        self.restored.fetch_add(1, Ordering::Relaxed);
-        Some(())
+        let file = match device.open(&id.path(), Open::READ) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound || is_of_medium(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bytes = read_what_can_be(file.as_ref()).bytes;
+        let Ok((region, _)) = RawRegion::new(bytes).repair(None, mender.get_or_insert_default().restorer()) else {
+            self.hopeless.add(id, None);
+            return Ok(None);
+        };
+        let taken = if region.identity().region == id { take(&region) } else { None };
+        if taken.is_some() {
+            self.restored.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(taken)
     }
 }
 

@@ -53,11 +53,41 @@ fn all_names_are_found_whatever_a_step_reads_and_however_the_tree_is_stored() {
         }
         assert!(steps >= 2, "{steps}: all was read at once");
         for (inode, paths) in &wanted {
-            assert_eq!(search.paths(*inode), *paths);
+            assert_eq!(search.paths(*inode), (paths.clone(), 0));
         }
-        assert!(search.paths(Inode(999_999)).is_empty());
+        assert!(search.paths(Inode(999_999)).0.is_empty());
         assert!(!NameSearch::new([]).step(View::new(&b.state.names, &source)));
     }
+}
+
+/// What is told of a file fits a reply of the control socket, whatever its names are.
+#[test]
+fn of_many_and_of_long_names_the_short_ones_are_told_and_the_others_counted() {
+    let mut b = Builder::new();
+    let mut deep = ROOT_INODE;
+    let file = b.make(ROOT_INODE, "first", FileKind::Regular);
+    for n in 0..300 {
+        deep = b.make(deep, &"d".repeat(255), FileKind::Directory);
+        if n % 100 == 99 {
+            b.change(|txn| link(txn, file, deep, b"below", NOW));
+        }
+    }
+    let told = |b: &Builder| {
+        let source = b.nodes.loading(TreeId::Name);
+        let mut search = NameSearch::new([file]);
+        while search.step(View::new(&b.state.names, &source)) {}
+        search.paths(file)
+    };
+    // Of 25, 51 and 77 thousand bytes.
+    let (paths, left_out) = told(&b);
+    assert_eq!((paths.len(), left_out), (2, 2));
+    assert!(paths.contains(&b"first".to_vec()) && paths.iter().map(Vec::len).sum::<usize>() <= NAMES_MAX_BYTES);
+    for n in 0..20 {
+        b.change(|txn| link(txn, file, ROOT_INODE, format!("link {n}").as_bytes(), NOW));
+    }
+    let (paths, left_out) = told(&b);
+    assert_eq!(paths.len() as u64 + left_out, 24);
+    assert!(left_out >= 8);
 }
 
 #[test]
@@ -110,5 +140,5 @@ fn a_directory_that_lies_in_itself_gives_no_name_and_no_end_that_never_comes() {
     let source = b.nodes.loading(TreeId::Name);
     let mut search = NameSearch::new([file]);
     while search.step(View::new(&b.state.names, &source)) {}
-    assert!(search.paths(file).is_empty());
+    assert!(search.paths(file).0.is_empty());
 }
