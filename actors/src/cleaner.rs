@@ -7,7 +7,7 @@
 //!
 //! Must be true: CLN-1 to CLN-3; O3 rows are moved when the image that they name is durable; what cannot be verified stays where it is;
 //! CLN-4 what lives is in one stream of images, what is written in another. A round: look at all images, choose, ask for places, copy
-//! image by image, make two roots. It remembers nothing: the next one looks anew, and so does one after a crash.
+//! image by image, make two roots. It remembers which images cannot be emptied; all else the next one looks at anew, as one after a crash does.
 
 mod copy;
 
@@ -21,9 +21,11 @@ use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Grant, MoveRows, Survey, VatMessage};
 use copy::{Copying, used_clusters};
-use infmap_storage::clean::{Candidate, Wish, census, choose};
+use infmap_storage::address::{Cluster, RegionId};
+use infmap_storage::clean::{Candidate, Wish, census, choose, is_live};
 use infmap_storage::limits::{REGION_BYTES, REGION_CLUSTERS};
 use infmap_storage::vat::TreeId;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,13 +106,27 @@ pub struct Cleaner {
     waiting: Vec<Replier<Answer<Gained>>>,
     next: Vec<Replier<Answer<Gained>>>,
     ended: bool,
+    /// Images with an extent that is lost in part, by its first cluster: no victims while that is alive (CLN-5). Those of them that a census
+    /// has, no more.
+    lost: HashMap<RegionId, Cluster>,
 }
 
 impl Cleaner {
     #[must_use]
     pub fn new(shared: Arc<Shared>, own: WeakAddress<CleanMessage>, vat: Address<VatMessage>) -> Self {
         let (waiting, next) = (Vec::new(), Vec::new());
-        Self { shared, own, vat, stage: Stage::Idle, why: Why::Background, gained: Gained::default(), waiting, next, ended: false }
+        Self {
+            shared,
+            own,
+            vat,
+            stage: Stage::Idle,
+            why: Why::Background,
+            gained: Gained::default(),
+            waiting,
+            next,
+            ended: false,
+            lost: HashMap::new(),
+        }
     }
 
     /// A replier whose answer comes back as a message.
@@ -149,8 +165,8 @@ impl Cleaner {
         }
     }
 
-    fn choose(&self, survey: &Survey) -> Answer<Vec<Candidate>> {
-        let shared = &self.shared;
+    fn choose(&mut self, survey: &Survey) -> Answer<Vec<Candidate>> {
+        let shared = self.shared.clone();
         let census = census(&survey.volume, &shared.nodes.loading(TreeId::Volume), survey.generation).map_err(|e| shared.refuse(&e))?;
         let size = |candidate: Candidate| {
             let metadata = shared.device.metadata(&candidate.region.path()).ok().flatten()?;
@@ -165,14 +181,16 @@ impl Cleaner {
             // Whoever waits is helped by little too.
             Why::Asked => Wish { clusters, dead_percent: LEAST_DEAD_PERCENT, worth_bytes: REGION_BYTES as u64 / 16, worth_part: 64 },
         };
-        let mut candidates: Vec<_> = census.candidates.into_iter().filter_map(size).collect();
+        self.lost.retain(|region, first| census.candidates.iter().any(|one| one.region == *region && is_live(&one.live, *first)));
+        let candidates = census.candidates.into_iter().filter(|candidate| !self.lost.contains_key(&candidate.region));
+        let mut candidates: Vec<_> = candidates.filter_map(size).collect();
         let chosen = choose(candidates.clone(), wish);
         if !chosen.is_empty() || self.why == Why::Background {
             return Ok(chosen);
         }
         // The tables count an extent as a whole while any row uses a part of it. Before anybody is refused, it is looked at what is used.
         for (candidate, _) in &mut candidates {
-            candidate.live_clusters = used_clusters(shared, candidate).unwrap_or(candidate.live_clusters);
+            candidate.live_clusters = used_clusters(&shared, candidate).unwrap_or(candidate.live_clusters);
         }
         Ok(choose(candidates, wish))
     }
@@ -201,7 +219,9 @@ impl Cleaner {
             return cx.post(&self.vat, Lane::Background, VatMessage::Rewrite { nodes, replier });
         }
         let began_us = cx.now_us();
-        match copying.copy_next(&self.shared, &mut self.gained) {
+        let copied = copying.copy_next(&self.shared, &mut self.gained);
+        self.lost.extend(copying.take_lost().into_iter().map(|first| (first.region, first.cluster)));
+        match copied {
             Ok(true) => self.go_on(cx.now_us().saturating_sub(began_us), cx),
             Ok(false) => self.make_root(ROOTS, cx),
             Err(error) => {

@@ -181,7 +181,10 @@ mod tests {
         let (mut seen, mut after, mut pages) = (0, None, 0);
         loop {
             let rest = all.iter().filter(|noted| after.is_none_or(|after| (noted.damage.inode.0, noted.damage.offset) > after)).cloned();
-            let page = paged(infmap_actors::volume::DamagePage { noted: rest.collect(), not_kept: u64::MAX, ..Default::default() }, NAMES_MAX_BYTES);
+            let page = paged(
+                infmap_actors::volume::DamagePage { noted: rest.collect(), not_kept: u64::MAX, ..Default::default() },
+                NAMES_MAX_BYTES,
+            );
             assert!(encode(&Reply::Damage(Box::new(page.clone()))).expect("encoded").len() < REPLY_MAX_BYTES);
             (seen, pages) = (seen + page.ranges.len(), pages + 1);
             after = page.next;

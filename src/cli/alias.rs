@@ -91,7 +91,8 @@ fn mount_helper(rest: Vec<OsString>) -> Result<Call, CliError> {
 fn without_first_rw(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let list = arguments.iter().position(|argument| argument == "-o").and_then(|at| arguments.get_mut(at + 1));
     if let Some(list) = list
-        && let Some(words) = list.to_str().and_then(|words| words.strip_prefix("rw")).filter(|words| matches!(words.bytes().next(), None | Some(b',')))
+        && let Some(words) =
+            list.to_str().and_then(|words| words.strip_prefix("rw")).filter(|words| matches!(words.bytes().next(), None | Some(b',')))
     {
         *list = format!("defaults{words}").into();
     }

@@ -76,7 +76,7 @@ fn text(cleaned: &Cleaned) -> String {
         ),
     };
     if damaged > 0 {
-        text += &format!("\n{damaged} extents cannot be verified and stay where they are: `infmap check` names them.");
+        text += &format!("\n{damaged} images have extents that cannot be verified, and stay: `infmap damage ls` names the files.");
     }
     text
 }
@@ -89,7 +89,7 @@ mod tests {
     fn what_came_free_is_said_and_so_is_what_could_not_be_moved() {
         let cleaned = Cleaned { images: 9, image_bytes: 36 << 20, written: 2, written_bytes: 8 << 20, damaged: 0 };
         assert!(text(&cleaned).ends_with("28.0 MiB came free."), "{}", text(&cleaned));
-        assert!(text(&Cleaned { damaged: 3, ..cleaned }).contains("3 extents"));
+        assert!(text(&Cleaned { damaged: 3, ..cleaned }).contains("3 images"));
         assert_eq!(text(&Cleaned::default()), "Nothing is worth cleaning.");
     }
 }

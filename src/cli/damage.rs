@@ -270,6 +270,7 @@ fn lines(file: &File<'_>) -> Vec<String> {
             Found::Crc(crc) => format!("checksum {crc:08x} was found"),
             Found::Io(error) => format!("it could not be read: {error}"),
             Found::Missing => "there is no such image".into(),
+            Found::Undecodable => "it was found, and does not decode".into(),
         };
         let when = damage.when.map_or_else(String::new, |when| format!(" on {}", time_text(when)));
         lines.push(format!("  bytes {} to {end}", damage.offset));

@@ -25,6 +25,8 @@ pub enum Found {
     Io(String),
     /// There is no such image.
     Missing,
+    /// The right bytes, which do not decode to what their row says.
+    Undecodable,
 }
 
 /// A cluster that cannot be had.
@@ -65,6 +67,7 @@ impl fmt::Display for Damage {
             Found::Crc(crc) => write!(f, "checksum {crc:08x} instead of {:08x}", self.expected_crc),
             Found::Io(error) => write!(f, "{error}"),
             Found::Missing => write!(f, "the image is missing"),
+            Found::Undecodable => write!(f, "the compressed unit does not decode"),
         }
     }
 }
@@ -80,6 +83,7 @@ impl Damage {
             Found::Crc(crc) => ("checksum", text(&format!("{crc:08x}"))),
             Found::Io(error) => ("io", text(error)),
             Found::Missing => ("missing", "null".into()),
+            Found::Undecodable => ("undecodable", "null".into()),
         };
         let when = self.when.map_or("null".into(), |time| format!("{{\"seconds\":{},\"nanos\":{}}}", time.seconds, time.nanos));
         let region = self.at.region;

@@ -7,7 +7,7 @@
 
 use crate::address::Address;
 use crate::blocks::{Block, BlockPool};
-use crate::damage::LostCluster;
+use crate::damage::{Found, LostCluster};
 use crate::images::{ImageError, Images, RUN_CLUSTERS};
 use crate::limits::{CLUSTER_BYTES, INLINE_FILE_BYTES, UNIT_BYTES};
 use crate::row::{Codec, ExtentRow, Inode};
@@ -155,13 +155,21 @@ impl FileReader<'_> {
                 stored
             }
         };
-        let unit = decode_unit(&stored, row.decoded_bytes as usize).ok_or(ReadError::Undecodable { at: row.first })?;
+        let Some(unit) = decode_unit(&stored, row.decoded_bytes as usize) else { return self.undecodable(row) };
         let unit = Bytes::from(unit);
         // A unit that was read only in part is likely to be asked for again.
         if self.keep || (row.length as usize) < UNIT_BYTES {
             self.tiers.keep_decoded(row.first, Decoded::Unit(unit.clone()));
         }
         Ok(unit)
+    }
+
+    /// A unit that has its checksums and does not decode is lost like another.
+    fn undecodable(&self, row: &ExtentRow) -> Result<Bytes, ReadError> {
+        let at = row.first;
+        let (Some(lost), Some(expected_crc)) = (self.lost, row.crc(0)) else { return Err(ReadError::Undecodable { at }) };
+        lost.borrow_mut().push(LostCluster { at, expected_crc, found: Found::Undecodable });
+        Ok(vec![0; row.decoded_bytes as usize].into())
     }
 
     fn fill_raw(&self, run: Option<RawRun>, out: &mut [u8]) -> Result<(), ReadError> {

@@ -1,7 +1,8 @@
 //! The copying of a round: one image after the other is read, what is alive in it verified, and gathered into images of its own.
 //!
-//! Must be true: CLN-1; a row is handed out to be moved only when the image that it will name is durable under its name. Fails: an image of
-//! whose clusters some cannot be verified, or that does not say whose they are, keeps those; an image that cannot be written ends the round.
+//! Must be true: CLN-1; a row is handed out to be moved only when the image that it will name is durable under its name. CLN-5 an image
+//! of which clusters are lost is left at the first that is met, and is no victim again while that is in use. Fails: an image of whose
+//! clusters some cannot be verified, or that does not say whose they are, keeps those; an image that cannot be written ends the round.
 
 use crate::keeper::look_at_space;
 use crate::pixel_reader::notice;
@@ -66,11 +67,21 @@ pub(super) struct Copying {
     nodes: Vec<NodeAt>,
     /// Something stays in the image that is being copied, so that it does not come free.
     stays: bool,
+    /// First clusters of extents that are lost in part.
+    lost: Vec<Address>,
 }
 
 impl Copying {
     pub(super) fn new(victims: Vec<Candidate>, grants: Vec<Grant>) -> Self {
-        Self { victims: victims.into(), grants: grants.into(), open: None, ready: VecDeque::new(), nodes: Vec::new(), stays: false }
+        Self {
+            victims: victims.into(),
+            grants: grants.into(),
+            open: None,
+            ready: VecDeque::new(),
+            nodes: Vec::new(),
+            stays: false,
+            lost: Vec::new(),
+        }
     }
 
     /// Rows whose image is durable, a few at a time.
@@ -93,6 +104,11 @@ impl Copying {
         (!self.nodes.is_empty()).then(|| std::mem::take(&mut self.nodes))
     }
 
+    /// Extents that were found lost.
+    pub(super) fn take_lost(&mut self) -> Vec<Address> {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Copies the next image, or finishes the last one that is open. Returns whether there was something to do.
     pub(super) fn copy_next(&mut self, shared: &Shared, gained: &mut Gained) -> io::Result<bool> {
         let Some(victim) = self.victims.pop_front() else {
@@ -110,6 +126,8 @@ impl Copying {
                     shared.device.metadata(&victim.region.path()).ok().flatten().map_or(0, |metadata| metadata.size_bytes);
                 Ok(true)
             }
+            // To move the rest would cost room and give none back.
+            Err(Stop::Lost) => Ok(true),
             Err(Stop::Image(error)) => {
                 tracing::warn!(%error, "an image is not cleaned");
                 Ok(true)
@@ -146,10 +164,12 @@ impl Copying {
                     tracing::warn!(%error, %inode, "an extent that cannot be verified stays where it is");
                     gained.damaged += 1;
                     self.stays = true;
-                    let lost = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes).unwrap_or_default();
+                    let Ok(lost) = shared.images.read_what_is(copy.from, &copy.crcs, &mut bytes) else { continue };
                     let (lease, source) = (shared.published.load_full(), shared.names());
                     let (from, length) = (entry.owner.offset_bytes, u64::from(entry.owner.decoded_bytes));
                     notice(shared, View::new(&lease.names, &source), inode, from, length, &lost);
+                    self.lost.push(Address { region, cluster: entry.first });
+                    return Err(Stop::Lost);
                 }
             }
         }
@@ -250,6 +270,8 @@ pub(super) fn used_clusters(shared: &Shared, candidate: &Candidate) -> Option<u6
 enum Stop {
     /// It does not say whose its clusters are.
     Image(ImageError),
+    /// Some of it is lost.
+    Lost,
     /// Nothing more can be placed in this round.
     NoPlace,
     Write(io::Error),

@@ -6,7 +6,7 @@
 use crate::settings::Damaged;
 use crate::shared::{Shared, Source};
 use infmap_storage::blocks::Block;
-use infmap_storage::damage::{LostCluster, of_clusters};
+use infmap_storage::damage::{Found, LostCluster, of_clusters};
 use infmap_storage::images::ImageError;
 use infmap_storage::read::{FileReader, ReadError};
 use infmap_storage::row::Inode;
@@ -16,7 +16,7 @@ use std::cell::RefCell;
 /// Reads with leave to touch the disk. What `out` holds after an error is undefined.
 ///
 /// # Errors
-/// See [`ReadError`]; `Damaged` with the first cluster that is lost.
+/// See [`ReadError`]; `Damaged` or `Undecodable` with the first cluster that is lost.
 pub(super) fn read(
     shared: &Shared,
     reader: FileReader<'_>,
@@ -31,10 +31,14 @@ pub(super) fn read(
     let lost = lost.into_inner();
     let Some(first) = lost.first() else { return Ok(()) };
     let at = first.at;
+    let refused = match first.found {
+        Found::Undecodable => ReadError::Undecodable { at },
+        _ => ImageError::Damaged { at }.into(),
+    };
     notice(shared, view, inode, offset, length, &lost);
     match shared.settings.mount.damaged {
         Damaged::Zero => Ok(()),
-        Damaged::Error => Err(ImageError::Damaged { at }.into()),
+        Damaged::Error => Err(refused),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct LostRange {
     pub generation: String,
     pub cluster: u16,
     pub expected_crc: u32,
-    /// `checksum`, `io` or `missing`.
+    /// `checksum`, `io`, `missing` or `undecodable`.
     pub found: String,
     pub found_crc: u32,
     /// What the device said.
@@ -67,6 +67,7 @@ impl LostRange {
             Found::Crc(crc) => ("checksum", *crc, ""),
             Found::Io(error) => ("io", 0, error.as_str()),
             Found::Missing => ("missing", 0, ""),
+            Found::Undecodable => ("undecodable", 0, ""),
         };
         let when = damage.when.unwrap_or_default();
         Self {
@@ -97,6 +98,7 @@ impl LostRange {
             "checksum" => Found::Crc(self.found_crc),
             "io" => Found::Io(self.detail.clone()),
             "missing" => Found::Missing,
+            "undecodable" => Found::Undecodable,
             _ => return None,
         };
         // No row gives more in one piece.
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_damage_is_all_of_it() {
-        for found in [Found::Crc(0xABC), Found::Io("too hot".into()), Found::Missing] {
+        for found in [Found::Crc(0xABC), Found::Io("too hot".into()), Found::Missing, Found::Undecodable] {
             let noted = noted(found);
             assert_eq!(LostRange::of(&noted).noted().as_ref(), Some(&noted));
         }

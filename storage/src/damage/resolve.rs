@@ -3,7 +3,7 @@
 //! Must be true: what no row uses any more is left out, and so is what has its checksum where it lies: an image that was put back as it was
 //! written; and a file that is removed and only waits to be dropped. A version of the names is held for one small step. Fails: never: where rows cannot be read, a damage stays as it was noted.
 
-use super::{Damage, NameSearch, still};
+use super::{Damage, Found, NameSearch, still};
 use crate::images::Images;
 use crate::row::Inode;
 use crate::state::View;
@@ -32,7 +32,8 @@ pub fn resolve(damages: &[Damage], images: &Images, is_used: &dyn Fn(Inode) -> b
         let mut used = Vec::new();
         lend(&mut |view| used = some.iter().map(|damage| now(view, damage, is_used)).collect());
         for (n, (damage, now)) in some.iter().zip(used).enumerate() {
-            if now.is_empty() || images.has(damage.at, damage.expected_crc) {
+            let is_back = || damage.found != Found::Undecodable && images.has(damage.at, damage.expected_crc);
+            if now.is_empty() || is_back() {
                 continue;
             }
             let new = now.into_iter().filter(|damage| seen.insert((damage.inode, damage.offset, damage.at)));

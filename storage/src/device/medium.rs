@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn what_passes_is_not_the_mediums() {
-        for (errno, is_it) in [(Errno::IO, true), (Errno::NODATA, true), (Errno::MFILE, false), (Errno::NFILE, false), (Errno::NOMEM, false)] {
+        for (errno, is_it) in
+            [(Errno::IO, true), (Errno::NODATA, true), (Errno::MFILE, false), (Errno::NFILE, false), (Errno::NOMEM, false)]
+        {
             for error in [host_error("read it".into(), errno), errno.into()] {
                 assert_eq!(is_of_medium(&error), is_it, "{error:?}");
             }

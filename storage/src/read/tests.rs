@@ -314,3 +314,22 @@ fn what_is_lost_is_told_cluster_by_cluster_and_the_rest_of_the_read_is_given() {
     }
     assert!(matches!(world.read(5 * 4096, 4096, &[], true), Err(ReadError::Image(ImageError::Damaged { .. }))));
 }
+
+#[test]
+fn a_unit_that_does_not_decode_is_told_as_lost_or_an_error() {
+    let mut world = World::new();
+    let at = (UNITS[0] * UNIT_BYTES) as u64;
+    let (start, row) = world.state.view(&world.store).extents(world.inode, at, at + 1, 1).unwrap().pop().unwrap();
+    let wrong = ExtentRow { decoded_bytes: row.decoded_bytes - 1, length: row.length - 1, ..row };
+    world.state.transact(&world.store, |txn| txn.put_extent(world.inode, start, &wrong, false)).unwrap();
+    assert!(matches!(world.read(at as usize, 100, &[], true), Err(ReadError::Undecodable { .. })));
+    let lost = RefCell::new(Vec::new());
+    let (view, images) = (world.state.view(&world.store), Some(&world.images));
+    let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, keep: true, lost: Some(&lost) };
+    for _ in 0..2 {
+        let mut out = vec![0xEE; 2 * CLUSTER_BYTES];
+        reader.read(world.inode, at, &[], &mut out).unwrap();
+        assert!(out.iter().all(|byte| *byte == 0));
+        assert_eq!(lost.take().iter().map(|lost| lost.found.clone()).collect::<Vec<_>>(), [Found::Undecodable]);
+    }
+}

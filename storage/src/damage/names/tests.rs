@@ -7,8 +7,11 @@ use crate::names::link;
 use crate::row::FileKind;
 use crate::vat::TreeId;
 
+/// A file and its paths.
+type Named = (Inode, Vec<Vec<u8>>);
+
 /// A volume with more leaves than one step reads: directories in directories, a large file among them, one file with three names.
-fn volume() -> (Builder, Vec<(Inode, Vec<Vec<u8>>)>) {
+fn volume() -> (Builder, Vec<Named>) {
     let mut b = Builder::new();
     let (mut wanted, mut above, mut path) = (Vec::new(), ROOT_INODE, String::new());
     for n in 0..6 {
