@@ -1,5 +1,8 @@
 //! The scanner: what is damaged is put back while the volume is in use, what cannot be is noted, and nothing comes back that was gone.
 
+mod beside;
+mod faults;
+
 use super::*;
 use crate::scanner::{Order as Do, Plan, Run, RunState, Scope, Scrub, ScrubRefusal, Tally};
 use infmap_storage::address::RegionId;
@@ -292,6 +295,7 @@ fn what_a_file_of_hostile_bytes_says_does_no_harm() {
         bed.runtime.advance(Duration::from_secs(6));
         let run = bed.ended();
         assert!(matches!(run.state, RunState::Finished | RunState::Aborted), "{run:?}");
+        assert_eq!(run.images > 0, run.scope == Scope::All, "one that says that nothing is left begins anew: {run:?}");
         bed.runtime.stop();
     }
     write_whole(device.as_ref(), "run/scrub.json", b"{\"version\":1,\"run\":{\"next\":4294967295").unwrap();
