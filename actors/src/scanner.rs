@@ -1,11 +1,12 @@
 //! The scanner: verifies every byte of every image that is in use, slowly, and puts right what is damaged, in place.
 //!
-//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`; to
-//! itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
+//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`, `Missing`;
+//! to itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
 //! mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is dead, nothing is verified until the next mount.
 //!
 //! Must be true: SCN-1 to SCN-4, SCR-1 to SCR-3. One step a message, and a pause behind each: RAT-1, and its share of the time while others
-//! read. An image that reads complained of goes first; the run goes on with the image that it was at. See docs/decisions/0018.
+//! read and write. An image that reads complained of goes first; then the run begins the image that it was at again, and comes to its end before
+//! the next of those. See docs/decisions/0018.
 
 mod board;
 mod course;
@@ -389,7 +390,8 @@ impl Scanner {
         }
         self.stage = Stage::Rest;
         // What was written and read back.
-        let moved = if matches!(outcome, Outcome::Corrected(_)) { 2 * IMAGE_MAX_BYTES as u64 } else { 0 };
+        let is_moved = matches!(outcome, Outcome::Corrected(_) | Outcome::Mendable(_)) && !self.shared.health.is_read_only();
+        let moved = if is_moved { 2 * IMAGE_MAX_BYTES as u64 } else { 0 };
         let pause_us = self.pause_us(target, moved, busy_us, cx);
         self.keep_up(cx);
         self.go_on(pause_us, cx);
