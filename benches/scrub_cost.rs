@@ -70,7 +70,7 @@ impl Scanner<'_> {
         let began = Instant::now();
         while self.bytes() == 0 && began.elapsed() < Duration::from_secs(60) {
             self.work();
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::yield_now();
         }
         self.rest();
         self.bytes() > 0

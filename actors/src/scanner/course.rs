@@ -161,6 +161,11 @@ impl Scanner {
 
     /// Stops a run where it is. Of the image that it was at nothing is kept.
     fn leave_off(&mut self, state: RunState, cx: &mut Context<'_>) {
+        self.halt(state, cx);
+        self.keep(cx.now_us());
+    }
+
+    fn halt(&mut self, state: RunState, cx: &mut Context<'_>) {
         self.count_time(cx.now_us());
         if let Some(run) = &mut self.run {
             run.state = state;
@@ -168,11 +173,11 @@ impl Scanner {
         if !self.is_at_suspect() {
             self.stop();
         }
-        self.keep(cx.now_us());
     }
 
     pub(super) fn end_run(&mut self, state: RunState, why: Option<String>, cx: &mut Context<'_>) {
-        self.leave_off(state, cx);
+        // Nobody sees one that has ended among those that have not.
+        self.halt(state, cx);
         let Some(mut run) = self.run.take() else { return };
         (run.ended_s, run.why) = (Some(self.now_s()), why);
         tracing::info!(?state, images = run.images, tally = ?run.tally, why = ?run.why, "a scrub has ended");
