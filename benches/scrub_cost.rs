@@ -65,6 +65,17 @@ impl Scanner<'_> {
         self.ask(&request);
     }
 
+    /// Whether it does an image at all: on a slow machine the seconds of a small round are too few for one.
+    fn does_an_image(&self) -> bool {
+        let began = Instant::now();
+        while self.bytes() == 0 && began.elapsed() < Duration::from_secs(60) {
+            self.work();
+            std::thread::yield_now();
+        }
+        self.rest();
+        self.bytes() > 0
+    }
+
     fn rest(&self) {
         if self.ask(&Request::Scrub).run.is_some_and(|run| run.state == ScrubState::Running) {
             self.ask(&Request::ScrubPause);
@@ -164,7 +175,7 @@ fn main() {
     let (with, without, scanned) = compare(&scanner, scale, |slice| reader.sequential(slice));
     let scanned_mib = scanned / MIB as f64;
     println!("sequential   {with:8.0} MiB/s with a scrub of {scanned_mib:.1} MiB/s, {without:8.0} without: {:.3}", with / without);
-    assert!(scanned > 0.0, "the scanner did nothing");
+    assert!(scanned > 0.0 || (!is_full && scanner.does_an_image()), "the scanner did nothing");
     assert!(!is_full || scanned_mib < 21.0, "the scanner is beyond its limit");
     let (with, without, scanned) = compare(&scanner, scale, |slice| reader.random(slice));
     let scanned_mib = scanned / MIB as f64;
@@ -172,7 +183,7 @@ fn main() {
         "random 4 KiB {with:8.1} us at the 99th percentile with a scrub of {scanned_mib:.1} MiB/s, {without:8.1} without: {:.3}",
         with / without
     );
-    assert!(scanned > 0.0, "the scanner did nothing");
+    assert!(scanned > 0.0 || (!is_full && scanner.does_an_image()), "the scanner did nothing");
     let facts = scanner.ask(&Request::Scrub);
     assert!(facts.run.iter().chain(&facts.history).all(|run| run.found == Default::default()), "{facts:?}");
     drop(reader);

@@ -176,7 +176,7 @@ fn a_run_is_paused_survives_a_kill_goes_on_and_is_cancelled() {
         let (code, _, said) = scrub(&[order], mount.dir());
         assert!(code == Some(1) && said.starts_with("error[IM1071]"), "{order}: {said}");
     }
-    assert_eq!(scrub(&["start", "--limit", "4MiB/s"], mount.dir()).0, Some(0));
+    assert_eq!(scrub(&["start", "--limit", "2MiB/s"], mount.dir()).0, Some(0));
     let (code, _, said) = scrub(&["start"], mount.dir());
     assert!(code == Some(1) && said.starts_with("error[IM1070]"), "{said}");
     until("an image", || json(mount.dir())["run"]["images"].as_u64() > Some(0));
@@ -206,8 +206,19 @@ fn a_run_is_paused_survives_a_kill_goes_on_and_is_cancelled() {
     let (code, shown, _) = scrub(&["wait"], mount.dir());
     assert!(code == Some(1) && shown.contains("aborted (it was cancelled)"), "{shown}");
     // An unmount interrupts; the next mount goes on by itself.
-    assert_eq!(scrub(&["start", "--limit", "16MiB/s"], mount.dir()).0, Some(0));
+    assert_eq!(scrub(&["start", "--limit", "2MiB/s"], mount.dir()).0, Some(0));
     mount.unmount();
+    let kept = || fs::read(sample.volume.path().join("run/scrub.json")).expect("read");
+    let facts: Value = serde_json::from_slice(&kept()).expect("JSON");
+    assert_eq!(facts["run"]["state"], "interrupted", "{facts}");
+    // Where nothing may be changed nobody goes on with it, and another one can be had beside it.
+    let before = kept();
+    let mount = sample.volume.mount_with(&["-o", "ro"]);
+    let (code, _, said) = scrub(&["wait"], mount.dir());
+    assert!(code == Some(1) && said.starts_with("error[IM1071]") && said.contains("read-only"), "{said}");
+    assert_eq!(scrub(&["start", "--wait"], mount.dir()).0, Some(0));
+    mount.unmount();
+    assert!(kept() == before);
     let mount = sample.volume.mount_with(&["-o", "durability.commit_interval=100ms"]);
     let (code, shown, _) = scrub(&["wait"], mount.dir());
     assert!(code == Some(0) && shown.contains("Status:           finished"), "{shown}");

@@ -263,7 +263,7 @@ impl Role for PixelReader {
 
     fn handle(&mut self, message: ReadMessage, cx: &mut Context<'_>) {
         if !self.runs_errands {
-            self.shared.scrub.read();
+            self.shared.scrub.use_disk();
         }
         match message {
             ReadMessage::Read(reading) => reading.finish(&self.shared),

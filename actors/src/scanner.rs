@@ -1,11 +1,12 @@
 //! The scanner: verifies every byte of every image that is in use, slowly, and puts right what is damaged, in place.
 //!
-//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`; to
-//! itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
+//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`, `Missing`;
+//! to itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
 //! mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is dead, nothing is verified until the next mount.
 //!
 //! Must be true: SCN-1 to SCN-4, SCR-1 to SCR-3. One step a message, and a pause behind each: RAT-1, and its share of the time while others
-//! read. An image that reads complained of goes first; the run goes on with the image that it was at. See docs/decisions/0018.
+//! read and write. An image that reads complained of goes first; then the run begins the image that it was at again, and comes to its end before
+//! the next of those. See docs/decisions/0018.
 
 mod board;
 mod course;
@@ -29,9 +30,11 @@ use crate::vat::{Sight, VatMessage};
 use infmap_storage::address::{Place, RegionId};
 use infmap_storage::damage::Damage;
 use infmap_storage::rate::{Bucket, pause_for_share};
+use infmap_storage::region::IMAGE_MAX_BYTES;
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::Below;
-use look::{Look, Outcome, nearest};
+use infmap_storage::scan::Lost;
+use look::{Look, Outcome, nearest, of_tables};
 use memory::Memory;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +48,12 @@ pub enum ScanMessage {
     Order {
         order: Order,
         replier: Replier<ScrubAnswer>,
+    },
+    /// An order about a place at which there is no file, and what is in use from there on.
+    Missing {
+        order: Order,
+        replier: Replier<ScrubAnswer>,
+        sight: Answer<Sight>,
     },
     /// Reads complained of an image.
     Suspect,
@@ -68,6 +77,7 @@ impl Envelope for ScanMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Order { .. } => "order",
+            Self::Missing { .. } => "missing",
             Self::Suspect => "suspect",
             Self::Due => "due",
             Self::Seen { .. } => "seen",
@@ -130,8 +140,10 @@ pub struct Scanner {
     memory: Memory,
     tally: Tally,
     suspected: u64,
-    /// Reads of others when it last looked.
-    reads: u64,
+    /// The last image that was looked at was no image of the run: the next one is.
+    is_turn_of_run: bool,
+    /// What others did on the disk when it last looked.
+    used: u64,
     /// Up to when the time of the run is counted.
     counted_us: u64,
     /// When what it remembers was written down, and when it was shown.
@@ -150,7 +162,7 @@ impl Scanner {
         let (memory, run) = Memory::load(shared.device.as_ref(), shared.uuid);
         let now_us = shared.clock.now_us();
         let pace = Bucket::new(shared.settings.actors.scanner.io_limit, now_us);
-        let reads = shared.scrub.reads();
+        let used = shared.scrub.used();
         let mut scanner = Self {
             shared,
             own,
@@ -165,7 +177,8 @@ impl Scanner {
             memory,
             tally: Tally::default(),
             suspected: 0,
-            reads,
+            is_turn_of_run: false,
+            used,
             counted_us: now_us,
             kept_us: now_us,
             shown_us: now_us,
@@ -190,11 +203,22 @@ impl Scanner {
         self.stage = Stage::Idle;
     }
 
-    /// What is to be done next: an image that reads complained of, else what the run is at.
+    /// A run that is running has its turn.
+    fn is_turn_of_run(&self) -> bool {
+        self.is_turn_of_run && self.run.as_ref().is_some_and(|run| run.state == RunState::Running)
+    }
+
+    /// What is to be done next: an image that reads complained of, else what the run is at. They take turns.
     fn next(&mut self, cx: &mut Context<'_>) {
         self.stop();
         if self.ended {
             return;
+        }
+        if self.is_turn_of_run() {
+            self.next_of_run(cx);
+            if !matches!(self.stage, Stage::Idle) {
+                return;
+            }
         }
         match self.shared.suspects.next() {
             Some(region) => self.seek(Target::Suspect(region), cx),
@@ -228,18 +252,25 @@ impl Scanner {
 
     fn seen(&mut self, sight: Answer<Sight>, cx: &mut Context<'_>) {
         match (sight, std::mem::replace(&mut self.stage, Stage::Idle)) {
-            (Ok(sight), Stage::Seek(target)) => match nearest(&self.shared, &sight, target.from()) {
-                Ok(found) => self.found(target, found, cx),
-                Err(error) => self.blind(target, &self.shared.refuse(&error).to_string(), cx),
-            },
+            (Ok(sight), Stage::Seek(target)) => {
+                let found = nearest(&self.shared, &sight, target.from());
+                // So that reading keeps no room from coming back.
+                drop(sight);
+                match found {
+                    Ok(found) => self.found(target, found, cx),
+                    Err(error) => self.blind(target, of_tables(&self.shared, &error), cx),
+                }
+            }
             (Ok(sight), Stage::Confirm(target, look)) => {
                 let began_us = cx.now_us();
                 match look.settle(&self.shared, &sight, &mut |damage| self.note(damage)) {
                     Ok(outcome) => self.done(target, &look, outcome, cx.now_us().saturating_sub(began_us), cx),
-                    Err(error) => self.blind(target, &self.shared.refuse(&error).to_string(), cx),
+                    Err(why) => self.blind(target, why, cx),
                 }
             }
-            (Err(refusal), Stage::Seek(target) | Stage::Confirm(target, _)) => self.blind(target, &refusal.to_string(), cx),
+            (Err(refusal), Stage::Seek(target) | Stage::Confirm(target, _)) => {
+                self.blind(target, format!("the tables cannot be read: {refusal}"), cx);
+            }
             (_, stage) => self.stage = stage,
         }
     }
@@ -253,11 +284,15 @@ impl Scanner {
         }
     }
 
-    /// The tables do not say what is in use, or who uses it.
-    fn blind(&mut self, target: Target, why: &str, cx: &mut Context<'_>) {
+    /// The tables do not say what is in use, or who uses it, or an image cannot be looked at.
+    fn blind(&mut self, target: Target, why: String, cx: &mut Context<'_>) {
+        self.is_turn_of_run = matches!(target, Target::Suspect(_));
         match target {
-            Target::Suspect(region) => self.shared.suspects.rests(region, cx.now_us()),
-            Target::Next(_) => self.end_run(RunState::Aborted, Some(format!("the tables cannot be read: {why}")), cx),
+            Target::Suspect(region) => {
+                tracing::warn!(%region, why, "an image that reads complained of cannot be looked at");
+                self.shared.suspects.rests(region, cx.now_us());
+            }
+            Target::Next(_) => self.end_run(RunState::Aborted, Some(why), cx),
         }
         self.next(cx);
     }
@@ -275,6 +310,7 @@ impl Scanner {
                 self.read(target, Box::new(look), cx);
             }
             None => {
+                self.is_turn_of_run = matches!(target, Target::Suspect(_));
                 match (target, &mut self.run) {
                     (Target::Suspect(region), _) => self.shared.suspects.settled(region),
                     // It was moved since, or there is nothing more.
@@ -317,8 +353,8 @@ impl Scanner {
     /// How long to leave the disk to others. What a reader waits for is read as fast as the limit allows.
     fn pause_us(&mut self, target: Target, bytes: u64, busy_us: u64, cx: &Context<'_>) -> u64 {
         let limit_us = self.pace_of(target).take(bytes, cx.now_us());
-        let reads = self.shared.scrub.reads();
-        let is_alone = std::mem::replace(&mut self.reads, reads) == reads;
+        let used = self.shared.scrub.used();
+        let is_alone = std::mem::replace(&mut self.used, used) == used;
         let share = self.shared.settings.actors.scanner.io_share_percent;
         match target {
             Target::Next(_) if !is_alone => limit_us.max(pause_for_share(busy_us, share)),
@@ -329,20 +365,17 @@ impl Scanner {
     /// An image is done.
     fn done(&mut self, target: Target, look: &Look, outcome: Outcome, busy_us: u64, cx: &mut Context<'_>) {
         let (region, suspects) = (look.region, &self.shared.suspects);
-        if matches!(outcome, Outcome::Sound | Outcome::Corrected) {
-            // Whatever was noted of it: somebody may have copied it back from a backup.
+        self.is_turn_of_run = matches!(target, Target::Suspect(_));
+        if outcome == Outcome::Sound {
+            // Somebody may have copied it back from a backup: reads may have the file open that it was before.
             self.shared.damage.mended(region);
+            self.shared.images.forget(region);
         }
-        match outcome {
-            Outcome::Gone | Outcome::Corrected => suspects.settled(region),
-            // Reads may have the file open that it was before.
-            Outcome::Sound => {
-                if let Target::Suspect(_) = target {
-                    self.shared.images.forget(region);
-                    suspects.rests(region, cx.now_us());
-                }
-            }
-            Outcome::Mendable | Outcome::Uncorrectable(_) => suspects.rests(region, cx.now_us()),
+        match (outcome, target) {
+            (Outcome::Gone, _) => suspects.settled(region),
+            (Outcome::Corrected(lost), _) if lost == Lost::default() => suspects.settled(region),
+            (Outcome::Sound, Target::Next(_)) => {}
+            _ => suspects.rests(region, cx.now_us()),
         }
         outcome.count(&mut self.tally, look.is_refused());
         outcome.tell();
@@ -356,7 +389,10 @@ impl Scanner {
             (Target::Next(_), None) => {}
         }
         self.stage = Stage::Rest;
-        let pause_us = self.pause_us(target, 0, busy_us, cx);
+        // What was written and read back.
+        let is_moved = matches!(outcome, Outcome::Corrected(_) | Outcome::Mendable(_)) && !self.shared.health.is_read_only();
+        let moved = if is_moved { 2 * IMAGE_MAX_BYTES as u64 } else { 0 };
+        let pause_us = self.pause_us(target, moved, busy_us, cx);
         self.keep_up(cx);
         self.go_on(pause_us, cx);
     }
@@ -367,12 +403,13 @@ impl Role for Scanner {
 
     fn handle(&mut self, message: ScanMessage, cx: &mut Context<'_>) {
         match message {
-            ScanMessage::Order { order, replier } => {
-                let answer = self.order(order, cx);
+            ScanMessage::Order { order, replier } => self.ordered(order, replier, cx),
+            ScanMessage::Missing { order, replier, sight } => {
+                let answer = self.order_at_missing(order, sight, cx);
                 cx.reply(replier, answer);
             }
-            // It is in a hurry: the image that the run is at is begun again behind it.
-            ScanMessage::Suspect if !self.is_at_suspect() => self.next(cx),
+            // It is in a hurry: the image that the run is at is begun again behind it, and then comes to its end.
+            ScanMessage::Suspect if !self.is_at_suspect() && !self.is_turn_of_run() => self.next(cx),
             ScanMessage::Suspect => {}
             ScanMessage::Due => self.due(cx),
             ScanMessage::Seen { ticket, sight } if ticket == self.ticket => self.seen(sight, cx),

@@ -12,6 +12,7 @@ mod damage;
 mod durable;
 mod gate;
 mod holds;
+mod listing;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use vitals::{PoolVitals, Vitals};
 
-use crate::api::{Answer, AttributeChange, Attributes, DirEntry, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
+use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
 use crate::cleaner::{CleanMessage, Gained};
 use crate::keeper::{KeeperMessage, note_space};
@@ -379,19 +380,6 @@ impl Volume {
         self.front.vat.post(VatMessage::Checkpoint { replier });
     }
 
-    /// Entries of a directory whose cookies are above `after_cookie`; none at the end.
-    pub fn read_dir(
-        &self,
-        dir: Inode,
-        after_cookie: u64,
-        max_entries: usize,
-        with_attributes: bool,
-        replier: Replier<Answer<Vec<DirEntry>>>,
-    ) {
-        let question = move |shared: &Shared, view: View<'_>| list(shared, view, dir, after_cookie, max_entries.max(1), with_attributes);
-        self.front.query(dir, question, replier);
-    }
-
     /// How much there is and how much is free.
     pub fn space(&self, replier: Replier<Answer<SpaceUse>>) {
         let shared = &self.front.shared;
@@ -495,25 +483,4 @@ impl Drop for Volume {
     fn drop(&mut self) {
         self.front.end();
     }
-}
-
-fn list(shared: &Shared, view: View<'_>, dir: Inode, after: u64, max: usize, with_attributes: bool) -> Result<Vec<DirEntry>, StateError> {
-    let row = view.directory(dir)?;
-    let mut entries = Vec::new();
-    for (cookie, name, inode) in [(1, b".".as_slice(), dir), (2, b"..", row.parent)] {
-        if cookie > after && entries.len() < max {
-            entries.push(DirEntry { inode, kind: FileKind::Directory, cookie, name: name.to_vec(), attributes: None });
-        }
-    }
-    if entries.len() < max {
-        for (cookie, entry) in view.entries_after(dir, after.max(2), max - entries.len())? {
-            entries.push(DirEntry { inode: entry.inode, kind: entry.kind, cookie, name: entry.name, attributes: None });
-        }
-    }
-    if with_attributes {
-        for entry in &mut entries {
-            entry.attributes = Some(shared.attributes_of(view, entry.inode)?);
-        }
-    }
-    Ok(entries)
 }

@@ -191,6 +191,7 @@ impl Role for Wal {
     fn handle(&mut self, message: WalMessage, cx: &mut Context<'_>) {
         match message {
             WalMessage::Write { batch, sync, order, answers } => {
+                self.shared.scrub.use_disk();
                 let done = self.write(&batch).and_then(|()| if sync { self.sync(order) } else { Ok(()) });
                 self.finish(done, Some(batch), answers, cx);
             }

@@ -341,8 +341,9 @@ codes! {
     /// A scrub found what it cannot put right.
     ScrubFound = 1072, exit 3 {
         cause: "An image is damaged beyond its parity, or missing. What files use of it gives EIO; everything else is read.",
-        help: "`infmap damage ls DIR` lists the bytes of files that are lost: take those files from a backup. `infmap check VOLUME`, when it \
-               is unmounted, looks at the tables too",
+        help: "`infmap damage ls DIR` lists the bytes of files that are lost: take those files from a backup. It lists nothing of \
+               an image that is missing, or whose tables are lost: `infmap check VOLUME`, when it is unmounted, says who used it, and looks \
+               at the tables too",
         examples: ["infmap damage ls DIR", "infmap scrub status DIR", "infmap check my.map", "smartctl -a /dev/sda"]
     }
     /// A scrub found damage and put it right.

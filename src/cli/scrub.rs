@@ -14,11 +14,13 @@ use super::{Context, output, status};
 use crate::backend::{Progress, to_hex};
 use crate::config::value::parse_rate;
 use crate::control::client::{self, ControlError};
-use crate::control::protocol::{Reply, Request, Scrub as Facts, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState};
+use crate::control::protocol::{Mode, Reply, Request, Scrub as Facts, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Why what can be put back is not.
+pub const NOT_PUT_BACK: &str = "this mount changes nothing, or the disk took nothing";
 /// Time between two looks at a run that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -167,6 +169,8 @@ fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
     let facts = loop {
         let facts = order(path, Request::Scrub)?;
         match &facts.run {
+            // The daemon goes on with it in some seconds, unless nothing may be changed.
+            Some(run) if run.state == ScrubState::Interrupted && status::ask(path)?.mode == Mode::Ro => break facts,
             Some(run) if run.state == ScrubState::Running || run.state == ScrubState::Interrupted => {
                 progress.step(Progress { phase: "bytes", done: run.bytes, total: run.total_bytes });
             }
@@ -179,8 +183,14 @@ fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
         return Err(CliError::new(Code::ScrubIdle, "no scrub was ever begun"));
     }
     show(&facts, false, context)?;
-    if facts.run.is_some() {
-        return Err(CliError::new(Code::ScrubIdle, "the scrub is paused: it does not end by itself"));
+    if let Some(run) = &facts.run {
+        let why = match run.state {
+            ScrubState::Interrupted => {
+                "the scrub was interrupted, and goes on when the volume is mounted to be changed: this mount is read-only"
+            }
+            _ => "the scrub is paused: it does not end by itself",
+        };
+        return Err(CliError::new(Code::ScrubIdle, why));
     }
     judge(&facts)?;
     match facts.history.first() {
@@ -199,7 +209,7 @@ fn judge(facts: &Facts) -> Result<(), CliError> {
             Err(CliError::new(Code::ScrubMended, format!("{corrected} image(s) were damaged, and were put back as they were")))
         }
         (0, mendable, _) => {
-            let message = format!("{mendable} image(s) are damaged and can be put back, but nothing is changed in this mount");
+            let message = format!("{mendable} image(s) are damaged and can be put back, and were not: {NOT_PUT_BACK}");
             Err(CliError::new(Code::Repairable, message))
         }
         (uncorrectable, ..) => Err(CliError::new(Code::ScrubFound, format!("{uncorrectable} image(s) are damaged and cannot be put back"))),

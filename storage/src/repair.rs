@@ -1,6 +1,6 @@
 //! Putting images back as they were written, on the device: all of a volume that nobody has mounted, or one by one for who knows which.
 //!
-//! Owns: `repair_images`, `ImageRepair`, `judge`, `put_back`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
+//! Owns: `repair_images`, `ImageRepair`, `judge`, `put_back`, `NotPutBack`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
 //! file that was written there, verified in memory and once more after it was written: that is the same image under the same name, so no
 //! image replaces another; FIX-2 the restored bytes are durable before they get the name, so a crash leaves the damaged file or the
 //! restored one; FIX-3 what cannot be brought back whole is left exactly as it is; FIX-4 a second run finds nothing to do. Fails: with the
@@ -15,6 +15,8 @@ use std::io;
 
 /// Where the restored bytes are written first: what lies there means nothing to the volume.
 const SPARE: &str = "spare";
+/// Bytes of a file that are read back at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What became of a damaged image.
 #[derive(Debug)]
@@ -32,6 +34,25 @@ pub enum Outcome {
     },
     /// It could be brought back, and the device refused.
     Failed(io::Error),
+}
+
+/// Why an image was not put back for sure.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPutBack {
+    /// The name leads to the damaged file.
+    #[error("{0}")]
+    Before(io::Error),
+    /// The name leads to the restored file, and after a power cut perhaps not: a directory was not synced.
+    #[error("it has its name, but a directory could not be synced: {0}")]
+    After(io::Error),
+}
+
+impl From<NotPutBack> for io::Error {
+    fn from(why: NotPutBack) -> Self {
+        match why {
+            NotPutBack::Before(error) | NotPutBack::After(error) => error,
+        }
+    }
 }
 
 /// A damaged image.
@@ -107,7 +128,7 @@ fn repair(device: &dyn Device, uuid: [u8; 16], region: RegionId, dry_run: bool, 
         Judged::Lost(error) => Some(Outcome::Left { why: error.reason, lost: error.lost }),
         Judged::Mendable(mended) => {
             let rows = mended.rows().len();
-            let done = if dry_run { Ok(()) } else { unused_spare(device).and_then(|spare| put_back(device, &spare, region, &mended)) };
+            let done = if dry_run { Ok(()) } else { unused_spare(device).and_then(|spare| Ok(put_back(device, &spare, region, &mended)?)) };
             Some(done.map_or_else(Outcome::Failed, |()| Outcome::Restored { rows }))
         }
     }
@@ -137,18 +158,17 @@ fn unused_spare(device: &dyn Device) -> io::Result<String> {
 /// when this returns.
 ///
 /// # Errors
-/// The device's, or `InvalidData` where it gives back other bytes than it took; the name then leads to the damaged file or to the restored
-/// one, and the spare file is gone.
-pub fn put_back(device: &dyn Device, spare: &str, region: RegionId, mended: &Mended) -> io::Result<()> {
+/// The device's, or `InvalidData` where it gives back other bytes than it took; the spare file is then gone.
+pub fn put_back(device: &dyn Device, spare: &str, region: RegionId, mended: &Mended) -> Result<(), NotPutBack> {
     let written = write_spare(device, spare, mended.bytes()).and_then(|()| device.rename(spare, &region.path()));
     if let Err(error) = written {
         // The next mount would take it away too.
         let _ = device.remove(spare);
-        return Err(error);
+        return Err(NotPutBack::Before(error));
     }
-    device.sync_dir(&region.place.directory())?;
-    // So that the name it had before cannot come back.
-    device.sync_dir(SPARE)
+    // The second so that the name it had before cannot come back.
+    let synced = device.sync_dir(&region.place.directory()).and_then(|()| device.sync_dir(SPARE));
+    synced.map_err(NotPutBack::After)
 }
 
 fn write_spare(device: &dyn Device, spare: &str, bytes: &[u8]) -> io::Result<()> {
@@ -158,9 +178,13 @@ fn write_spare(device: &dyn Device, spare: &str, bytes: &[u8]) -> io::Result<()>
     file.sync()?;
     // Past the page cache, which would show what it was given.
     let file = device.open(spare, Open::READ.direct())?;
-    let mut found = AlignedBuf::zeroed(bytes.len());
-    let read = file.read_at(&mut found, 0)?;
-    if file.len()? == bytes.len() as u64 && found.get(..read) == Some(bytes) {
+    let mut found = AlignedBuf::zeroed(PIECE_BYTES);
+    let mut is_same = file.len()? == bytes.len() as u64;
+    for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+        let read = file.read_at(&mut found, (number * PIECE_BYTES) as u64)?;
+        is_same &= found.get(..read) == Some(piece);
+    }
+    if is_same {
         return Ok(());
     }
     Err(io::Error::new(

@@ -198,6 +198,7 @@ impl OpenRegion {
     /// Finishes the image and makes it durable under its name.
     pub(super) fn install(self, shared: &Shared) -> Result<Vec<Report>, (Vec<PlaceJob>, io::Error)> {
         let sealed = shared.encoders.lend(|encoder| self.builder.finish(encoder));
+        shared.scrub.use_disk();
         match shared.spares.install(shared.device.as_ref(), self.grant.region(), sealed.bytes(), FOR_ROOTS) {
             Ok(()) => Ok(self.reports),
             Err(error) => Err((self.jobs, error)),

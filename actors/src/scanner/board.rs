@@ -26,8 +26,8 @@ pub struct Scrub {
 #[derive(Default)]
 pub struct Board {
     shown: ArcSwap<Scrub>,
-    /// Requests that reached the pixel readers: the scanner yields to them.
-    reads: AtomicU64,
+    /// Requests that reached the pixel readers, images and groups of the log that were written for others: the scanner yields to them.
+    used: AtomicU64,
 }
 
 impl Board {
@@ -50,13 +50,13 @@ impl Board {
         self.shown.store(Arc::new(scrub));
     }
 
-    /// Somebody's read goes to the disk.
-    pub fn read(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
+    /// Somebody's read or write goes to the disk.
+    pub fn use_disk(&self) {
+        self.used.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reads that went to the disk so far.
-    pub(super) fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+    /// Reads and writes that went to the disk so far.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 }

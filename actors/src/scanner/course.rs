@@ -3,10 +3,15 @@
 //! Must be true: SCR-1; SCR-4 a run that has begun ends once: finished, or aborted with a reason; between mounts it is interrupted or paused.
 //! Fails: an order that cannot be carried out changes nothing.
 
+use super::look::nearest;
 use super::run::{Order, Plan, Run, RunState, Scope, ScrubRefusal};
-use super::{Scanner, Scrub, ScrubAnswer, Stage, Target};
+use super::{ScanMessage, Scanner, Scrub, ScrubAnswer, Stage, Target};
+use crate::api::Answer;
+use crate::mailbox::Lane;
+use crate::replier::Replier;
 use crate::shared::Shared;
 use crate::slot::Context;
+use crate::vat::{Sight, VatMessage};
 use infmap_storage::address::{Place, RegionId};
 use infmap_storage::rate::Bucket;
 use infmap_storage::scan::Below;
@@ -18,6 +23,8 @@ const KEEP_EVERY_US: u64 = 10_000_000;
 const SHOW_EVERY_US: u64 = 500_000;
 /// Microseconds of a mount after which the schedule is written down although nothing was scrubbed.
 const SETTLED_US: u64 = 10 * 60 * 1_000_000;
+/// Seconds before a run over everything that did not come to its end is followed by one that nobody asked for.
+const AGAIN_S: u64 = 24 * 60 * 60;
 /// Steps through the files below a path, in one message.
 const GATHER_STEPS: usize = 16;
 
@@ -26,12 +33,47 @@ impl Scanner {
         self.shared.now().seconds
     }
 
-    pub(super) fn order(&mut self, order: Order, cx: &mut Context<'_>) -> ScrubAnswer {
+    pub(super) fn ordered(&mut self, order: Order, replier: Replier<ScrubAnswer>, cx: &mut Context<'_>) {
+        let Order::Start(Plan { scope: Scope::Place(place), .. }) = order else { return self.answer(order, replier, cx) };
+        let place = Place(place);
+        if bytes_at(&self.shared, place) > 0 {
+            return self.answer(order, replier, cx);
+        }
+        // Without a file it is a place without an image, or an image that is missing: the Vat knows.
+        let own = self.own.clone();
+        let known = Replier::from_fn(move |sight| {
+            if let Some(own) = own.upgrade() {
+                own.post(Lane::Background, ScanMessage::Missing { order, replier, sight });
+            }
+        });
+        cx.post(&self.vat, Lane::Background, VatMessage::Sight { from: place, replier: known });
+    }
+
+    fn answer(&mut self, order: Order, replier: Replier<ScrubAnswer>, cx: &mut Context<'_>) {
+        let answer = self.order(order, cx);
+        cx.reply(replier, answer);
+    }
+
+    /// The order to look at a place without a file.
+    pub(super) fn order_at_missing(&mut self, order: Order, sight: Answer<Sight>, cx: &mut Context<'_>) -> ScrubAnswer {
+        if let Order::Start(Plan { scope: Scope::Place(place), .. }) = order {
+            let sight = sight.map_err(|_| ScrubRefusal::Unreadable)?;
+            let found = nearest(&self.shared, &sight, Place(place)).map_err(|_| ScrubRefusal::Unreadable)?;
+            found.filter(|(region, _)| region.place == Place(place)).ok_or(ScrubRefusal::NoImage)?;
+        }
+        self.order(order, cx)
+    }
+
+    fn order(&mut self, order: Order, cx: &mut Context<'_>) -> ScrubAnswer {
         if self.ended {
             return Err(ScrubRefusal::Gone);
         }
         match (order, self.run.as_ref().map(|run| run.state)) {
             (Order::Start(plan), None) => return self.begin(Run::new(plan, false, self.now_s()), cx),
+            // Nobody goes on with it in this mount, and the next one that may write does not know of the new one.
+            (Order::Start(plan), Some(RunState::Interrupted)) if self.shared.health.is_read_only() => {
+                return self.begin(Run::new(plan, false, self.now_s()), cx);
+            }
             (Order::Start(_), Some(RunState::Paused)) => return Err(ScrubRefusal::Paused),
             (Order::Start(_), Some(_)) => return Err(ScrubRefusal::Running),
             (Order::Pause, Some(RunState::Running | RunState::Interrupted)) => self.leave_off(RunState::Paused, cx),
@@ -51,7 +93,7 @@ impl Scanner {
             Scope::All => run.total_bytes = self.shared.spares.image_bytes(),
             Scope::Path(_) => {}
             Scope::Place(place) => {
-                run.total_bytes = bytes_at(&self.shared, Place(place)).ok_or(ScrubRefusal::NoImage)?;
+                run.total_bytes = bytes_at(&self.shared, Place(place));
                 run.next = u64::from(place);
             }
         }
@@ -103,16 +145,27 @@ impl Scanner {
         }
     }
 
-    /// Whether so much time has passed since the last run over everything. A clock that was set back far does not put it off for ever.
+    /// Whether so much time has passed since the last run over everything that came to its end, and since one that did not at least
+    /// [`AGAIN_S`]. A clock that was set back far does not put it off for ever.
     fn is_time(&self, cx: &Context<'_>) -> bool {
         let Some(every) = self.shared.settings.integrity.scrub_every else { return false };
         let mounted_s = cx.now_us().saturating_sub(self.began_us) / 1_000_000;
-        let last = self.memory.history.iter().find(|run| run.scope == Scope::All).and_then(|run| run.ended_s).or(self.memory.since_s);
-        last.map_or(mounted_s, |last| self.now_s().abs_diff(last)) >= every.as_secs()
+        let last = |state| {
+            let mut runs = self.memory.history.iter().filter(|run| run.scope == Scope::All);
+            runs.find(|run| run.state == state).and_then(|run| run.ended_s).map(|last| self.now_s().abs_diff(last))
+        };
+        let since_s = self.memory.since_s.map_or(mounted_s, |since| self.now_s().abs_diff(since));
+        let is_patient = last(RunState::Aborted).is_none_or(|passed_s| passed_s >= every.as_secs().min(AGAIN_S));
+        is_patient && last(RunState::Finished).unwrap_or(since_s) >= every.as_secs()
     }
 
     /// Stops a run where it is. Of the image that it was at nothing is kept.
     fn leave_off(&mut self, state: RunState, cx: &mut Context<'_>) {
+        self.halt(state, cx);
+        self.keep(cx.now_us());
+    }
+
+    fn halt(&mut self, state: RunState, cx: &mut Context<'_>) {
         self.count_time(cx.now_us());
         if let Some(run) = &mut self.run {
             run.state = state;
@@ -120,11 +173,11 @@ impl Scanner {
         if !self.is_at_suspect() {
             self.stop();
         }
-        self.keep(cx.now_us());
     }
 
     pub(super) fn end_run(&mut self, state: RunState, why: Option<String>, cx: &mut Context<'_>) {
-        self.leave_off(state, cx);
+        // Nobody sees one that has ended among those that have not.
+        self.halt(state, cx);
         let Some(mut run) = self.run.take() else { return };
         (run.ended_s, run.why) = (Some(self.now_s()), why);
         tracing::info!(?state, images = run.images, tally = ?run.tally, why = ?run.why, "a scrub has ended");
@@ -171,7 +224,10 @@ impl Scanner {
                 self.wanted = Some(wanted);
                 self.next(cx);
             }
-            Err(why) => self.end_run(RunState::Aborted, Some(why.to_string()), cx),
+            Err(why) => {
+                self.end_run(RunState::Aborted, Some(why.to_string()), cx);
+                self.next(cx);
+            }
         }
     }
 
@@ -231,11 +287,11 @@ impl Scanner {
     }
 }
 
-/// Bytes of the images at a place; `None` if there is none.
-fn bytes_at(shared: &Shared, place: Place) -> Option<u64> {
-    let files = shared.device.list(&place.directory()).ok()?;
+/// Bytes of the images at a place.
+fn bytes_at(shared: &Shared, place: Place) -> u64 {
+    let files = shared.device.list(&place.directory()).unwrap_or_default();
     let of_place = files.iter().filter(|file| RegionId::from_file_name(&file.name).is_some_and(|region| region.place == place));
-    of_place.map(|file| file.size_bytes).reduce(u64::saturating_add)
+    of_place.map(|file| file.size_bytes).fold(0, u64::saturating_add)
 }
 
 fn find(shared: &Shared, path: &[u8]) -> Result<Below, ScrubRefusal> {

@@ -13,7 +13,7 @@ use infmap_storage::buffer::PooledBuf;
 use infmap_storage::clean::is_live;
 use infmap_storage::damage::Damage;
 use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion, Survey};
-use infmap_storage::repair::Judged;
+use infmap_storage::repair::{Judged, NotPutBack};
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::{ImageReading, Lost, lost_rows, next_region};
 use infmap_storage::state::{StateError, View};
@@ -23,15 +23,19 @@ use std::io;
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// How a medium says that it does not give what it has: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO of Linux.
+const OF_THE_MEDIUM: [i32; 6] = [5, 61, 74, 84, 117, 121];
+
 /// What became of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Sound,
     /// It is not in use any more.
     Gone,
-    Corrected,
-    /// It could be put back, and was not.
-    Mendable,
+    /// It was put back, and this had been lost before it was written.
+    Corrected(Lost),
+    /// It could be put back, and was not for sure.
+    Mendable(Lost),
     Uncorrectable(Lost),
 }
 
@@ -39,16 +43,22 @@ impl Outcome {
     /// Counts it. `refused`: the device refused bytes of the image.
     pub fn count(self, tally: &mut Tally, refused: bool) {
         let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
-        match self {
+        let lost = match self {
             Self::Sound | Self::Gone => return,
-            Self::Corrected => add(&mut tally.corrected, 1),
-            Self::Mendable => add(&mut tally.mendable, 1),
-            Self::Uncorrectable(lost) => {
-                add(&mut tally.uncorrectable, 1);
-                add(&mut tally.lost_ranges, lost.ranges);
-                add(&mut tally.lost_nodes, lost.nodes);
+            Self::Corrected(lost) => {
+                add(&mut tally.corrected, 1);
+                lost
             }
-        }
+            Self::Mendable(lost) => {
+                add(&mut tally.mendable, 1);
+                lost
+            }
+            Self::Uncorrectable(lost) => lost,
+        };
+        let is_lost = matches!(self, Self::Uncorrectable(_)) || lost != Lost::default();
+        add(&mut tally.uncorrectable, u64::from(is_lost));
+        add(&mut tally.lost_ranges, lost.ranges);
+        add(&mut tally.lost_nodes, lost.nodes);
         add(&mut tally.unreadable, u64::from(refused));
     }
 
@@ -61,7 +71,7 @@ impl Outcome {
         if self != Self::Sound {
             metrics::counter!("infmap_integrity_errors_total", "source" => "scrub").increment(1);
         }
-        if self == Self::Corrected {
+        if matches!(self, Self::Corrected(_)) {
             metrics::counter!("infmap_integrity_repaired_total", "source" => "scrub").increment(1);
         }
     }
@@ -149,15 +159,18 @@ impl Look {
     /// Puts it right, or says what is lost, and has each range of a file noted. `sight` was taken after it was read.
     ///
     /// # Errors
-    /// The tables do not say whether it is in use, or who uses it.
-    pub fn settle(&self, shared: &Shared, sight: &Sight, note: &mut dyn FnMut(Damage)) -> Result<Outcome, StateError> {
-        let is_in_use = nearest(shared, sight, self.region.place)?.is_some_and(|(region, _)| region == self.region);
+    /// Why nothing can be said: the tables do not say whether it is in use, or who uses it, or this program gets no file open.
+    pub fn settle(&self, shared: &Shared, sight: &Sight, note: &mut dyn FnMut(Damage)) -> Result<Outcome, String> {
+        let unreadable = |error: StateError| of_tables(shared, &error);
+        let found = nearest(shared, sight, self.region.place).map_err(unreadable)?;
+        let is_in_use = found.is_some_and(|(region, _)| region == self.region);
         if !is_in_use {
             return Ok(Outcome::Gone);
         }
         let region = self.region;
         let reading = match &self.reading {
             Ok(reading) => reading,
+            Err(error) if !is_loss(error) => return Err(format!("{} cannot be opened: {error}", region.path())),
             Err(error) => {
                 tracing::error!(%region, %error, "an image that is in use cannot be opened: `infmap check` says who used it");
                 return Ok(Outcome::Uncorrectable(Lost { is_unknown: true, ..Lost::default() }));
@@ -165,12 +178,18 @@ impl Look {
         };
         let bytes = reading.bytes(&self.buffer);
         let why = match shared.images.judge(bytes, reading.is_whole(), shared.uuid, region) {
-            Judged::Mendable(mended) => return Ok(put_back(shared, region, &mended)),
+            Judged::Mendable(mended) => {
+                let is_back = put_back(shared, region, &mended);
+                // What was lost before it was written there is lost still.
+                let lost = self.note_lost(shared, None, mended.bytes(), note);
+                let lost = lost.unwrap_or(Lost { is_unknown: true, ..Lost::default() });
+                return Ok(if is_back { Outcome::Corrected(lost) } else { Outcome::Mendable(lost) });
+            }
             Judged::Sound => None,
             Judged::Misplaced => Some("the file is another image".into()),
             Judged::Lost(error) => Some(error.to_string()),
         };
-        let lost = self.note_lost(shared, reading, bytes, note)?;
+        let lost = self.note_lost(shared, Some(reading), bytes, note).map_err(unreadable)?;
         let why = match why {
             Some(why) => why,
             None if self.survey().is_some_and(|survey| self.is_of_kind(&survey)) => {
@@ -188,7 +207,13 @@ impl Look {
     }
 
     /// Notes what rows use of it that is lost.
-    fn note_lost(&self, shared: &Shared, reading: &ImageReading, bytes: &[u8], note: &mut dyn FnMut(Damage)) -> Result<Lost, StateError> {
+    fn note_lost(
+        &self,
+        shared: &Shared,
+        reading: Option<&ImageReading>,
+        bytes: &[u8],
+        note: &mut dyn FnMut(Damage),
+    ) -> Result<Lost, StateError> {
         let lease = shared.published.load_full();
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
@@ -198,12 +223,27 @@ impl Look {
     }
 }
 
-/// The caller holds a lease under which the image is in use.
-fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
+/// Why the tables do not say what is in use, or who uses it.
+pub(super) fn of_tables(shared: &Shared, error: &StateError) -> String {
+    format!("the tables cannot be read: {}", shared.refuse(error))
+}
+
+/// Whether a file that cannot be opened is lost. Else this program had no descriptor or no memory for it, or not the right.
+fn is_loss(error: &io::Error) -> bool {
+    let is_said = |code| OF_THE_MEDIUM.contains(&code);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData => true,
+        // A device that is none of the host's says no number.
+        kind => error.raw_os_error().map_or(kind == io::ErrorKind::Other, is_said),
+    }
+}
+
+/// Whether the restored file has the name, and will have it. The caller holds a lease under which the image is in use.
+fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> bool {
     let rows = mended.rows().len();
     if shared.health.is_read_only() {
         tracing::warn!(%region, rows, "an image is damaged and could be put back; nothing is changed, because the volume is read-only");
-        return Outcome::Mendable;
+        return false;
     }
     let done = shared.spares.put_back(shared.device.as_ref(), region, mended);
     // Whatever became of it: from here on the file that has the name is read.
@@ -211,11 +251,17 @@ fn put_back(shared: &Shared, region: RegionId, mended: &Mended) -> Outcome {
     match done {
         Ok(()) => {
             tracing::warn!(%region, rows, "an image was damaged; it was put back as it was written");
-            Outcome::Corrected
+            // Whatever was noted of it; what is lost still is noted anew.
+            shared.damage.mended(region);
+            true
         }
-        Err(error) => {
+        Err(NotPutBack::Before(error)) => {
             tracing::error!(%region, %error, "an image is damaged, and what it was could not be written");
-            Outcome::Mendable
+            false
+        }
+        Err(error @ NotPutBack::After(_)) => {
+            shared.health.fail(format!("the image {region} was damaged and was put back: {error}"));
+            false
         }
     }
 }

@@ -49,6 +49,9 @@ impl Memory {
             Ok(None) => (nothing, None),
             Ok(Some(Kept { since_s, mut run, mut history, .. })) => {
                 history.truncate(HISTORY_MAX);
+                if let Some(run) = run.as_mut().filter(|run| !run.is_possible()) {
+                    *run = run.anew();
+                }
                 if let Some(run) = run.as_mut().filter(|run| run.state != RunState::Paused) {
                     run.state = RunState::Interrupted;
                 }

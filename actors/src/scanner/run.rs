@@ -128,6 +128,20 @@ impl Run {
         Self { scope: plan.scope, limit: plan.limit.map(|limit| limit.max(1)), is_scheduled, began_s, ..Self::default() }
     }
 
+    /// Whether one that has not ended can be so: there is something left for it to look at.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let last = if let Scope::Place(place) = self.scope { place } else { u32::MAX };
+        self.next <= u64::from(last)
+    }
+
+    /// The same from its beginning.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let Self { scope, state, is_scheduled, limit, began_s, .. } = self.clone();
+        Self { scope, state, is_scheduled, limit, began_s, ..Self::default() }
+    }
+
     /// An image of so many bytes is done.
     pub fn passed(&mut self, place: Place, bytes: u64) {
         self.images = self.images.saturating_add(1);

@@ -22,8 +22,9 @@
 //! | prefetch | 0.3 | 22.0 | 10% |
 //!
 //! The caches are not larger by default because the kernel's page cache already holds decoded data, while dirty blocks and
-//! nodes are held nowhere else. Below 64 MiB there is no room for the image that the cleaner fills: while a round of cleaning lasts,
-//! it stands beside the budget.
+//! nodes are held nowhere else. Below 64 MiB there is no room for the image that the cleaner fills, nor for the one that the scanner
+//! reads: while a round of cleaning lasts, or a scrub, it stands beside the budget. So does, with any budget, the file of a damaged image
+//! as it was written (4.6 MiB, and 256 KiB to read it back) while the scanner puts it back.
 
 use super::{KIB, MIB, Settings};
 use infmap_storage::limits::GROUP_MAX_BYTES;

@@ -11,7 +11,7 @@ use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
 use infmap_storage::region::{IMAGE_MAX_BYTES, Mended, read_identity};
-use infmap_storage::repair::put_back;
+use infmap_storage::repair::{NotPutBack, put_back};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -179,24 +179,27 @@ impl Spares {
     /// that the image is not taken away meanwhile.
     ///
     /// # Errors
-    /// The device's; the name then leads to the damaged file or to the restored one.
-    pub fn put_back(&self, device: &dyn Device, region: RegionId, mended: &Mended) -> io::Result<()> {
-        let before = device.metadata(&region.path())?.map_or(0, |found| found.size_bytes);
+    /// The device's, and which file the name leads to.
+    pub fn put_back(&self, device: &dyn Device, region: RegionId, mended: &Mended) -> Result<(), NotPutBack> {
+        let before = device.metadata(&region.path()).map_err(NotPutBack::Before)?.map_or(0, |found| found.size_bytes);
         let put = |number| put_back(device, &path(number), region, mended);
-        match put(self.take_number()) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+        let done = match put(self.take_number()) {
+            Err(NotPutBack::Before(error)) if error.kind() == io::ErrorKind::StorageFull => {
                 let held = {
                     let held = &mut self.inner.lock().held;
                     if held.len() > FOR_ROOTS { held.pop() } else { None }
                 };
-                held.map_or(Err(error), put)?;
+                held.map_or(Err(NotPutBack::Before(error)), put)
             }
-            done => done?,
+            done => done,
+        };
+        if matches!(done, Err(NotPutBack::Before(_))) {
+            return done;
         }
         let after = mended.bytes().len() as u64;
         let changed = |bytes: u64| Some(bytes.saturating_sub(before).saturating_add(after));
         let _ = self.image_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
-        Ok(())
+        done
     }
 
     /// The number of a spare file, or of one that is to be made.

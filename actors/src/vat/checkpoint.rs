@@ -83,6 +83,8 @@ pub struct Checkpoint {
     dead: Dead,
     /// Images granted to the checkpointer and not used yet.
     granted: usize,
+    /// Those of a checkpoint that failed: nobody is to take their images for images.
+    unrooted: Vec<Grant>,
     /// There was no room for the last one: none begins by itself before the next commit.
     put_off: bool,
 }
@@ -101,6 +103,7 @@ impl Checkpoint {
             root_lsn: Lsn::NONE,
             dead: Dead { regions: dead, fence: 0 },
             granted: 0,
+            unrooted: Vec::new(),
             put_off: false,
         }
     }
@@ -286,11 +289,12 @@ impl Vat {
     pub(super) fn root_written(&mut self, written: RootWritten, cx: &mut Context<'_>) {
         if !matches!(self.checkpoint.stage, Stage::Write { .. }) {
             // It was given up meanwhile.
-            return;
+            return self.checkpoint.unrooted.extend(written.grants);
         }
         let root = match written.root {
             Ok(root) => root,
             Err(error) => {
+                self.checkpoint.unrooted.extend(written.grants);
                 self.shared.health.fail(format!("a root could not be written: {error}"));
                 return self.checkpoint_failed("a root could not be written", cx);
             }

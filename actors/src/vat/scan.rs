@@ -9,7 +9,7 @@ use crate::api::Answer;
 use crate::replier::Replier;
 use crate::shared::Published;
 use crate::slot::Context;
-use infmap_storage::address::{Address, Cluster, Generation, Place, RegionId};
+use infmap_storage::address::{Place, RegionId};
 use infmap_storage::vat::Tree;
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub struct Sight {
     /// As the last fold left it. Its rows of regions are those in use, and those that are being written.
     pub volume: Tree,
-    /// The first region, from the place on that was asked for, that has references which are not folded yet: it is durable.
+    /// The first region, from the place on that was asked for, that has references which are not folded yet. It is durable: one of a
+    /// checkpoint that has not ended is none of them, although a node that was changed since loses its reference already (REG-9).
     pub fresh: Option<RegionId>,
     /// While it is held, no image that is in use now is taken away.
     pub lease: Arc<Published>,
@@ -25,8 +26,7 @@ pub struct Sight {
 
 impl Vat {
     pub(super) fn sight(&self, from: Place, replier: Replier<Answer<Sight>>, cx: &mut Context<'_>) {
-        let first = Address { region: RegionId { place: from, generation: Generation(0) }, cluster: Cluster::FIRST };
-        let fresh = self.state.deltas.references.range(first..).next().map(|(address, _)| address.region);
+        let fresh = self.state.next_unfolded(&self.grants, from);
         cx.reply(replier, Ok(Sight { volume: self.state.volume.clone(), fresh, lease: self.shared.published.load_full() }));
     }
 }

@@ -1,5 +1,6 @@
 //! How the scanner is shown: in the form that users of btrfs know, in one line, and as JSON.
 
+use super::NOT_PUT_BACK;
 use crate::backend::second_text;
 use crate::cli::output::human;
 use crate::control::protocol::{Scrub, ScrubFound, ScrubRun, ScrubState, ScrubSummary};
@@ -70,10 +71,7 @@ fn summary(found: &ScrubFound) -> Vec<String> {
         vec![line("Error summary", &format!("{} damaged image(s)", corrected.saturating_add(mendable).saturating_add(uncorrectable)))];
     lines.push(line("  Corrected", &corrected.to_string()));
     if mendable > 0 {
-        lines.push(line(
-            "  Not corrected",
-            &format!("{mendable}, though they can be: this mount changes nothing, or the disk took nothing"),
-        ));
+        lines.push(line("  Not corrected", &format!("{mendable}, though they can be: {NOT_PUT_BACK}")));
     }
     lines.push(line("  Uncorrectable", &uncorrectable.to_string()));
     lines.push(line("  Unreadable", &unreadable.to_string()));

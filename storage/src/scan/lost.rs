@@ -25,7 +25,7 @@ pub struct Lost {
 /// What stands in an image in place of a cluster with this checksum; `None`: the cluster.
 type Lookup<'a> = &'a dyn Fn(Address, u32) -> Option<Found>;
 
-/// Tells each range of a file that is lost with the image in `bytes`. `is_live`: whether an entry of its tables is in use, as far as the
+/// Tells each range of a file that is lost with the image in `bytes`, which `reading` read, or which was made whole. `is_live`: whether an entry of its tables is in use, as far as the
 /// caller knows.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub fn lost_rows(
     view: View<'_>,
     region: RegionId,
     bytes: &[u8],
-    reading: &ImageReading,
+    reading: Option<&ImageReading>,
     is_live: impl Fn(&OwnerEntry) -> bool,
     note: &mut dyn FnMut(Damage),
 ) -> Result<Lost, StateError> {
@@ -45,7 +45,7 @@ pub fn lost_rows(
     let found = |at: Address, crc: u32| match bands.unverified(at.cluster) {
         Some(pieces) if pieces.crc() == crc => None,
         Some(pieces) => {
-            let words = reading.refused(&read_range(at.cluster, 1));
+            let words = reading.and_then(|reading| reading.refused(&read_range(at.cluster, 1)));
             Some(words.map_or_else(|| Found::Crc(pieces.crc()), |words| Found::Io(words.into())))
         }
         None => Some(Found::Io("the file ends before".into())),

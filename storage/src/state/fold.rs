@@ -7,7 +7,7 @@
 //! Fails: `Miss`: the regions folded so far stay folded, go on later.
 
 use super::{State, StateError};
-use crate::address::{Address, RegionId};
+use crate::address::{Address, Cluster, Generation, Place, RegionId};
 use crate::row::{Key, LiveBits, RegionKind, RegionRow};
 use crate::space::ReferenceDelta;
 use crate::vat::{NodeSource, Released};
@@ -24,7 +24,7 @@ pub enum FoldProgress {
 /// Who may still claim a part of a region.
 pub trait Foldable {
     /// Whether somebody may still put a row that claims a part of this region: it is being written, or reports of it are under way.
-    /// A region of nodes: from its grant until all its nodes are [born](crate::space::SpaceDeltas::born).
+    /// A region of nodes: from its grant until all its nodes are [born](crate::space::SpaceDeltas::born), for ever if they never are.
     fn is_open(&self, region: RegionId) -> bool;
 }
 
@@ -49,11 +49,24 @@ impl State {
     }
 
     fn next_to_fold(&self, writers: &dyn Foldable) -> Option<RegionId> {
-        let waits = |region: &RegionId| self.deltas.granted.get(region) == Some(&RegionKind::Node) && writers.is_open(*region);
+        let waits = |region: &RegionId| self.is_unborn(writers, *region);
         let referenced = self.deltas.references.keys().map(|first| first.region).find(|region| !waits(region));
         let granted = || self.deltas.granted.keys().find(|region| !waits(region)).copied();
         let closed = || self.deltas.suspects.iter().find(|region| !writers.is_open(**region)).copied();
         referenced.or_else(granted).or_else(closed)
+    }
+
+    /// REG-9: whether a region of nodes is being written, so that neither its image nor what refers to it counts yet.
+    fn is_unborn(&self, writers: &dyn Foldable, region: RegionId) -> bool {
+        self.deltas.granted.get(&region) == Some(&RegionKind::Node) && writers.is_open(region)
+    }
+
+    /// The first region from a place on that has references which are not folded yet, of those whose images are durable.
+    #[must_use]
+    pub fn next_unfolded(&self, writers: &dyn Foldable, from: Place) -> Option<RegionId> {
+        let first = Address { region: RegionId { place: from, generation: Generation(0) }, cluster: Cluster::FIRST };
+        let regions = self.deltas.references.range(first..).map(|(first, _)| first.region);
+        regions.into_iter().find(|region| !self.is_unborn(writers, *region))
     }
 
     fn fold_region(&mut self, source: &dyn NodeSource, writers: &dyn Foldable, region: RegionId) -> Result<(), StateError> {
