@@ -310,7 +310,7 @@ impl Default for Actors {
             pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
-            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 5 },
+            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 2 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }
