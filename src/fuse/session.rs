@@ -4,8 +4,9 @@
 //! leaves a mountpoint that says so instead of an empty directory; a `Mounted` that is dropped detaches its mount. DESTROY never comes
 //! and RELEASE may be lost: nothing depends on them. Fails: see `SessionError`.
 //!
-//! The threads of fuser end when the device says ENODEV: the mount is gone and nobody uses it any more. After a lazy unmount that can
-//! take as long as a file is open. Threads of the volume may answer later still; those replies go nowhere.
+//! The threads of fuser end when the device says ENODEV: the mount is gone and nobody uses it any more; a request that is being taken at
+//! that very moment is ECONNABORTED (Linux, fs/fuse/dev.c, `fuse_dev_do_read`). After a lazy unmount that can take as long as a file is
+//! open. Threads of the volume may answer later still; those replies go nowhere.
 
 use super::direct::mount_directly;
 use super::door::Door;
@@ -151,6 +152,10 @@ impl Mounted {
     pub fn join(mut self) -> Result<(), SessionError> {
         let Some(session) = self.session.take() else { return Ok(()) };
         let ended = session.guard.join().unwrap_or_else(|_| Err(io::Error::other("a thread that takes requests panicked")));
+        let ended = match ended {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted && matches!(self.unmounter.is_mounted(), Ok(false)) => Ok(()),
+            ended => ended,
+        };
         // Whoever waits for an answer would wait for ever.
         if ended.is_err()
             && let Err(error) = abort_connection(self.unmounter.mount.device)
