@@ -20,7 +20,7 @@ pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use repairing::{Damaged, RepairReport, repair};
-pub use scrubbing::{second_text, to_hex};
+pub use scrubbing::second_text;
 pub use serving::serve;
 
 use crate::fuse::Shown;

@@ -9,7 +9,6 @@ use infmap_actors::scanner::{Order, Plan, Run, RunState, Scope, ScrubRefusal, Ta
 use infmap_storage::address::{MapCell, Place};
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::time_text;
-use std::fmt::Write as _;
 
 /// Carries an order out, and says how the scanner is then.
 pub(super) fn order(volume: &Volume, order: Order, base: Scrub) -> Reply {
@@ -39,7 +38,7 @@ fn refused(refusal: ScrubRefusal) -> Reply {
 
 fn scope(plan: &ScrubPlan) -> Result<Scope, ScrubRefusal> {
     match (&plan.path_hex, plan.place) {
-        (Some(hex), _) => from_hex(hex).map(Scope::Path).ok_or(ScrubRefusal::NoPath),
+        (Some(path), _) => hex::decode(path).map(Scope::Path).map_err(|_| ScrubRefusal::NoPath),
         (None, Some((x, y))) => Place::at(MapCell { x, y }).map(|place| Scope::Place(place.0)).ok_or(ScrubRefusal::NoImage),
         (None, None) => Ok(Scope::All),
     }
@@ -93,7 +92,7 @@ fn run_facts(run: &Run, lately: u64) -> ScrubRun {
         },
         is_scheduled: run.is_scheduled,
         path: path.map(|path| String::from_utf8_lossy(path).into_owned()),
-        path_hex: path.map(|path| to_hex(path)),
+        path_hex: path.map(hex::encode),
         place: place.map(|cell| (cell.x, cell.y)),
         started: second_text(run.began_s),
         ended: run.ended_s.map(second_text),
@@ -115,30 +114,9 @@ pub fn second_text(seconds: i64) -> String {
     text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
 }
 
-/// Bytes as hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_of_any_bytes_goes_through_hexadecimal() {
-        let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(from_hex(&to_hex(&all)), Some(all));
-        assert_eq!(["", "0", "0g", "\u{e4}\u{e4}"].map(from_hex), [Some(Vec::new()), None, None, None]);
-    }
 
     #[test]
     fn seconds_have_no_fractions() {

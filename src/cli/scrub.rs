@@ -11,7 +11,7 @@ use super::error::{CliError, Code};
 use super::progress::Shown;
 use super::status::Behind;
 use super::{Context, output, status};
-use crate::backend::{Progress, to_hex};
+use crate::backend::Progress;
 use crate::config::value::parse_rate;
 use crate::control::client::{self, ControlError};
 use crate::control::protocol::{Mode, Reply, Request, Scrub as Facts, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState};
@@ -100,7 +100,8 @@ impl Scrub {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         match self.verb {
             ScrubVerb::Start { mount, wait, path, region, limit } => {
-                let path_hex = path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| to_hex(path.as_os_str().as_bytes()));
+                let path_hex =
+                    path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| hex::encode(path.as_os_str().as_bytes()));
                 let facts = order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region }))?;
                 if wait { wait_for_end(&mount.place, context) } else { say(&facts, "It began", context) }
             }

@@ -78,7 +78,7 @@ impl Damage {
     pub fn to_json(&self) -> String {
         let mut out = String::new();
         let texts: Vec<String> = self.paths.iter().map(|path| text(&String::from_utf8_lossy(path))).collect();
-        let exact: Vec<String> = self.paths.iter().map(|path| text(&hex(path))).collect();
+        let exact: Vec<String> = self.paths.iter().map(|path| text(&hex::encode(path))).collect();
         let (kind, detail) = match &self.found {
             Found::Crc(crc) => ("checksum", text(&format!("{crc:08x}"))),
             Found::Io(error) => ("io", text(error)),
@@ -106,10 +106,6 @@ impl Damage {
         );
         out
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A JSON string (RFC 8259, 7).

@@ -114,17 +114,13 @@ impl LostRange {
 impl NamedFile {
     #[must_use]
     pub fn new(inode: Inode, paths: &[Vec<u8>], unnamed: u64) -> Self {
-        let hex = |path: &Vec<u8>| path.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { inode: inode.0, paths_hex: paths.iter().map(hex).collect(), unnamed }
+        Self { inode: inode.0, paths_hex: paths.iter().map(hex::encode).collect(), unnamed }
     }
 
     /// The paths, without those that are no bytes.
     #[must_use]
     pub fn paths(&self) -> Vec<Vec<u8>> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        let byte = |pair: &[u8]| if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None };
-        let bytes = |hex: &String| hex.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>();
-        self.paths_hex.iter().filter_map(bytes).collect()
+        self.paths_hex.iter().filter_map(|path| hex::decode(path).ok()).collect()
     }
 }
 

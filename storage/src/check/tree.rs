@@ -139,6 +139,8 @@ fn inner(node: &Node, at: &Pending, place: &str, todo: &mut Vec<Pending>, visit:
 
 /// A key for people.
 pub(super) fn hex(key: &[u8]) -> String {
-    let shown: String = key.iter().take(24).map(|byte| format!("{byte:02x}")).collect();
-    if key.len() > 24 { format!("{shown}..") } else { shown }
+    match key.get(..24) {
+        Some(start) if key.len() > 24 => format!("{}..", hex::encode(start)),
+        _ => hex::encode(key),
+    }
 }
