@@ -1,11 +1,11 @@
-//! What a scrub costs those who read: the throughput of sequential reads and the latency of random ones of 4 KiB, with a scrub under way and
-//! with the same scrub paused: `cargo bench --bench scrub_cost` (`make scrub`).
+//! What a scrub costs those who read: the throughput of sequential reads and the latency of random ones of 4 KiB, with a scrub under way
+//! and with the same scrub paused: `cargo bench --bench scrub_cost` (`make scrub`).
 //!
-//! One mount, settings as they are by default; reads past the kernel's page cache, and the daemon's own caches as small as they can be. Both
-//! take turns by the second, and which begins changes from round to round, because machines are noisy. Of sequential reads the figure is
-//! the ratio of the medians of throughput, of random ones that of the medians of each second's 99th percentile. Every byte is compared, outside of
-//! the times. It fails if the scanner did nothing in its seconds, or more than its limit. Wanted are at most 5 % of the throughput and 10 % of
-//! the latency: on a machine where nothing else runs. `cargo test` runs one small round.
+//! One mount, settings as they are by default; reads past the kernel's page cache, and the daemon's own caches as small as they can be.
+//! Both take turns by the second, and which begins changes from round to round, because machines are noisy. Of sequential reads the figure
+//! is the ratio of the medians of throughput, of random ones that of the medians of each second's 99th percentile. Every byte is compared,
+//! outside of the times. It fails if the scanner did nothing in its seconds, or more than its limit. Wanted are at most 5 % of the
+//! throughput and 10 % of the latency: on a machine where nothing else runs. `cargo test` runs one small round.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

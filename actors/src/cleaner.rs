@@ -1,13 +1,13 @@
 //! The cleaner: moves what is alive out of images that are mostly dead, so that these come free as a whole.
 //!
-//! Owns: the round under way, its images, what was gained. Accepts: `Clean`, `Look`, `End`; answers of the Vat `Surveyed`, `Granted`, `Moved`,
-//! `Rewritten`, `RootMade`; to itself `GoOn`. Sends: `Survey`, `GrantPlaces`, `Move`, `Rewrite`, `MakeRoom` to the Vat, one at a time. Full: it
-//! asks for one thing at a time, so it holds no more than one place in any mailbox. Fails: a round ends where it is: each of its steps leaves
-//! a volume that is whole.
+//! Owns: the round under way, its images, what was gained. Accepts: `Clean`, `Look`, `End`; answers of the Vat `Surveyed`, `Granted`,
+//! `Moved`, `Rewritten`, `RootMade`; to itself `GoOn`. Sends: `Survey`, `GrantPlaces`, `Move`, `Rewrite`, `MakeRoom` to the Vat, one at a
+//! time. Full: it asks for one thing at a time, so it holds no more than one place in any mailbox. Fails: a round ends where it is: each of
+//! its steps leaves a volume that is whole.
 //!
 //! Must be true: CLN-1 to CLN-3; O3 rows are moved when the image that they name is durable; what cannot be verified stays where it is;
-//! CLN-4 what lives is in one stream of images, what is written in another. A round: look at all images, choose, ask for places, copy
-//! image by image, make two roots. It remembers which images cannot be emptied; all else the next one looks at anew, as one after a crash does.
+//! CLN-4 what lives is in one stream of images, what is written in another. A round: look at all images, choose, ask for places, copy image
+//! by image, make two roots. It remembers which images cannot be emptied; all else the next one looks at anew, as one after a crash does.
 
 mod copy;
 

@@ -1,7 +1,8 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner,
-//! `Due` to the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the volume is read-only.
+//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
+//! the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the
+//! volume is read-only.
 
 use crate::api::Answer;
 use crate::cleaner::CleanMessage;

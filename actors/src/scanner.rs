@@ -1,12 +1,13 @@
 //! The scanner: verifies every byte of every image that is in use, slowly, and puts right what is damaged, in place.
 //!
-//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat `Seen`, `Missing`;
-//! to itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a time, so it holds no more than one place in any
-//! mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is dead, nothing is verified until the next mount.
+//! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat
+//! `Seen`, `Missing`; to itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a
+//! time, so it holds no more than one place in any mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is
+//! dead, nothing is verified until the next mount.
 //!
 //! Must be true: SCN-1 to SCN-4, SCR-1 to SCR-3. One step a message, and a pause behind each: RAT-1, and its share of the time while others
-//! read and write. An image that reads complained of goes first; then the run begins the image that it was at again, and comes to its end before
-//! the next of those. See docs/decisions/0018.
+//! read and write. An image that reads complained of goes first; then the run begins the image that it was at again, and comes to its end
+//! before the next of those. See docs/decisions/0018.
 
 mod board;
 mod course;

@@ -1,8 +1,8 @@
 //! What the actors of one volume share: the published tree, live rows, caches, budgets, health.
 //!
-//! Owns: `Shared`, `Published`, `LiveRows`, `Budget`, `Health`, `DamageList`. Must be true: O6 a published tree and a live row are there before the
-//! answer of the change leaves; a reader loads the live row first and the tree second; a lease (an `Arc<Published>`) is held no longer
-//! than one request. Fails: never; `Health` says when the volume has become read-only, and why.
+//! Owns: `Shared`, `Published`, `LiveRows`, `Budget`, `Health`, `DamageList`. Must be true: O6 a published tree and a live row are there
+//! before the answer of the change leaves; a reader loads the live row first and the tree second; a lease (an `Arc<Published>`) is held no
+//! longer than one request. Fails: never; `Health` says when the volume has become read-only, and why.
 
 mod budget;
 mod damage;
@@ -88,8 +88,7 @@ impl Shared {
     /// Now, as files have it.
     #[must_use]
     pub fn now(&self) -> Time {
-        let ns = self.clock.wall_ns();
-        Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 }
+        Time::from_unix_ns(self.clock.wall_ns())
     }
 
     /// The pixel writer, of so many, that the next `bytes` go to: one has a region's worth before the next has its turn, so that small

@@ -1,9 +1,9 @@
 //! The Vat: the one actor that changes the trees and appends to the log.
 //!
-//! Owns: the trees, generations, LSNs, the append buffer. Accepts: names and attributes from the door, settlements from shards, grants
-//! for writers, moves from the cleaner, syncs, commits, checkpoints. Sends: batches to the Wal, `Settled` to shards, grants to writers. Full: what misses a node
-//! is parked until it is fetched; later messages of the same inode wait behind it. Fails: an operation that fails changed nothing; an
-//! append that fails makes the volume read-only.
+//! Owns: the trees, generations, LSNs, the append buffer. Accepts: names and attributes from the door, settlements from shards, grants for
+//! writers, moves from the cleaner, syncs, commits, checkpoints. Sends: batches to the Wal, `Settled` to shards, grants to writers. Full:
+//! what misses a node is parked until it is fetched; later messages of the same inode wait behind it. Fails: an operation that fails
+//! changed nothing; an append that fails makes the volume read-only.
 //!
 //! Must be true: O2 log order is publication order; O3, O4 nothing is logged that names bytes or nodes which are not durable; O6 the tree
 //! is published before the answers of the batch leave; O9 resident nodes only, no I/O here.

@@ -1,8 +1,8 @@
 //! The Wal: writes batches of the log and makes them durable.
 //!
-//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Shrink`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full: the Vat
-//! keeps one batch under way, so at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is read-only
-//! from then on, and everybody who waits hears it.
+//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Shrink`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full:
+//! the Vat keeps one batch under way, so at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is
+//! read-only from then on, and everybody who waits hears it.
 
 use crate::api::{Answer, Refusal};
 use crate::keeper::{is_room_held, is_room_short, look_at_space};

@@ -1,7 +1,8 @@
 //! The list of damage outside of a process: kept in a file of the volume from mount to mount, and shown of a volume that is not mounted.
 //!
-//! Owns: `run/damage.json`, `Kept`, `Recorder`. Must be true: the file is replaced as a whole, and at most every few seconds; one that cannot
-//! be understood is set aside and no reason to stop; OFF-1 to list it changes nothing. Fails: a medium that cannot be written keeps no list.
+//! Owns: `run/damage.json`, `Kept`, `Recorder`. Must be true: the file is replaced as a whole, and at most every few seconds; one that
+//! cannot be understood is set aside and no reason to stop; OFF-1 to list it changes nothing. Fails: a medium that cannot be written keeps
+//! no list.
 
 use super::{BackendError, offline, refusal};
 use crate::control::protocol::LostRange;

@@ -154,7 +154,7 @@ fn shown(stuck: &infmap_actors::watchdog::Stuck, now_us: u64) -> Stuck {
 
 /// A moment in nanoseconds since 1970.
 fn moment(wall_ns: i64) -> String {
-    time_text(Time { seconds: wall_ns.div_euclid(1_000_000_000), nanos: wall_ns.rem_euclid(1_000_000_000) as u32 })
+    time_text(Time::from_unix_ns(wall_ns))
 }
 
 #[cfg(test)]

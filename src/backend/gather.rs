@@ -1,8 +1,8 @@
 //! Finding the images of a volume in a directory: any names, any depth, anything else among them.
 //!
 //! Owns: `Gathered`, the walk over the directory, and the way to the files. Must be true: GTH-2 nothing is written, links are not followed,
-//! and a file that is no image is read only as far as needed to see that. Memory: the path of each image, and one image. Fails: with the system's
-//! error for the directory itself; what cannot be read below it is told.
+//! and a file that is no image is read only as far as needed to see that. Memory: the path of each image, and one image. Fails: with the
+//! system's error for the directory itself; what cannot be read below it is told.
 
 use infmap_storage::address::RegionId;
 use infmap_storage::device::DeviceFile;

@@ -1,8 +1,8 @@
 //! `recover`: a volume out of nothing but its images.
 //!
-//! Must be true: RCV-1 `from` is only read; RCV-2 `to` is a volume when everything in it is durable, and not before: `volume.yaml` comes last,
-//! and until then a file says what the directory is; RCV-3 an image is written as it was: what parity restores is restored, what it cannot
-//! is poison. Fails: with a [`RecoveryError`]; what was made of `to` until then stays, and says so.
+//! Must be true: RCV-1 `from` is only read; RCV-2 `to` is a volume when everything in it is durable, and not before: `volume.yaml` comes
+//! last, and until then a file says what the directory is; RCV-3 an image is written as it was: what parity restores is restored, what it
+//! cannot is poison. Fails: with a [`RecoveryError`]; what was made of `to` until then stays, and says so.
 
 use super::gather::{self, Gathered};
 use super::{Progress, path_text};

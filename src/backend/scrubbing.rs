@@ -1,7 +1,7 @@
 //! What the daemon answers about the scanner.
 //!
-//! Must be true: CTL-3: what is shown is read from the board; orders wait for the scanner, which is at one piece of an image at most. Fails:
-//! with `Reply::ScrubRefused`.
+//! Must be true: CTL-3: what is shown is read from the board; orders wait for the scanner, which is at one piece of an image at most.
+//! Fails: with `Reply::ScrubRefused`.
 
 use crate::control::protocol::{Reply, Scrub, ScrubFound, ScrubPlan, ScrubReason, ScrubRun, ScrubState, ScrubSummary};
 use infmap_actors::Volume;

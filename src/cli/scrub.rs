@@ -1,7 +1,8 @@
 //! `infmap scrub VERB DIR`: has a mount verify its images and put right what is damaged, and says how far that is and what it found.
 //!
 //! Must be true: it waits for a daemon no longer than `control::client::PATIENCE` for each answer. Fails: with [`Code::ScrubFound`] or
-//! [`Code::ScrubMended`] behind the facts when something was found, with [`Code::ScrubBusy`] or [`Code::ScrubIdle`] when an order does not fit.
+//! [`Code::ScrubMended`] behind the facts when something was found, with [`Code::ScrubBusy`] or [`Code::ScrubIdle`] when an order does not
+//! fit.
 
 mod shown;
 

@@ -1,9 +1,10 @@
 //! What is worth cleaning, and what a moved extent looks like: the decisions of the cleaner, without its effects.
 //!
-//! Owns: `census`, `choose`, `Plan`. Must be true: CLN-1 what is moved keeps its bytes, its checksums and its write sequence; CLN-2 a choice
-//! gives back more than it costs; CLN-3 a row moves only if it is the one that was copied for (see [`crate::state::Txn::move_extent`]).
-//! Fails: a census needs nodes of the volume tree and fails with them. The order by benefit and age is that of Rosenblum and
-//! Ousterhout, "The Design and Implementation of a Log-Structured File System" (1991), with the size of the file in place of a segment's.
+//! Owns: `census`, `choose`, `Plan`. Must be true: CLN-1 what is moved keeps its bytes, its checksums and its write sequence; CLN-2 a
+//! choice gives back more than it costs; CLN-3 a row moves only if it is the one that was copied for (see
+//! [`crate::state::Txn::move_extent`]). Fails: a census needs nodes of the volume tree and fails with them. The order by benefit and age is
+//! that of Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System" (1991), with the size of the file in
+//! place of a segment's.
 
 use crate::address::{Address, Cluster, Generation, Place, RegionId};
 use crate::limits::{CLUSTER_BYTES, REGION_CLUSTERS};

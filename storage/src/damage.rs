@@ -1,8 +1,8 @@
 //! Bytes of a file that cannot be had: which, where they lay, and what was found there instead.
 //!
-//! Owns: `Damage`, its sentence and its JSON, `LostCluster`; below it, what rows say of it and how files are called. Must be true: DMG-1 a damage names whole blocks of a file as far as the file goes, and every
-//! name by which the file can be reached, as far as they are known; names are bytes, and JSON has them twice, once as text for people and
-//! once exactly. Fails: never.
+//! Owns: `Damage`, its sentence and its JSON, `LostCluster`; below it, what rows say of it and how files are called. Must be true: DMG-1 a
+//! damage names whole blocks of a file as far as the file goes, and every name by which the file can be reached, as far as they are known;
+//! names are bytes, and JSON has them twice, once as text for people and once exactly. Fails: never.
 
 mod names;
 mod resolve;

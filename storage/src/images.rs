@@ -1,9 +1,9 @@
 //! Sealed images on the device: which of them are open, and reading runs of clusters out of them.
 //!
 //! Owns: `Images`. Must be true: IMG-1 bytes are given only with the checksums that the caller brought; IMG-2 an image that is to be
-//! recycled is forgotten here first, one that was put back after that; IMG-7 of an image that does not give what it should somebody is told,
-//! also where parity helped. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is
-//! reported with what the file says it is.
+//! recycled is forgotten here first, one that was put back after that; IMG-7 of an image that does not give what it should somebody is
+//! told, also where parity helped. Fails: `ImageError`; what parity brings back is no failure; a checksum that does not match is reported
+//! with what the file says it is.
 
 mod hopeless;
 mod restore;

@@ -1,8 +1,9 @@
 //! The region image: one PNG of 1024 x 1024 pixels whose pixels are the stored bytes.
 //!
-//! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading it
-//! (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `mend` gives back the file as it was written, `salvage` what is left of one, `two_copies` what two damaged
-//! copies come to). Must be true: PIC-1 to PIC-10, REG-6 and REG-7, named where they are kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
+//! Owns: the format of the file (`layout`, `zeros`, `chunk`, `identity`, `tables`, `parity`), gathering it (`encode`, `space`), and reading
+//! it (`read` a few bands, `decode` a whole file, `survey` what is wrong with one, `mend` gives back the file as it was written, `salvage`
+//! what is left of one, `two_copies` what two damaged copies come to). Must be true: PIC-1 to PIC-10, REG-6 and REG-7, named where they are
+//! kept; bytes that are not verified and bytes that are have different types. Fails: with `RegionError`, never by panic.
 
 mod anatomy;
 pub mod chunk;

@@ -1,10 +1,10 @@
 //! Putting images back as they were written, on the device: all of a volume that nobody has mounted, or one by one for who knows which.
 //!
-//! Owns: `repair_images`, `ImageRepair`, `judge`, `put_back`, `NotPutBack`. Must be true: FIX-1 the only thing that ever takes the place of a damaged image is the identical
-//! file that was written there, verified in memory and once more after it was written: that is the same image under the same name, so no
-//! image replaces another; FIX-2 the restored bytes are durable before they get the name, so a crash leaves the damaged file or the
-//! restored one; FIX-3 what cannot be brought back whole is left exactly as it is; FIX-4 a second run finds nothing to do. Fails: with the
-//! device's error when the device cannot be listed; what goes wrong with one image is said of that image.
+//! Owns: `repair_images`, `ImageRepair`, `judge`, `put_back`, `NotPutBack`. Must be true: FIX-1 the only thing that ever takes the place of
+//! a damaged image is the identical file that was written there, verified in memory and once more after it was written: that is the same
+//! image under the same name, so no image replaces another; FIX-2 the restored bytes are durable before they get the name, so a crash
+//! leaves the damaged file or the restored one; FIX-3 what cannot be brought back whole is left exactly as it is; FIX-4 a second run finds
+//! nothing to do. Fails: with the device's error when the device cannot be listed; what goes wrong with one image is said of that image.
 
 use crate::address::{Cluster, RegionId};
 use crate::buffer::AlignedBuf;

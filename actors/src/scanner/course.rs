@@ -1,7 +1,7 @@
 //! The course of runs: how they begin, pause, go on and end, when one is due, and what is written down and shown of them.
 //!
-//! Must be true: SCR-1; SCR-4 a run that has begun ends once: finished, or aborted with a reason; between mounts it is interrupted or paused.
-//! Fails: an order that cannot be carried out changes nothing.
+//! Must be true: SCR-1; SCR-4 a run that has begun ends once: finished, or aborted with a reason; between mounts it is interrupted or
+//! paused. Fails: an order that cannot be carried out changes nothing.
 
 use super::look::nearest;
 use super::run::{Order, Plan, Run, RunState, Scope, ScrubRefusal};

@@ -1,9 +1,9 @@
 //! One image: read piece by piece, judged, and put back as it was written where it is damaged.
 //!
-//! Must be true: SCN-3 a damaged image is touched only while a lease is held under which it is in use (O8), until the restored file is durable
-//! under the name and the descriptor of the damaged one is forgotten; SCN-4 what is called damage belongs to an image that is in use after
-//! its bytes were read: dead is for ever, so it was in use while they were. Fails: an image that cannot be put back is left as it is, and
-//! what rows use of it is noted.
+//! Must be true: SCN-3 a damaged image is touched only while a lease is held under which it is in use (O8), until the restored file is
+//! durable under the name and the descriptor of the damaged one is forgotten; SCN-4 what is called damage belongs to an image that is in
+//! use after its bytes were read: dead is for ever, so it was in use while they were. Fails: an image that cannot be put back is left as it
+//! is, and what rows use of it is noted.
 
 use super::run::Tally;
 use crate::shared::Shared;

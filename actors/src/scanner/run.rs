@@ -1,7 +1,7 @@
 //! A run of the scanner over images, as it is told, shown and remembered.
 //!
-//! Owns: `Scope`, `Plan`, `Run`, `Tally`, `ScrubRefusal`. Must be true: SCR-1 a run counts an image once, when it is done with it, and goes on
-//! behind it. Fails: never; numbers that were read from a file saturate.
+//! Owns: `Scope`, `Plan`, `Run`, `Tally`, `ScrubRefusal`. Must be true: SCR-1 a run counts an image once, when it is done with it, and goes
+//! on behind it. Fails: never; numbers that were read from a file saturate.
 
 use crate::replier::Unanswered;
 use infmap_storage::address::Place;

@@ -1,8 +1,8 @@
 //! Images that did not give a reader what they should: each is looked at soon, and not again and again.
 //!
-//! Owns: `Suspects`. Must be true: SUS-1 an image is waiting once, however often it is read; SUS-2 one that could not be put right is looked
-//! at again after [`AGAIN_US`] at the earliest. Memory: [`SUSPECTS_MAX`] entries. Fails: never; what finds no room is suspected again by
-//! the next read.
+//! Owns: `Suspects`. Must be true: SUS-1 an image is waiting once, however often it is read; SUS-2 one that could not be put right is
+//! looked at again after [`AGAIN_US`] at the earliest. Memory: [`SUSPECTS_MAX`] entries. Fails: never; what finds no room is suspected
+//! again by the next read.
 
 use infmap_storage::address::RegionId;
 use parking_lot::Mutex;

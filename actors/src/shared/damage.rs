@@ -1,8 +1,9 @@
 //! Which bytes of files were found lost.
 //!
 //! Owns: `DamageList`. Must be true: DML-1 it is bounded, and what it did not keep is counted, each once as far as it can be told; DML-2 to
-//! note something waits for nobody, and whoever reads the list holds it for a short step: any thread may, in any turn; DML-3 bytes of a file at one place are listed once, with when they were first noticed and by whom.
-//! Fails: never. It is a help, not a truth: whoever shows it asks the tables which of it still is so.
+//! note something waits for nobody, and whoever reads the list holds it for a short step: any thread may, in any turn; DML-3 bytes of a
+//! file at one place are listed once, with when they were first noticed and by whom. Fails: never. It is a help, not a truth: whoever shows
+//! it asks the tables which of it still is so.
 
 use crate::clock::Clock;
 use infmap_storage::address::{Cluster, Generation, Place, RegionId};
@@ -246,8 +247,7 @@ impl DamageList {
     }
 
     fn now(&self) -> Time {
-        let ns = self.clock.wall_ns();
-        Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 }
+        Time::from_unix_ns(self.clock.wall_ns())
     }
 
     fn change(&self, body: impl FnOnce(&mut Entries) -> bool) {

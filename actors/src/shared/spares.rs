@@ -4,8 +4,8 @@
 //! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a file that a crash left under the name of
 //! its image too is an image, one that it left under two names here is one spare, and one whose old name could come back has lost it for
 //! good; SPR-5 room that is held is in files of full size: what others write cannot take it, and it is used where there is no other room
-//! only, by pixel writers down to what is kept for roots; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume is
-//! opened, then with each image that comes or goes.
+//! only, by pixel writers down to what is kept for roots; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
+//! is opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
 use infmap_storage::device::{Device, Kind, Open};

@@ -429,8 +429,7 @@ fn logged_files(shared: &Shared, data: infmap_storage::recover::LoggedData) -> R
 /// # Errors
 /// See [`OpenError`].
 pub fn create(device: &Arc<dyn Device>, uuid: [u8; 16], uid: u32, gid: u32) -> Result<(), OpenError> {
-    let ns = RealClock::new().wall_ns();
-    let now = Time { seconds: ns.div_euclid(1_000_000_000), nanos: ns.rem_euclid(1_000_000_000) as u32 };
+    let now = Time::from_unix_ns(RealClock::new().wall_ns());
     let root = empty_root(uuid);
     let nodes = NodeStore::new(Arc::new(Images::new(device.clone(), 1)), 1024 * 1024);
     let mut state = root.open(root.generation);

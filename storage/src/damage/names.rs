@@ -1,9 +1,9 @@
 //! How files are called: all names of some inodes, found by one walk over the names in small steps.
 //!
 //! Owns: `NameSearch`. Must be true: a step reads a bounded part of the tree, which may be another version each time: whoever serves others
-//! meanwhile holds a version for one step; a name whose directory cannot be read, or has no place, is left out; beyond 16 names of a file, or
-//! 64 KiB of them, it is counted. Names that are changed during the search may be missed. Fails: never. Memory: the names that are found, and
-//! one for each directory above them.
+//! meanwhile holds a version for one step; a name whose directory cannot be read, or has no place, is left out; beyond 16 names of a file,
+//! or 64 KiB of them, it is counted. Names that are changed during the search may be missed. Fails: never. Memory: the names that are
+//! found, and one for each directory above them.
 
 use crate::check::tree::{Event, walk_part};
 use crate::row::{CookieRow, EntryRow, Inode, Key, ROOT_INODE};

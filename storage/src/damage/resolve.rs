@@ -1,7 +1,8 @@
 //! What of a list of damages still is so, and how its files are called now.
 //!
 //! Must be true: what no row uses any more is left out, and so is what has its checksum where it lies: an image that was put back as it was
-//! written; and a file that is removed and only waits to be dropped. A version of the names is held for one small step. Fails: never: where rows cannot be read, a damage stays as it was noted.
+//! written; and a file that is removed and only waits to be dropped. A version of the names is held for one small step. Fails: never: where
+//! rows cannot be read, a damage stays as it was noted.
 
 use super::{Damage, Found, NameSearch, still};
 use crate::images::Images;

@@ -1,8 +1,8 @@
 //! What a file says that it is, and the best file of each image.
 //!
-//! Owns: `Inspected`, `Condition`, `Catalogue`. Must be true: RBL-1 of files that say they are the same image the one that is least damaged is
-//! kept, whatever the order in which they come; two sound ones that differ are a conflict, and neither is chosen. Memory: some 200 bytes an
-//! image, and its root if it carries one. Fails: a file that is no image of ours is told with the reason.
+//! Owns: `Inspected`, `Condition`, `Catalogue`. Must be true: RBL-1 of files that say they are the same image the one that is least damaged
+//! is kept, whatever the order in which they come; two sound ones that differ are a conflict, and neither is chosen. Memory: some 200 bytes
+//! an image, and its root if it carries one. Fails: a file that is no image of ours is told with the reason.
 
 use crate::address::{Cluster, RegionId};
 use crate::recover::root_in_image;

@@ -4,10 +4,10 @@
 //! root that were written, and all else follows from these (PIC-9): it is the same image, or nothing is given; MND-2 what cannot be mended
 //! names exactly the clusters whose bytes are lost. Fails: `Unmendable`; never by panic, whatever the bytes are.
 //!
-//! What is taken from where: tables from a copy that has its checksum, or from two that complete each other (`two_copies`); rows of pixels and
-//! parity by their checksums, lost ones from the others; the root from either copy; the words for people from the file if they are sound
-//! (another version of this program may have written others). Signature, header, identity, frames, the zlib stream with its Adler-32, the
-//! closing block, padding and end are computed.
+//! What is taken from where: tables from a copy that has its checksum, or from two that complete each other (`two_copies`); rows of pixels
+//! and parity by their checksums, lost ones from the others; the root from either copy; the words for people from the file if they are
+//! sound (another version of this program may have written others). Signature, header, identity, frames, the zlib stream with its Adler-32,
+//! the closing block, padding and end are computed.
 
 use super::RegionError;
 use super::anatomy::{Anatomy, ends_of};

@@ -13,6 +13,15 @@ pub struct Time {
     pub nanos: u32,
 }
 
+impl Time {
+    /// The moment so many nanoseconds after 1970-01-01 UTC, or before.
+    #[must_use]
+    pub fn from_unix_ns(ns: i64) -> Self {
+        const SECOND_NS: i64 = 1_000_000_000;
+        Self { seconds: ns.div_euclid(SECOND_NS), nanos: ns.rem_euclid(SECOND_NS) as u32 }
+    }
+}
+
 /// Attributes of an inode as the tree holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InodeRow {

@@ -1,8 +1,8 @@
 //! Which images hold the bytes of a file, or of all files below a directory.
 //!
-//! Owns: `Below`, a walk in steps, each on whatever version of the tree is given to it: what is removed between them is passed over. Must be
-//! true: a directory is entered once, whatever the tables say. Memory: an inode for each entry that waits, and the images. Fails: with the
-//! state's errors; the step can be repeated.
+//! Owns: `Below`, a walk in steps, each on whatever version of the tree is given to it: what is removed between them is passed over. Must
+//! be true: a directory is entered once, whatever the tables say. Memory: an inode for each entry that waits, and the images. Fails: with
+//! the state's errors; the step can be repeated.
 
 use crate::address::RegionId;
 use crate::row::{ExtentRow, FileKind, Inode, ROOT_INODE};

@@ -1,7 +1,7 @@
 //! Whose the clusters are that an image has lost.
 //!
-//! Must be true: DMG-1; a cluster counts as lost only if a row uses it and its bytes do not have the checksum of that row, where a read looks
-//! for them. Fails: with the state's errors.
+//! Must be true: DMG-1; a cluster counts as lost only if a row uses it and its bytes do not have the checksum of that row, where a read
+//! looks for them. Fails: with the state's errors.
 
 use super::ImageReading;
 use crate::address::{Address, Cluster, RegionId};

@@ -1,7 +1,7 @@
 //! Moving what stands in an image that is to come free: extents by compare and put, nodes by making them anew.
 //!
-//! Must be true: MOV-1 a row moves only if it is, byte for byte, the one whose extent was copied; whoever changed it meanwhile wins; MOV-2 a
-//! node that is made anew says the same, and nothing is logged of it: the next root finds it another place. Fails: see `StateError`.
+//! Must be true: MOV-1 a row moves only if it is, byte for byte, the one whose extent was copied; whoever changed it meanwhile wins; MOV-2
+//! a node that is made anew says the same, and nothing is logged of it: the next root finds it another place. Fails: see `StateError`.
 
 use super::{State, StateError, Txn};
 use crate::address::Address;
