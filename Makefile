@@ -11,6 +11,7 @@
 #   make kill                         kill -9 of the daemon under a load, KILL_ROUNDS times (200)
 #   make power                        a disk below the volume that forgets what was not synced, POWER_ROUNDS times (50)
 #   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
+#   make replay                       what a full log costs the next mount: a daemon killed before its checkpoint
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
@@ -37,7 +38,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub rot small million overwrite storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub rot small million overwrite storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -81,6 +82,10 @@ power:
 full:
 	@scripts/setup build mount test
 	INFMAP_FULL_ROUNDS='$(FULL_ROUNDS)' $(CARGO) test --release --locked --test full -- --nocapture
+
+replay:
+	@scripts/setup build mount test
+	INFMAP_REPLAY_MIB=128 $(CARGO) test --release --locked --test replay -- --nocapture
 
 wal:
 	@scripts/setup build mount test

@@ -225,7 +225,7 @@ impl Cleaner {
 pub struct Scanner {
     /// Bytes a second, [`SCAN_RATE_RANGE`], default 20 MiB. A run can be given a limit of its own.
     pub io_limit: u64,
-    /// Percent of the time that it may use the disk while somebody reads, [`SHARE_RANGE`], default 5.
+    /// Percent of the time that it may use the disk while somebody reads, [`SHARE_RANGE`], default 1.
     pub io_share_percent: u64,
 }
 
@@ -310,7 +310,7 @@ impl Default for Actors {
             pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
-            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 2 },
+            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 1 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }
