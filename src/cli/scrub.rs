@@ -158,7 +158,7 @@ fn say(facts: &Facts, what: &str, context: &Context) -> Result<(), CliError> {
     }
     let run = facts.run.as_ref().or(facts.history.first());
     let far = run.map_or_else(String::new, |run| format!(", {} done", shown::part(run)));
-    output::text_line(&format!("{what}{far}."))
+    output::done(&format!("{what}{far}."), context)
 }
 
 fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError> {
