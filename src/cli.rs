@@ -18,10 +18,12 @@ mod damage;
 mod destination;
 mod doctor;
 mod explain;
+mod find;
 mod help;
 mod helpers;
 mod info;
 mod init;
+mod locate;
 mod man;
 mod map;
 mod mount;
@@ -80,6 +82,8 @@ enum Verb {
     Scrub(scrub::Scrub),
     Damage(damage::Damage),
     Map(map::Map),
+    Locate(locate::Locate),
+    Find(find::Find),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
     Completions(completions::Completions),
@@ -159,6 +163,8 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Scrub(verb) => verb.run(context),
         Verb::Damage(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
+        Verb::Locate(verb) => verb.run(context),
+        Verb::Find(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Doctor(verb) => verb.run(context),
         Verb::Explain(verb) => verb.run(context),

@@ -11,7 +11,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Volume", &["init", "info", "config", "clean", "map"]),
     ("Mount", &["mount", "umount", "remount", "status", "ps"]),
     ("Integrity", &["check", "scrub", "damage", "repair", "recover", "restore"]),
-    ("Inspect", &["doctor", "explain"]),
+    ("Inspect", &["locate", "find", "doctor", "explain"]),
     ("Tools", &["completions", "man", "install-helpers", "version"]),
 ];
 

@@ -88,7 +88,7 @@ struct MountArgument {
     place: PathBuf,
 }
 
-fn parse_place(text: &str) -> Result<(i64, i64), String> {
+pub fn parse_place(text: &str) -> Result<(i64, i64), String> {
     let place = text.split_once(',').and_then(|(x, y)| Some((x.trim().parse().ok()?, y.trim().parse().ok()?)));
     place.ok_or_else(|| "a place is two numbers: 3,-1".into())
 }
