@@ -135,3 +135,74 @@ fn what_is_cut_is_found_as_nobodys_and_what_is_not_there_is_told() {
     assert!(code == Some(1) && said.starts_with("error[IM1080]"), "{said}");
     volume.check();
 }
+
+/// Seen to fail with the name among those that are listed.
+#[test]
+fn the_layout_of_a_file_is_an_attribute_that_no_copy_takes_along() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let mut content = vec![0; 300_000];
+    Numbers(5).fill(&mut content);
+    let (file, copy) = (mount.path("file"), mount.path("copy"));
+    fs::write(&file, &content).expect("written");
+    let get = |path: &Path| {
+        let mut value = vec![0; 65_536];
+        rustix::fs::getxattr(path, "user.infmap.layout", &mut value).map(|length| {
+            value.truncate(length);
+            serde_json::from_slice::<serde_json::Value>(&value).expect("JSON")
+        })
+    };
+    let set = |path: &Path| rustix::fs::setxattr(path, "user.infmap.layout", b"mine", rustix::fs::XattrFlags::empty());
+    drop(get(&file).expect("there"));
+    rustix::fs::setxattr(&file, "user.mine", b"taken along", rustix::fs::XattrFlags::empty()).expect("set");
+    run(Command::new("cp").arg("-a").arg(&file).arg(&copy));
+    let mut names = vec![0; 4096];
+    let length = rustix::fs::listxattr(&copy, &mut names).expect("listed");
+    assert_eq!(&names[..length], b"user.mine\0");
+    assert_eq!(
+        (set(&file), rustix::fs::removexattr(&file, "user.infmap.layout")),
+        (Err(rustix::io::Errno::PERM), Err(rustix::io::Errno::NODATA))
+    );
+    assert_eq!(get(mount.dir()), Err(rustix::io::Errno::NODATA), "a directory has no bytes of its own");
+    mount.unmount();
+    let mount = volume.mount();
+    let layout = get(&mount.path("file")).expect("there");
+    let located = located(&[], &mount.path("file"));
+    let extents = layout["extents"].as_array().expect("a list");
+    assert!(extents.len() + 1 == located.len() && extents[0]["image"] == located[1]["image"], "{layout} {located:?}");
+    assert_eq!((&layout["size"], &layout["unplaced"]), (&300_000.into(), &false.into()));
+    mount.unmount();
+}
+
+/// Seen to fail with a directory that lists it.
+#[test]
+fn a_mount_has_a_file_of_its_figures_that_nobody_meets_by_chance() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let stats = mount.path(".infmap/stats");
+    let text = fs::read(&stats).expect("readable");
+    let facts: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!((&facts["mode"], facts["pid"].as_u64()), (&"rw".into(), Some(mount.pid().into())));
+    assert_eq!(common::walk(mount.dir()), Vec::<std::path::PathBuf>::new(), "it is listed nowhere");
+    let listed: Vec<_> = fs::read_dir(mount.path(".infmap")).expect("listed").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(listed, ["stats"]);
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let meta = fs::metadata(&stats).expect("there");
+    assert_eq!((meta.permissions().mode() & 0o777, meta.uid()), (0o400, rustix::process::geteuid().as_raw()));
+    // In two pieces, as a reader with a small buffer has it.
+    let file = File::open(&stats).expect("open");
+    let mut pieces = vec![0; 10];
+    use std::os::unix::fs::FileExt;
+    file.read_exact_at(&mut pieces, 0).expect("read");
+    let mut rest = vec![0; 1 << 20];
+    let length = file.read_at(&mut rest, 10).expect("read");
+    assert!(serde_json::from_slice::<serde_json::Value>(&[&pieces, &rest[..length]].concat()).is_ok());
+    drop(file);
+    assert_eq!(fs::metadata(mount.path(".infmap/other")).expect_err("there is none").kind(), std::io::ErrorKind::NotFound);
+    for refused in [fs::write(mount.path(".infmap/mine"), "x"), fs::remove_file(&stats), fs::remove_dir(mount.path(".infmap"))] {
+        assert!(refused.is_err());
+    }
+    assert_eq!(fs::metadata(mount.path("sub/.infmap")).expect_err("only at the top").kind(), std::io::ErrorKind::NotFound);
+    mount.unmount();
+    volume.check();
+}

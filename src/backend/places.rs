@@ -52,7 +52,7 @@ pub fn locate_offline(path: &Path, inside: &[u8], tell: &mut dyn FnMut(LocatedPa
     let is_logged = volume.logged_blocks.contains_key(&inode);
     let mut after = 0;
     loop {
-        let page = locate::file_page(view, inode, after).map_err(|error| damaged(path, &error))?;
+        let page = locate::file_page(view, inode, after, locate::PAGE_EXTENTS).map_err(|error| damaged(path, &error))?;
         let goes_on = tell(LocatedPage::of(&page, is_logged));
         match page.next.filter(|_| goes_on) {
             Some(next) => after = next,

@@ -16,8 +16,8 @@ use crate::state::{StateError, View};
 use std::io;
 use std::ops::Range;
 
-/// Extents of a page.
-const PAGE_EXTENTS: usize = 1024;
+/// Extents of a page, for who does not mind.
+pub const PAGE_EXTENTS: usize = 1024;
 /// Owners whose rows are looked up with one version of the names.
 const STEP_OWNERS: usize = 64;
 /// Rows that can use one extent at most.
@@ -113,11 +113,11 @@ pub fn cluster_with(x: usize, y: usize) -> Option<Cluster> {
         .flatten()
 }
 
-/// Where a file lies, from an offset on.
+/// Where a file lies, from an offset on, in at most `max` extents.
 ///
 /// # Errors
 /// When rows cannot be read; [`crate::refusal::Refusal::Stale`] if there is no such inode.
-pub fn file_page(view: View<'_>, inode: Inode, from: u64) -> Result<FilePage, StateError> {
+pub fn file_page(view: View<'_>, inode: Inode, from: u64, max: usize) -> Result<FilePage, StateError> {
     let row = view.inode(inode)?;
     let (kind, size) = (row.kind(), row.size);
     let base = FilePage { inode, kind, size, inline_bytes: None, laid: Vec::new(), next: None };
@@ -125,7 +125,7 @@ pub fn file_page(view: View<'_>, inode: Inode, from: u64) -> Result<FilePage, St
         return Ok(base);
     }
     let inline_bytes = if from == 0 { view.inline_content(inode)?.map(|content| content.len() as u64) } else { None };
-    let rows = view.extents(inode, from, u64::MAX, PAGE_EXTENTS)?;
+    let rows = view.extents(inode, from, u64::MAX, max)?;
     let end = rows.last().map(|(offset, row)| offset.saturating_add(u64::from(row.length)));
     let laid = rows.iter().filter_map(|(offset, row)| {
         let (first, clusters) = row.touched_clusters();
@@ -133,7 +133,7 @@ pub fn file_page(view: View<'_>, inode: Inode, from: u64) -> Result<FilePage, St
         let (length, stored_bytes) = (u64::from(row.length).min(size.saturating_sub(*offset)), u64::from(row.stored_bytes));
         Some(Laid { offset: *offset, length, first: row.address(first)?, clusters, codec: row.codec, stored_bytes })
     });
-    Ok(FilePage { inline_bytes, laid: laid.collect(), next: end.filter(|end| rows.len() >= PAGE_EXTENTS && *end > from), ..base })
+    Ok(FilePage { inline_bytes, laid: laid.collect(), next: end.filter(|end| rows.len() >= max && *end > from), ..base })
 }
 
 /// The images at a place, by generation.

@@ -12,9 +12,9 @@ use infmap_storage::row::Inode;
 use infmap_storage::state::{StateError, View};
 
 impl Volume {
-    /// Where a file lies, from an offset on: at once if its rows are resident, else from a reader.
-    pub fn file_places(&self, inode: Inode, from: u64, replier: Replier<Answer<FilePage>>) {
-        self.front.query(inode, move |_, view| locate::file_page(view, inode, from), replier);
+    /// Where a file lies, from an offset on, in at most `max` extents: at once if its rows are resident, else from a reader.
+    pub fn file_places(&self, inode: Inode, from: u64, max: usize, replier: Replier<Answer<FilePage>>) {
+        self.front.query(inode, move |_, view| locate::file_page(view, inode, from, max), replier);
     }
 
     /// The same, and whether it has bytes that no cluster has yet. Waits for the disk: only on threads that may.
@@ -24,7 +24,7 @@ impl Volume {
     pub fn file_places_waiting(&self, inode: Inode, from: u64) -> Result<(FilePage, bool), StateError> {
         let shared = self.shared();
         let is_unplaced = shared.live.get(inode).is_some();
-        shared.query_waiting(|view| locate::file_page(view, inode, from)).map(|page| (page, is_unplaced))
+        shared.query_waiting(|view| locate::file_page(view, inode, from, locate::PAGE_EXTENTS)).map(|page| (page, is_unplaced))
     }
 
     /// Whose the clusters at a place are, those behind `after`. Waits for the disk: only on threads that may.
