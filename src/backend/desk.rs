@@ -3,7 +3,7 @@
 //! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
-use super::{cleaning, scrubbing};
+use super::{cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use crate::http::Facts;
 use crate::metrics::{Exposition, Sampler};
@@ -56,6 +56,8 @@ impl Desk {
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
+            Request::Locate { inode, after } => places::located(&self.volume, inode, after),
+            Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
     }

@@ -37,7 +37,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
-    let door = door_settings(&mount);
+    let mut door = door_settings(&mount);
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
@@ -72,6 +72,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
             return Err(error);
         }
     };
+    door.stats = Some(told.stats());
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
         Ok(mounted) => mounted,
         Err(error) => {

@@ -8,8 +8,8 @@ use super::desk::{Desk, Figures};
 use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
-use crate::fuse::Traffic;
-use crate::http;
+use crate::fuse::{Stats, Traffic};
+use crate::http::{self, Facts};
 use crate::metrics::{self, Exposition, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
@@ -95,6 +95,16 @@ fn why_not(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl Told {
+    /// What the mount's own file of figures says: the status, as JSON.
+    pub(super) fn stats(&self) -> Stats {
+        let desk = self.desk.clone();
+        Stats(Arc::new(move || {
+            let mut text = serde_json::to_vec(&desk.status()).unwrap_or_default();
+            text.push(b'\n');
+            text
+        }))
+    }
+
     /// The kernel has been given the mount.
     pub(super) fn mounted(&self, traffic: Traffic) {
         if let Some(figures) = &self.desk.figures {

@@ -4,8 +4,10 @@
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
 mod damage;
+mod places;
 
 pub use damage::{DamagePage, LostRange, NamedFile};
+pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,21 @@ pub enum Request {
         #[serde(default)]
         after: Option<(u64, u64)>,
     },
+    /// Where on the map a file lies, from an offset on. Waits for the disk.
+    Locate {
+        inode: u64,
+        #[serde(default)]
+        after: u64,
+    },
+    /// Whose the clusters of a place are, or one of them, those behind `after`. Waits for the disk.
+    Find {
+        x: i64,
+        y: i64,
+        #[serde(default)]
+        cluster: Option<u16>,
+        #[serde(default)]
+        after: Option<(u64, u16)>,
+    },
     /// Forget what is noted of these inodes, or everything.
     ForgetDamage {
         #[serde(default)]
@@ -65,6 +82,8 @@ pub enum Reply {
     },
     Cleaned(Cleaned),
     Damage(Box<DamagePage>),
+    Located(Box<LocatedPage>),
+    Found(Box<FoundPage>),
     /// So many entries were forgotten.
     Forgot {
         count: u64,
