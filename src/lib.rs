@@ -10,5 +10,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod fuse;
+pub mod logging;
 mod memory;
 pub mod mount;

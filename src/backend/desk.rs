@@ -3,6 +3,7 @@
 //! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
+use super::reloading::Reloader;
 use super::{cleaning, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use infmap_actors::Volume;
@@ -23,6 +24,7 @@ pub(super) struct Desk {
     pub path: PathBuf,
     pub mountpoint: PathBuf,
     pub began: Instant,
+    pub reloader: Arc<Reloader>,
 }
 
 impl Desk {
@@ -35,6 +37,7 @@ impl Desk {
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
+            Request::Reload => Reply::Reloaded(Box::new(self.reloader.reload("config reload"))),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
@@ -67,6 +70,11 @@ impl Desk {
         list.forget(|noted| all || inodes.contains(&noted.damage.inode.0)) as u64
     }
 
+    /// The status as one line of JSON.
+    pub(super) fn status_text(&self) -> String {
+        serde_json::to_string(&self.status()).unwrap_or_else(|error| error.to_string())
+    }
+
     fn status(&self) -> Status {
         let shared = self.volume.shared();
         let base = Status {
@@ -79,8 +87,9 @@ impl Desk {
             ..Status::default()
         };
         let mut status = with_vitals(base, self.volume.vitals());
-        status.space.limit_bytes = shared.settings.limit;
+        status.space.limit_bytes = shared.settings().limit;
         status.scrub = scrubbing::summary(&self.volume);
+        status.config = self.reloader.status();
         status
     }
 }

@@ -3,7 +3,9 @@
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
 use super::damage::Recorder;
+use super::attending::attend;
 use super::desk::Desk;
+use super::reloading::Reloader;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::control::server::Server;
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
@@ -39,18 +41,21 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
+    let asked = mount.settings.clone();
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
     let volume = Volume::open(device, options).map_err(|error| refusal::opening(&mount.volume, error))?;
     let close_help = if volume.shared().health.is_read_only() { refusal::READ_ONLY } else { refusal::STOPPED };
     if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
         tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
     }
-    let settings = &volume.shared().settings;
+    let settings = volume.shared().settings();
     if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
         // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
+    drop(settings);
     let volume = Arc::new(volume);
+    let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, asked));
     // Until the volume is closed.
     let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
         Ok(recorder) => Some(recorder),
@@ -64,7 +69,9 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let control = open_control(&volume, &mount.volume, &mount.mountpoint);
+    let (path, mountpoint, began) = (mount.volume.clone(), mount.mountpoint.clone(), Instant::now());
+    let desk = Arc::new(Desk { volume: volume.clone(), path, mountpoint, began, reloader: reloader.clone() });
+    let control = open_control(&desk);
     let _control = match control {
         Ok(control) => Some(control),
         Err(error) if refusal::is_shortage(&error) => {
@@ -84,8 +91,10 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
             return Err(session_error(error));
         }
     };
-    (mount.ready)();
     let unmounter = mounted.unmounter();
+    reloader.mounted(unmounter.clone());
+    attend(desk, reloader, mount.wishes);
+    (mount.ready)();
     let (stop, watched) = (mount.stop.clone(), unmounter.clone());
     let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
         stop.wait();
@@ -101,9 +110,9 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
 }
 
 /// The control socket. A mount serves without one where none can be made: on a medium that cannot be written to.
-fn open_control(volume: &Arc<Volume>, path: &Path, mountpoint: &Path) -> io::Result<Server> {
-    let desk = Desk { volume: volume.clone(), path: path.into(), mountpoint: mountpoint.into(), began: Instant::now() };
-    Server::open(path, Box::new(move |request| desk.answer(request)))
+fn open_control(desk: &Arc<Desk>) -> io::Result<Server> {
+    let answering = desk.clone();
+    Server::open(&desk.path, Box::new(move |request| answering.answer(request)))
 }
 
 /// What is not durable is said first: a session that broke lost nothing that was answered.

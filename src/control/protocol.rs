@@ -3,8 +3,10 @@
 //! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
+mod config;
 mod damage;
 
+pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
 
 use serde::de::DeserializeOwned;
@@ -32,6 +34,8 @@ pub enum Request {
     ScrubCancel,
     /// Make a round of cleaning, and answer when what it gained is free.
     Clean,
+    /// Read the settings again. Waits for threads that come or go.
+    Reload,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
     Damage {
         #[serde(default)]
@@ -58,6 +62,7 @@ pub enum Reply {
         why: String,
     },
     Cleaned(Cleaned),
+    Reloaded(Box<Reloaded>),
     Damage(Box<DamagePage>),
     /// So many entries were forgotten.
     Forgot {
@@ -105,6 +110,7 @@ pub struct Status {
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
     pub scrub: ScrubSummary,
+    pub config: ConfigStatus,
 }
 
 /// The scanner in short.
