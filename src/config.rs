@@ -5,13 +5,16 @@
 //! list of keys; parsing, `config show` and `config/default.yaml` follow it; CFG-2 nothing is ignored: an unknown key, a wrong
 //! type, a value out of range, a repeated key are refused, all at once, each with its place. Fails: with a list of [`Mistake`].
 
+pub mod json_schema;
 pub mod layers;
+pub mod migrate;
 pub mod mistake;
 pub mod preset;
 pub mod reload;
 pub mod schema;
 pub mod show;
 pub mod sources;
+pub mod table;
 pub mod value;
 pub mod yaml;
 

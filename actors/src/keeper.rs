@@ -42,13 +42,9 @@ const KEEP_SHORT: usize = 1;
 /// What the Keeper is told.
 pub enum KeeperMessage {
     /// Touch the memory that a first stream of writes needs.
-    GetReady {
-        replier: Replier<Answer<()>>,
-    },
+    GetReady { replier: Replier<Answer<()>> },
     /// The clock; one of an earlier series means nothing.
-    Tick {
-        series: u64,
-    },
+    Tick { series: u64 },
     /// The time between ticks was changed.
     Retimed,
     /// A commit ended.
@@ -124,7 +120,12 @@ impl Keeper {
             cx.post(&self.cleaner, Lane::Background, CleanMessage::Look);
         }
         cx.post(&self.scanner, Lane::Background, ScanMessage::Due);
-        cx.post_after(self.shared.settings().durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick { series: self.series });
+        cx.post_after(
+            self.shared.settings().durability.commit_interval,
+            &own,
+            Lane::Foreground,
+            KeeperMessage::Tick { series: self.series },
+        );
     }
 }
 

@@ -12,9 +12,9 @@ mod meter;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use limits::Limits;
 pub use limits::Patience;
 pub use meter::{LaneStats, MailboxStats, Working};
-pub(crate) use limits::Limits;
 pub(crate) use meter::{Meter, SAMPLE, publish};
 
 use crate::sync::{AtomicU64, Ordering};

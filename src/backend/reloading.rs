@@ -161,9 +161,7 @@ fn row(change: &Change, kept: &[Kept], next: &Settings) -> Retuned {
     }
     let writers = next.memory_plan().writer_threads;
     let note = match change.key.path {
-        "actors.pixel_writer.threads" if writers < next.actors.pixel_writer.threads => {
-            Some(format!("{BUDGET} pays for {writers} of them"))
-        }
+        "actors.pixel_writer.threads" if writers < next.actors.pixel_writer.threads => Some(format!("{BUDGET} pays for {writers} of them")),
         "durability.checkpoint_at" if next.checkpoint_at() < next.durability.checkpoint_at => {
             Some(format!("{BUDGET} allows {}", crate::config::value::size(next.checkpoint_at())))
         }

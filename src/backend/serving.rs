@@ -2,8 +2,8 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
-use super::damage::Recorder;
 use super::attending::attend;
+use super::damage::Recorder;
 use super::desk::Desk;
 use super::reloading::Reloader;
 use super::{BackendError, Left, Serve, Served, offline, refusal};

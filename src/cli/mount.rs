@@ -119,7 +119,16 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
-        let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop, reload: Reload { sources, logging }, wishes });
+        let served = backend::serve(Serve {
+            volume,
+            mountpoint: point.path.clone(),
+            settings,
+            flags,
+            ready,
+            stop,
+            reload: Reload { sources, logging },
+            wishes,
+        });
         match served.left {
             Left::AsFound => lock.give_back(),
             Left::Unfinished => drop(lock),

@@ -56,7 +56,9 @@ mod tests {
     fn each_key_that_differs_is_told_once_and_only_live_ones_are_applied() {
         let in_force = Settings::default();
         for key in KEYS {
-            let other = ["2", "3", "65MiB", "65MiB/s", "7s", "7ms", "9d", "31%", "false", "true", "laptop", "off", "none", "always", "json", "warn"];
+            let other = [
+                "2", "3", "65MiB", "65MiB/s", "7s", "7ms", "9d", "31%", "false", "true", "laptop", "off", "none", "always", "json", "warn",
+            ];
             let other = other.iter().filter_map(|text| key.kind.parse(text, false).ok()).find(|value| *value != (key.get)(&in_force));
             let Some(value) = other else { continue };
             let mut read = in_force.clone();

@@ -134,7 +134,12 @@ pub static KEYS: &[Key] = &[
     switch!("memory.ready", "Whether a mount touches the memory that writes will need.", memory.ready),
     live!(number!("actors.cache.threads", POOL, "Threads that take writes over and keep the caches.", actors.cache.threads as usize)),
     live!(number!("actors.cache.mailbox", MAILBOX, "Requests that wait for one part of the cache.", actors.cache.mailbox as usize)),
-    live!(number!("actors.pixel_writer.threads", WRITERS, "Threads that draw, protect and write images.", actors.pixel_writer.threads as usize)),
+    live!(number!(
+        "actors.pixel_writer.threads",
+        WRITERS,
+        "Threads that draw, protect and write images.",
+        actors.pixel_writer.threads as usize
+    )),
     live!(number!("actors.pixel_writer.mailbox", MAILBOX, "Requests that wait for one open image.", actors.pixel_writer.mailbox as usize)),
     live!(number!("actors.pixel_reader.threads", POOL, "Threads that read and verify images.", actors.pixel_reader.threads as usize)),
     live!(number!("actors.pixel_reader.mailbox", MAILBOX, "Requests that wait for one reader.", actors.pixel_reader.mailbox as usize)),
@@ -164,14 +169,49 @@ pub static KEYS: &[Key] = &[
     )),
     live!(number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize)),
     live!(number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize)),
-    live!(number!("actors.lanes.data.passes", PASSES, "Urgent messages that go before a report of what was placed.", actors.lanes.data.passes as usize)),
+    live!(number!(
+        "actors.lanes.data.passes",
+        PASSES,
+        "Urgent messages that go before a report of what was placed.",
+        actors.lanes.data.passes as usize
+    )),
     live!(number!("actors.lanes.data.deadline", DEADLINE, "How long urgent messages go before it.", actors.lanes.data.deadline_ms as u64)),
-    live!(number!("actors.lanes.write_behind.passes", PASSES, "Messages that go before writing behind and commits.", actors.lanes.write_behind.passes as usize)),
-    live!(number!("actors.lanes.write_behind.deadline", DEADLINE, "How long others go before them.", actors.lanes.write_behind.deadline_ms as u64)),
-    live!(number!("actors.lanes.background.passes", PASSES, "Messages that go before read-ahead, scanner and cleaner.", actors.lanes.background.passes as usize)),
-    live!(number!("actors.lanes.background.deadline", DEADLINE, "How long others go before those.", actors.lanes.background.deadline_ms as u64)),
-    live!(number!("cache.l1", Kind::Percent { range: s::L1_RANGE }, "Share of the flexible memory for decoded data.", cache.l1_percent as u64)),
-    live!(number!("cache.l2", Kind::Percent { range: s::L2_RANGE }, "Share of the flexible memory for compressed data.", cache.l2_percent as u64)),
+    live!(number!(
+        "actors.lanes.write_behind.passes",
+        PASSES,
+        "Messages that go before writing behind and commits.",
+        actors.lanes.write_behind.passes as usize
+    )),
+    live!(number!(
+        "actors.lanes.write_behind.deadline",
+        DEADLINE,
+        "How long others go before them.",
+        actors.lanes.write_behind.deadline_ms as u64
+    )),
+    live!(number!(
+        "actors.lanes.background.passes",
+        PASSES,
+        "Messages that go before read-ahead, scanner and cleaner.",
+        actors.lanes.background.passes as usize
+    )),
+    live!(number!(
+        "actors.lanes.background.deadline",
+        DEADLINE,
+        "How long others go before those.",
+        actors.lanes.background.deadline_ms as u64
+    )),
+    live!(number!(
+        "cache.l1",
+        Kind::Percent { range: s::L1_RANGE },
+        "Share of the flexible memory for decoded data.",
+        cache.l1_percent as u64
+    )),
+    live!(number!(
+        "cache.l2",
+        Kind::Percent { range: s::L2_RANGE },
+        "Share of the flexible memory for compressed data.",
+        cache.l2_percent as u64
+    )),
     live!(word!("cache.prefetch", Prefetch, "Whether sequential readers are read ahead for.", cache.prefetch)),
     live!(word!("compression", Compression, "When file data is compressed.", compression)),
     word!("durability.sync", Sync, "What an acknowledged sync means.", durability.sync),

@@ -40,10 +40,20 @@ impl Encoders {
         }
         done
     }
+}
 
-    /// How many exist now.
-    #[cfg(test)]
-    pub(crate) fn made(&self) -> usize {
-        self.all.iter().filter(|one| one.lock().is_some()).count()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoders_beyond_a_smaller_number_are_freed_at_once_or_when_they_come_back() {
+        let encoders = Encoders::new(3);
+        let made = || encoders.all.iter().filter(|one| one.try_lock().is_none_or(|one| one.is_some())).count();
+        encoders.lend(|_| encoders.lend(|_| encoders.lend(|_| encoders.set_count(2))));
+        assert_eq!(made(), 2, "the third was lent when it became one too many");
+        encoders.set_count(0);
+        assert_eq!(made(), 1);
+        encoders.lend(|_| ());
     }
 }

@@ -317,7 +317,18 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, writers, cleaner, scanner, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None, retuning: Mutex::default() })
+    Ok(Volume {
+        front,
+        keeper,
+        writers,
+        cleaner,
+        scanner,
+        runtime: runtime.clone(),
+        watchdog,
+        watch: Mutex::default(),
+        pools: None,
+        retuning: Mutex::default(),
+    })
 }
 
 /// Has the scanner told of each image that did not give a reader what it should.
