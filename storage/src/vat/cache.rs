@@ -8,8 +8,8 @@ use super::codec::{TreeId, decode_node};
 use super::link::{NodeError, NodePtr, NodeSource};
 use super::node::Node;
 use crate::address::Address;
-use crate::limits::{NODE_MAX_PAGES, PAGE_BYTES};
 use crate::cached::{CacheUse, Evictions};
+use crate::limits::{NODE_MAX_PAGES, PAGE_BYTES};
 use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,11 @@ impl NodeCache {
         let evictions = Evictions::default();
         let nodes = Cache::with(items.max(1), capacity_bytes, ByResidentBytes, DefaultHashBuilder::default(), evictions.clone());
         Self { nodes, evictions, missed: AtomicU64::new(0) }
+    }
+
+    /// Makes it larger or smaller. What does not fit any more is evicted before this returns.
+    pub fn resize(&self, capacity_bytes: u64) {
+        self.nodes.set_capacity(capacity_bytes);
     }
 
     /// Keeps a node for a while: a loaded one, or one that its link gave up.
