@@ -320,6 +320,12 @@ codes! {
         help: "the message names the step; run it again with --in on another disk, and report it if it fails there too",
         examples: ["infmap doctor --drill", "infmap doctor --drill --in /var/tmp"]
     }
+    /// The mount is read-only because somebody asked for that.
+    AskedReadOnly = 1055, exit 1 {
+        cause: "What was asked for changes the volume, and it is mounted with `-o ro`.",
+        help: "unmount it, and mount it without `-o ro`",
+        examples: ["infmap umount DIR", "infmap mount -d my.map DIR"]
+    }
     /// The system refused something.
     System = 1060, exit 1 {
         cause: "A call of the system failed for a reason that is not ours: a limit, a missing right, a broken disk.",
