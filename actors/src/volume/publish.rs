@@ -15,6 +15,7 @@ impl Volume {
     /// Hands it over.
     pub fn publish(&self) {
         self.runtime.publish();
+        self.watchdog.publish();
         let shared = self.shared();
         caches(shared);
         let messages = self.runtime.slots().iter().map(|slot| slot.stats().bytes as u64).sum();
