@@ -68,7 +68,6 @@ impl Door {
         }
     }
 
-    /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
         Traffic::new(self.shared.in_flight.clone(), self.herald.handles())
     }

@@ -1,8 +1,9 @@
 //! The Herald: a thread that tells the kernel things, and waits for it so that nobody else does.
 //!
-//! Owns: `Herald`, and the count of what is open, and of those who have a file open to write. Must be true: HER-1 no thread that answers requests sends a
-//! notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count is never too small, so
-//! that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone.
+//! Owns: `Herald`, the count of what is open, and of those who have a file open to write. Must be true: HER-1 no thread that answers
+//! requests sends a notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count of writers
+//! is never too small, so that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which
+//! costs time alone.
 //! Fails: whoever waits hears that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
