@@ -73,9 +73,8 @@ impl Door {
         }
     }
 
-    /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic(self.shared.in_flight.clone())
+        Traffic::new(self.shared.in_flight.clone(), self.herald.handles())
     }
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
@@ -388,6 +387,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
+        self.herald.opened_directory();
         self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
@@ -400,6 +400,7 @@ impl Filesystem for Door {
     }
 
     fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.herald.closed_directory();
         self.say(Op::Releasedir, reply, ReplyEmpty::ok);
     }
 
