@@ -7,6 +7,7 @@
 
 use crate::config::reload::{Change, Changes};
 use crate::config::sources::Sources;
+use crate::config::value::size;
 use crate::control::protocol::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 use crate::fuse::Unmounter;
 use crate::logging::Logging;
@@ -43,7 +44,8 @@ struct State {
 
 impl Reloader {
     /// `in_force`: as they were asked for at the mount.
-    pub(super) fn new(volume: Arc<Volume>, from: Reload, is_sync: bool, in_force: Settings) -> Self {
+    pub(super) fn new(volume: Arc<Volume>, from: Reload, is_sync: bool, mut in_force: Settings) -> Self {
+        in_force.memory.promised = u64::from(in_force.background_requests()) * u64::from(in_force.max_write());
         let shown = ConfigStatus { generation: 1, preset: in_force.preset.name().into(), ..ConfigStatus::default() };
         metrics::gauge!("infmap_config_generation").set(1.0);
         Self { volume, from, is_sync, kernel: OnceLock::new(), state: Mutex::new(State { in_force, shown }) }
@@ -110,10 +112,11 @@ impl Reloader {
         let changes = Changes::between(&state.in_force, read);
         let mut next = changes.applied(&state.in_force, read);
         let mut kept = Vec::new();
-        if let Some(refused) = self.budget_refused(&state.in_force, &next) {
+        if let Some(refused) = budget_refused(&state.in_force, &next) {
             next.memory.budget = state.in_force.memory.budget;
             kept.push(Kept { key: BUDGET, why: refused });
         }
+        self.promise(&mut next);
         kept.extend(self.volume.retune(&next));
         for change in changes.live.iter().filter(|change| kept.iter().any(|kept| kept.key == change.key.path)) {
             (change.key.set)(&mut next, (change.key.get)(&state.in_force));
@@ -123,6 +126,9 @@ impl Reloader {
         }
         let mut rows: Vec<Retuned> = changes.live.iter().map(|change| row(change, &kept, &next)).collect();
         rows.extend(changes.remount.iter().map(|change| told(change, Outcome::Remount, None)));
+        if rows.is_empty() {
+            tracing::info!("settings ({why}): as they were");
+        }
         rows.iter().for_each(|row| tracing::info!("settings ({why}): {row}"));
         let is_whole = rows.iter().all(|row| row.outcome == Outcome::Applied);
         state.shown.generation += u64::from(next != state.in_force);
@@ -132,26 +138,26 @@ impl Reloader {
         Reloaded { result: if is_whole { ReloadResult::Applied } else { ReloadResult::Partial }, keys: rows, ..Reloaded::default() }
     }
 
-    /// Why this process cannot have the memory, or the kernel cannot be told to ask for less of it.
-    fn budget_refused(&self, in_force: &Settings, next: &Settings) -> Option<String> {
-        let (from, to) = (in_force.memory.budget, next.memory.budget);
-        if from == to {
-            return None;
+    /// Tells the kernel how many requests may be under way now. Where it cannot be told, the memory that they may need stays theirs.
+    fn promise(&self, next: &mut Settings) {
+        let mut free = next.clone();
+        free.memory.promised = 0;
+        let promised = u64::from(free.background_requests()) * u64::from(free.max_write());
+        if promised == next.memory.promised {
+            return;
         }
-        if let Some(limit) = memory::limit().filter(|limit| limit.bytes < to) {
-            return Some(format!("{} is {}", limit.by, crate::config::value::size(limit.bytes)));
-        }
-        let (before, after) = (in_force.background_requests(), next.background_requests());
-        let told = self.kernel.get().map_or(Ok(()), |kernel| if before == after { Ok(()) } else { kernel.set_background(after) });
-        match told {
-            Ok(()) => None,
-            // It asks for less than it may.
-            Err(_) if after >= before => None,
-            Err(error) => {
-                Some(format!("the kernel may have {before} requests under way, and only {after} fit: it cannot be told ({error})"))
-            }
+        match self.kernel.get().map(|kernel| kernel.set_background(free.background_requests())) {
+            Some(Ok(())) => next.memory.promised = promised,
+            Some(Err(error)) => tracing::debug!(%error, "the kernel may have as many requests under way as it was told at the mount"),
+            None => {}
         }
     }
+}
+
+/// Why this process cannot have the memory.
+fn budget_refused(in_force: &Settings, next: &Settings) -> Option<String> {
+    let limit = memory::limit().filter(|limit| limit.bytes < next.memory.budget && next.memory.budget > in_force.memory.budget)?;
+    Some(format!("{} is {}", limit.by, size(limit.bytes)))
 }
 
 /// What became of a key that can change now.
@@ -163,7 +169,7 @@ fn row(change: &Change, kept: &[Kept], next: &Settings) -> Retuned {
     let note = match change.key.path {
         "actors.pixel_writer.threads" if writers < next.actors.pixel_writer.threads => Some(format!("{BUDGET} pays for {writers} of them")),
         "durability.checkpoint_at" if next.checkpoint_at() < next.durability.checkpoint_at => {
-            Some(format!("{BUDGET} allows {}", crate::config::value::size(next.checkpoint_at())))
+            Some(format!("{BUDGET} allows {}", size(next.checkpoint_at())))
         }
         _ => None,
     };
