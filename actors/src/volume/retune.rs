@@ -14,7 +14,6 @@ use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
 use crate::settings::{MemoryPlan, Settings};
 use crate::shared::Shared;
-use infmap_storage::limits::CLUSTER_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +44,7 @@ impl Volume {
         shared.tuned.store(Arc::new(next.clone()));
         grow_memory(shared, &next);
         tune_slots(&self.runtime, &next);
+        self.keeper.post(Lane::Foreground, KeeperMessage::Stock);
         // Those that get no work any more seal what they have open.
         for writer in self.writers.iter().skip(shared.writers()) {
             writer.post(Lane::WriteBehind, WriteMessage::Flush);
@@ -77,7 +77,9 @@ fn keep_plan(before: &Settings, next: &mut Settings, kept: &mut Vec<Kept>) {
 fn budget_refused(before: &Settings, next: &Settings) -> Option<String> {
     if next.memory.budget != before.memory.budget && !next.is_plan_sound() {
         let mib = next.memory.promised >> 20;
-        return Some(format!("the kernel was told at the mount that requests of {mib} MiB may be under way, which leaves too little for the rest"));
+        return Some(format!(
+            "the kernel was told at the mount that requests of {mib} MiB may be under way, which leaves too little for the rest"
+        ));
     }
     let is_small = next.memory_plan().is_small();
     (is_small != before.memory_plan().is_small()).then(|| {
@@ -152,7 +154,6 @@ fn set_memory(shared: &Shared, plan: &MemoryPlan) {
     shared.tiers.resize(plan.l1, plan.l2);
     shared.nodes.resident.resize(plan.nodes / 2);
     shared.budget.set_limit(plan.dirty);
-    shared.blocks.set_keep((plan.dirty / CLUSTER_BYTES as u64) as usize);
     shared.image_buffers.set_keep(plan.image_buffers);
     shared.encoders.set_count(plan.encoders);
 }
