@@ -34,12 +34,10 @@ pub(super) struct Reloader {
     /// Mounted with `-o sync`.
     is_sync: bool,
     kernel: OnceLock<Unmounter>,
-    state: Mutex<State>,
-}
-
-struct State {
-    in_force: Settings,
-    shown: ConfigStatus,
+    /// The settings in force; held for as long as a reload takes.
+    in_force: Mutex<Settings>,
+    /// Never held while something is done: CTL-3.
+    shown: Mutex<ConfigStatus>,
 }
 
 impl Reloader {
@@ -48,11 +46,11 @@ impl Reloader {
         in_force.memory.promised = u64::from(in_force.background_requests()) * u64::from(in_force.max_write());
         let shown = ConfigStatus { generation: 1, preset: in_force.preset.name().into(), ..ConfigStatus::default() };
         metrics::gauge!("infmap_config_generation").set(1.0);
-        Self { volume, from, is_sync, kernel: OnceLock::new(), state: Mutex::new(State { in_force, shown }) }
+        Self { volume, from, is_sync, kernel: OnceLock::new(), in_force: Mutex::new(in_force), shown: Mutex::new(shown) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, ConfigStatus> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The mount is there.
@@ -70,16 +68,16 @@ impl Reloader {
 
     /// Whether files of settings are to be read again when they change.
     pub(super) fn is_watching(&self) -> bool {
-        self.state().in_force.config.watch
+        self.volume.shared().settings().config.watch
     }
 
     pub(super) fn status(&self) -> ConfigStatus {
-        self.state().shown.clone()
+        self.shown().clone()
     }
 
     /// Reads everything again; `why` is for the log.
     pub(super) fn reload(&self, why: &str) -> Reloaded {
-        let mut state = self.state();
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = match self.from.sources.read() {
             Err(unread) => {
                 let mistakes = unread.to_string();
@@ -91,10 +89,10 @@ impl Reloader {
                 if self.is_sync {
                     read.durability.sync = Sync::Always;
                 }
-                self.apply(&mut state, &read, why)
+                self.apply(&mut in_force, &read, why)
             }
         };
-        let shown = &mut state.shown;
+        let mut shown = self.shown();
         shown.reloads += 1;
         shown.last = Some(time_text(Time::from_unix_ns(self.volume.shared().clock.wall_ns())));
         shown.last_result = reloaded.result;
@@ -108,20 +106,20 @@ impl Reloader {
         Reloaded { generation: shown.generation, ..reloaded }
     }
 
-    fn apply(&self, state: &mut State, read: &Settings, why: &str) -> Reloaded {
-        let changes = Changes::between(&state.in_force, read);
-        let mut next = changes.applied(&state.in_force, read);
+    fn apply(&self, in_force: &mut Settings, read: &Settings, why: &str) -> Reloaded {
+        let changes = Changes::between(in_force, read);
+        let mut next = changes.applied(in_force, read);
         let mut kept = Vec::new();
-        if let Some(refused) = budget_refused(&state.in_force, &next) {
-            next.memory.budget = state.in_force.memory.budget;
+        if let Some(refused) = budget_refused(in_force, &next) {
+            next.memory.budget = in_force.memory.budget;
             kept.push(Kept { key: BUDGET, why: refused });
         }
         self.promise(&mut next);
         kept.extend(self.volume.retune(&next));
         for change in changes.live.iter().filter(|change| kept.iter().any(|kept| kept.key == change.key.path)) {
-            (change.key.set)(&mut next, (change.key.get)(&state.in_force));
+            (change.key.set)(&mut next, (change.key.get)(in_force));
         }
-        if next.log != state.in_force.log {
+        if next.log != in_force.log {
             self.from.logging.set(&next.log);
         }
         let mut rows: Vec<Retuned> = changes.live.iter().map(|change| row(change, &kept, &next)).collect();
@@ -131,10 +129,12 @@ impl Reloader {
         }
         rows.iter().for_each(|row| tracing::info!("settings ({why}): {row}"));
         let is_whole = rows.iter().all(|row| row.outcome == Outcome::Applied);
-        state.shown.generation += u64::from(next != state.in_force);
-        state.shown.preset = next.preset.name().into();
-        state.shown.waiting = changes.remount.iter().map(|change| change.key.path.into()).collect();
-        state.in_force = next;
+        let mut shown = self.shown();
+        shown.generation += u64::from(next != *in_force);
+        shown.preset = next.preset.name().into();
+        shown.waiting = changes.remount.iter().map(|change| change.key.path.into()).collect();
+        drop(shown);
+        *in_force = next;
         Reloaded { result: if is_whole { ReloadResult::Applied } else { ReloadResult::Partial }, keys: rows, ..Reloaded::default() }
     }
 
