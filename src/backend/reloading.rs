@@ -18,6 +18,7 @@ use infmap_actors::volume::Kept;
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::time_text;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 const BUDGET: &str = "memory.budget";
 
@@ -115,7 +116,9 @@ impl Reloader {
             kept.push(Kept { key: BUDGET, why: refused });
         }
         self.promise(&mut next);
+        let start = Instant::now();
         kept.extend(self.volume.retune(&next));
+        let took_ms = start.elapsed().as_millis();
         for change in changes.live.iter().filter(|change| kept.iter().any(|kept| kept.key == change.key.path)) {
             (change.key.set)(&mut next, (change.key.get)(in_force));
         }
@@ -126,6 +129,8 @@ impl Reloader {
         rows.extend(changes.remount.iter().map(|change| told(change, Outcome::Remount, None)));
         if rows.is_empty() {
             tracing::info!("settings ({why}): as they were");
+        } else {
+            tracing::info!(took_ms, "settings ({why}): {} key(s) differ", rows.len());
         }
         rows.iter().for_each(|row| tracing::info!("settings ({why}): {row}"));
         let is_whole = rows.iter().all(|row| row.outcome == Outcome::Applied);
