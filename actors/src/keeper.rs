@@ -1,6 +1,6 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Retimed`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
+//! Owns: the timers. Accepts: `GetReady`, `Stock`, `Tick`, `Retimed`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
 //! the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the
 //! volume is read-only.
 
@@ -47,6 +47,8 @@ pub enum KeeperMessage {
     Tick { series: u64 },
     /// The time between ticks was changed.
     Retimed,
+    /// The share of dirty blocks was changed: keep as many unused ones as it has.
+    Stock,
     /// A commit ended.
     Committed,
 }
@@ -57,6 +59,7 @@ impl Envelope for KeeperMessage {
             Self::GetReady { .. } => "get_ready",
             Self::Tick { .. } => "tick",
             Self::Retimed => "retimed",
+            Self::Stock => "stock",
             Self::Committed => "committed",
         }
     }
@@ -203,6 +206,7 @@ impl Role for Keeper {
                 self.series += 1;
                 self.tick(cx);
             }
+            KeeperMessage::Stock => self.shared.stock_blocks(),
             KeeperMessage::Committed => self.committing = false,
         }
     }

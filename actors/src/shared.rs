@@ -176,6 +176,11 @@ impl Shared {
         self.encoders.lend(|_| ());
     }
 
+    /// Keeps as many unused blocks as may be dirty. On the thread that made them, the allocator gives what is too much back to the system.
+    pub fn stock_blocks(&self) {
+        self.blocks.set_keep((self.settings().memory_plan().dirty / CLUSTER_BYTES as u64) as usize);
+    }
+
     /// Refuses changes of a volume that is read-only.
     ///
     /// # Errors

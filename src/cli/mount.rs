@@ -112,7 +112,7 @@ impl Mount {
         }
         let lock = take_lock(&volume, &point.path, flags.read_only, deadline.saturating_duration_since(Instant::now()))?;
         // A daemon leaves the directory that it was started in.
-        sources.named = sources.named.map(|named| std::path::absolute(&named).unwrap_or(named));
+        sources.make_absolute();
         let ((wish, wishes), stop) = (backend::wishes(), Stop::default());
         if let Err(error) = signals::listen(stop.clone(), point.path.clone(), signals::has_terminal(), wish) {
             lock.give_back();

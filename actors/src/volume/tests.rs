@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod ranges;
+mod retuning;
 mod scrub;
 
 use super::*;
