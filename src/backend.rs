@@ -3,6 +3,7 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod caches;
 mod checking;
 mod cleaning;
 pub mod damage;

@@ -9,6 +9,7 @@ pub mod options;
 
 mod advice;
 mod alias;
+mod cache;
 mod check;
 mod clean;
 mod code;
@@ -18,6 +19,7 @@ mod damage;
 mod destination;
 mod doctor;
 mod explain;
+mod figures;
 mod find;
 mod help;
 mod helpers;
@@ -36,9 +38,12 @@ mod repair;
 mod restore;
 mod scrub;
 mod settings;
+mod stats;
 mod status;
+mod top;
 mod umount;
 mod version;
+mod warm;
 
 use crate::mount::signals;
 use clap::{FromArgMatches, Parser, Subcommand};
@@ -82,6 +87,10 @@ enum Verb {
     Scrub(scrub::Scrub),
     Damage(damage::Damage),
     Map(map::Map),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Warm(warm::Warm),
+    Cache(cache::Cache),
     Locate(locate::Locate),
     Find(find::Find),
     Config(config::Config),
@@ -163,6 +172,10 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Scrub(verb) => verb.run(context),
         Verb::Damage(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
+        Verb::Stats(verb) => verb.run(context),
+        Verb::Top(verb) => verb.run(context),
+        Verb::Warm(verb) => verb.run(context),
+        Verb::Cache(verb) => verb.run(context),
         Verb::Locate(verb) => verb.run(context),
         Verb::Find(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),

@@ -18,11 +18,13 @@ mod places;
 #[cfg(test)]
 mod tests;
 mod vitals;
+mod warm;
 
 pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use vitals::{PoolVitals, Vitals};
+pub use warm::CacheUse;
 
 use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};

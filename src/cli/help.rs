@@ -11,7 +11,8 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Volume", &["init", "info", "config", "clean", "map"]),
     ("Mount", &["mount", "umount", "remount", "status", "ps"]),
     ("Integrity", &["check", "scrub", "damage", "repair", "recover", "restore"]),
-    ("Inspect", &["locate", "find", "doctor", "explain"]),
+    ("Inspect", &["stats", "top", "locate", "find", "doctor", "explain"]),
+    ("Cache", &["warm", "cache"]),
     ("Tools", &["completions", "man", "install-helpers", "version"]),
 ];
 

@@ -78,6 +78,18 @@ impl Tiers {
         self.stored.insert(at, stored);
     }
 
+    /// Forgets everything: it can be read again.
+    pub fn clear(&self) {
+        self.decoded.clear();
+        self.stored.clear();
+    }
+
+    /// Entries held: L1, L2.
+    #[must_use]
+    pub fn entries(&self) -> (usize, usize) {
+        (self.decoded.len(), self.stored.len())
+    }
+
     /// Bytes held: L1, L2.
     #[must_use]
     pub fn held_bytes(&self) -> (u64, u64) {
