@@ -9,6 +9,7 @@ pub mod options;
 
 mod advice;
 mod alias;
+mod bench;
 mod cache;
 mod check;
 mod clean;
@@ -16,6 +17,7 @@ mod code;
 mod completions;
 mod config;
 mod damage;
+mod debug;
 mod destination;
 mod doctor;
 mod explain;
@@ -95,6 +97,8 @@ enum Verb {
     Find(find::Find),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
+    Bench(bench::Bench),
+    Debug(debug::Debug),
     Completions(completions::Completions),
     Man(man::Man),
     Doctor(doctor::Doctor),
@@ -159,6 +163,8 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Umount(verb) => verb.run(context),
         Verb::Remount(verb) => verb.run(context),
         Verb::InstallHelpers(verb) => verb.run(context),
+        Verb::Bench(verb) => verb.run(context),
+        Verb::Debug(verb) => verb.run(context),
         Verb::Completions(verb) => verb.run(context),
         Verb::Man(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),

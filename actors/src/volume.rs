@@ -15,6 +15,7 @@ mod holds;
 mod listing;
 mod open;
 mod places;
+mod publish;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -24,7 +25,7 @@ pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use vitals::{PoolVitals, Vitals};
-pub use warm::CacheUse;
+pub use warm::TierUse;
 
 use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
@@ -57,6 +58,9 @@ impl Unanswered for Refusal {
         Self::Gone
     }
 }
+
+/// Inodes come out of the same space as all else: one costs a few hundred bytes of tables.
+const INODE_BYTES: u64 = 512;
 
 /// Bytes of log that a volume keeps which nobody uses.
 const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
@@ -392,8 +396,7 @@ impl Volume {
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let available = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
-            // Inodes come out of the same space: one costs a few hundred bytes of tables.
-            let free_inodes = available / 512;
+            let free_inodes = available / INODE_BYTES;
             SpaceUse {
                 total_bytes: total,
                 free_bytes: free.min(total),

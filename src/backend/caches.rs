@@ -8,7 +8,7 @@ use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Attributes};
 use infmap_actors::mailbox::Lane;
 use infmap_actors::replier::Reply as Awaited;
-use infmap_actors::volume::CacheUse;
+use infmap_actors::volume::TierUse;
 use infmap_storage::row::{FileKind, Inode};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,8 +22,14 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// What they hold.
 pub(super) fn facts(volume: &Volume) -> Reply {
-    let tier =
-        |held: CacheUse| CacheTier { tier: held.tier.into(), bytes: held.bytes, limit_bytes: held.limit_bytes, entries: held.entries };
+    let tier = |TierUse { tier, limit_bytes, held }: TierUse| CacheTier {
+        tier: tier.into(),
+        bytes: held.bytes,
+        limit_bytes,
+        entries: held.entries,
+        hits: held.hits,
+        misses: held.missed,
+    };
     Reply::Caches { tiers: volume.caches().map(tier).into() }
 }
 

@@ -62,7 +62,7 @@ fn stats(path: &Path, context: &Context) -> Result<(), CliError> {
     if context.json {
         return output::json(&serde_json::json!({ "message_type": "caches", "version": 1, "tiers": tiers }));
     }
-    columns(&["CACHE", "HELD", "LIMIT", "USED", "ENTRIES", "HOLDS"], &tiers.iter().map(cells).collect::<Vec<_>>())
+    columns(&["CACHE", "HELD", "LIMIT", "USED", "HIT", "ENTRIES", "HOLDS"], &tiers.iter().map(cells).collect::<Vec<_>>())
 }
 
 fn cells(tier: &CacheTier) -> Vec<String> {
@@ -74,8 +74,10 @@ fn cells(tier: &CacheTier) -> Vec<String> {
         _ => "",
     };
     let used = if tier.limit_bytes == 0 { 0.0 } else { 100.0 * tier.bytes as f64 / tier.limit_bytes as f64 };
-    let entries = tier.entries.map_or("-".into(), |entries| entries.to_string());
-    vec![tier.tier.clone(), human(tier.bytes), human(tier.limit_bytes), format!("{used:.0} %"), entries, holds.into()]
+    let asked = tier.hits + tier.misses;
+    let hit = if asked == 0 { "-".into() } else { format!("{:.0} %", 100.0 * tier.hits as f64 / asked as f64) };
+    let entries = if tier.tier == "dirty" { "-".into() } else { tier.entries.to_string() };
+    vec![tier.tier.clone(), human(tier.bytes), human(tier.limit_bytes), format!("{used:.0} %"), hit, entries, holds.into()]
 }
 
 fn flush(path: &Path, context: &Context) -> Result<(), CliError> {
@@ -112,8 +114,8 @@ mod tests {
 
     #[test]
     fn a_tier_says_what_it_holds_and_how_full_it_is() {
-        let tier = CacheTier { tier: "l1".into(), bytes: 512, limit_bytes: 1024, entries: Some(3) };
-        assert_eq!(cells(&tier), ["l1", "512 B", "1.0 KiB", "50 %", "3", "bytes of files, decoded"]);
+        let tier = CacheTier { tier: "l1".into(), bytes: 512, limit_bytes: 1024, entries: 3, hits: 1, misses: 3 };
+        assert_eq!(cells(&tier), ["l1", "512 B", "1.0 KiB", "50 %", "25 %", "3", "bytes of files, decoded"]);
         assert_eq!(cells(&CacheTier::default())[3], "0 %");
     }
 }

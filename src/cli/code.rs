@@ -377,6 +377,12 @@ codes! {
         help: "set http.listen to an address, 127.0.0.1:0 for any free port, and mount again; `infmap status` works without",
         examples: ["infmap status DIR", "infmap mount -d --set http.listen=127.0.0.1:0 my.map DIR"]
     }
+    /// A byte was read that is not what was written.
+    BenchWrong = 1083, exit 3 {
+        cause: "`infmap bench` compares every byte that it reads with what it wrote, and one was another.",
+        help: "on a mount of Infinite Map this must not be: report it, with what `infmap debug` gathers; elsewhere look at that disk and at the                machine's memory",
+        examples: ["infmap debug DIR --out debug.tar.gz", "dmesg | tail"]
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Volume", &["init", "info", "config", "clean", "map"]),
     ("Mount", &["mount", "umount", "remount", "status", "ps"]),
     ("Integrity", &["check", "scrub", "damage", "repair", "recover", "restore"]),
-    ("Inspect", &["stats", "top", "locate", "find", "doctor", "explain"]),
+    ("Inspect", &["stats", "top", "locate", "find", "doctor", "debug", "explain"]),
     ("Cache", &["warm", "cache"]),
-    ("Tools", &["completions", "man", "install-helpers", "version"]),
+    ("Tools", &["bench", "completions", "man", "install-helpers", "version"]),
 ];
 
 /// What the program says of itself in one line.

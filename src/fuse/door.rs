@@ -7,12 +7,12 @@
 //! not ask again until the next mount.
 
 use super::answer::{Refuse, Shared, Ticket, answered_here};
-use super::convert::{Lifetimes, from_request, set_time};
+use super::convert::{from_request, set_time};
 use super::herald::Herald;
-use super::in_flight::{InFlight, Traffic};
+use super::in_flight::{Handles, InFlight, Traffic};
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
-use super::meters::{Meters, Op};
+use super::meters::Op;
 use super::negotiate::{Agreed, negotiate};
 use super::request::{attribute_change, mode_of, new_node, rename_mode};
 use super::send::{send_attributes, send_created, send_done, send_entry, send_space};
@@ -48,6 +48,7 @@ pub(super) struct Door {
     lookout: Option<Lookout>,
     herald: Arc<Herald>,
     shadow: Option<Arc<Shadow>>,
+    handles: Arc<Handles>,
     /// A request was answered since the last look that followed a FORGET.
     has_answered: AtomicBool,
     /// The client is one that writes and syncs: nothing but writes and times came since its last sync.
@@ -61,13 +62,14 @@ impl Door {
         let watched = in_flight.clone();
         volume.watchdog().watch(Box::new(move |now_us| watched.overdue(now_us)));
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed, in_flight, herald.clone())),
+            shared: Arc::new(Shared::new(volume, settings, agreed, in_flight, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
             herald,
             // The kernel opens by itself where it was told to, and would find a file without bytes.
             shadow: settings.stats.clone().filter(|_| settings.open == OpenMode::Daemon).map(|stats| Arc::new(Shadow::new(stats))),
+            handles: Arc::default(),
             has_answered: AtomicBool::new(false),
             is_syncing: AtomicBool::new(false),
         }
@@ -75,12 +77,7 @@ impl Door {
 
     /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic(self.shared.in_flight.clone())
-    }
-
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
-        let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald }
+        Traffic::new(self.shared.in_flight.clone(), self.handles.clone())
     }
 
     /// Asks the volume, and sends what it answers.
@@ -173,7 +170,7 @@ impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
         let (volume, in_flight) = (self.shared.volume.clone(), self.shared.in_flight.clone());
-        self.shared = Arc::new(Self::share(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
+        self.shared = Arc::new(Shared::new(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
@@ -290,6 +287,7 @@ impl Filesystem for Door {
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();
+                Handles::opened(&self.handles.files);
                 self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, flags));
             }
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
@@ -299,12 +297,14 @@ impl Filesystem for Door {
     fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32, reply: ReplyCreate) {
         let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
         let (herald, mode, handle) = (self.herald.clone(), OpenFlags(flags).acc_mode(), self.handle_flags());
+        let handles = self.handles.clone();
         self.answer(
             Op::Create,
             reply,
             |volume, r| volume.create(node, r),
             move |shared, reply, attributes: Attributes| {
                 herald.opened(INodeNo(attributes.inode.0), mode);
+                Handles::opened(&handles.files);
                 send_created(shared, reply, attributes, handle);
             },
         );
@@ -377,6 +377,7 @@ impl Filesystem for Door {
     ) {
         if !Shadow::has(ino) {
             self.herald.closed(ino, flags.acc_mode());
+            Handles::closed(&self.handles.files);
             self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
         }
         self.say(Op::Release, reply, ReplyEmpty::ok);
@@ -388,6 +389,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
+        Handles::opened(&self.handles.directories);
         self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
@@ -400,6 +402,7 @@ impl Filesystem for Door {
     }
 
     fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        Handles::closed(&self.handles.directories);
         self.say(Op::Releasedir, reply, ReplyEmpty::ok);
     }
 

@@ -8,17 +8,16 @@ use crate::api::Answer;
 use crate::mailbox::Lane;
 use crate::pixel_reader::{ReadMessage, slot_of};
 use crate::replier::Replier;
+use infmap_storage::cached::CacheUse;
 use infmap_storage::row::Inode;
 
 /// What one of the caches holds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheUse {
+pub struct TierUse {
     /// `l1`: decoded clusters; `l2`: compressed units; `nodes`: of the tables; `dirty`: what no image has yet.
     pub tier: &'static str,
-    pub bytes: u64,
     pub limit_bytes: u64,
-    /// `None`: they are not counted.
-    pub entries: Option<u64>,
+    pub held: CacheUse,
 }
 
 impl Volume {
@@ -30,21 +29,20 @@ impl Volume {
         readers[slot_of(inode, offset, readers.len())].post(lane, ReadMessage::Warm { inode, offset, length, replier });
     }
 
-    /// What the caches hold.
+    /// What the caches hold. Of what is dirty only the bytes are counted.
     #[must_use]
-    pub fn caches(&self) -> [CacheUse; 4] {
+    pub fn caches(&self) -> [TierUse; 4] {
         let shared = self.shared();
         let plan = shared.settings.memory_plan();
-        let (l1, l2) = shared.tiers.held_bytes();
-        let (l1_entries, l2_entries) = shared.tiers.entries();
-        let nodes = &shared.nodes.resident;
-        let tier =
-            |tier, bytes, limit_bytes, entries: Option<usize>| CacheUse { tier, bytes, limit_bytes, entries: entries.map(|n| n as u64) };
+        let [l1, l2] = shared.tiers.state();
+        let dirty = CacheUse { bytes: shared.budget.used(), ..CacheUse::default() };
+        let tier = |tier, limit_bytes, held| TierUse { tier, limit_bytes, held };
         [
-            tier("l1", l1, plan.l1, Some(l1_entries)),
-            tier("l2", l2, plan.l2, Some(l2_entries)),
-            tier("nodes", nodes.resident_bytes(), plan.nodes, Some(nodes.resident_nodes())),
-            tier("dirty", shared.budget.used(), shared.budget.limit(), None),
+            tier("l1", plan.l1, l1),
+            tier("l2", plan.l2, l2),
+            // The other half is for those that were changed.
+            tier("nodes", plan.nodes / 2, shared.nodes.resident.state()),
+            tier("dirty", shared.budget.limit(), dirty),
         ]
     }
 
@@ -53,8 +51,8 @@ impl Volume {
     pub fn drop_clean(&self) -> u64 {
         let shared = self.shared();
         let held = || {
-            let (l1, l2) = shared.tiers.held_bytes();
-            l1 + l2 + shared.nodes.resident.resident_bytes()
+            let [l1, l2] = shared.tiers.state();
+            l1.bytes + l2.bytes + shared.nodes.resident.resident_bytes()
         };
         let before = held();
         shared.tiers.clear();

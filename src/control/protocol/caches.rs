@@ -12,7 +12,10 @@ pub struct CacheTier {
     pub tier: String,
     pub bytes: u64,
     pub limit_bytes: u64,
-    pub entries: Option<u64>,
+    pub entries: u64,
+    /// Look-ups since the mount that found something, and that did not.
+    pub hits: u64,
+    pub misses: u64,
 }
 
 /// How far a turn of filling came.
