@@ -69,7 +69,8 @@ fn top_leaves_the_terminal_as_it_was_however_it_ends() {
     // By a key, by Ctrl-C, and by a signal: each to a process on a terminal of its own, which is asked before and after.
     for ending in ["printf q", "printf '\\003'", "kill -TERM $(cat pid)"] {
         let program = "stty -a >before; sh -c 'echo $$ >pid; exec \"$0\" top --interval 100ms \"$1\"' \"$INFMAP\" \"$DIR\"; stty -a >after";
-        let drive = format!("until grep -q MAILBOX log 2>/dev/null; do :; done; {ending}");
+        // Until the first page is drawn, half a minute at most: what stands in a file by then, nobody tells.
+        let drive = format!("n=0; until grep -q MAILBOX log 2>/dev/null || [ $n -gt 600 ]; do n=$((n+1)); sleep 0.05; done; {ending}");
         let dir = tempfile::tempdir().expect("a directory");
         let call = format!("({drive}) | timeout 60 script -qfc '{}' log >/dev/null", program.replace('\'', "'\\''"));
         run(Command::new("sh")

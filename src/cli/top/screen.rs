@@ -51,7 +51,9 @@ impl Screen {
     /// Draws what fits.
     pub fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let size = tcgetwinsize(io::stdout())?;
-        let (rows, columns) = (usize::from(size.ws_row.max(2)), usize::from(size.ws_col.max(20)));
+        // A terminal that does not say how large it is says zero.
+        let of = |said: u16, otherwise: u16| usize::from(if said == 0 { otherwise } else { said });
+        let (rows, columns) = (of(size.ws_row, 50), of(size.ws_col, 100));
         let mut out = io::stdout().lock();
         out.write_all(drawn(lines, rows, columns).as_bytes())?;
         out.flush()
@@ -97,7 +99,7 @@ fn drawn(lines: &[String], rows: usize, columns: usize) -> String {
     let mut out = String::from(HOME);
     for (number, line) in lines.iter().take(rows).enumerate() {
         if number > 0 {
-            out += "\r\n";
+            out.push('\n');
         }
         out.extend(plain(line).replace(['\n', '\t'], " ").chars().take(columns));
         out += CLEAR_LINE;
@@ -112,6 +114,6 @@ mod tests {
     #[test]
     fn lines_are_cut_to_the_screen_and_are_no_commands_to_it() {
         let lines = ["\x1b[2Jabcdefghij".to_string(), "b\nc".into(), "not seen".into()];
-        assert_eq!(drawn(&lines, 2, 8), "\x1b[H\\x1b[2Ja\x1b[K\r\nb c\x1b[K\x1b[J");
+        assert_eq!(drawn(&lines, 2, 8), "\x1b[H\\x1b[2Ja\x1b[K\nb c\x1b[K\x1b[J");
     }
 }
