@@ -47,6 +47,10 @@ pub(super) fn warm(volume: &Volume, files: &[(u64, u64)], urgent: bool) -> Reply
     let mut turn = Turn { under_way: VecDeque::new(), warmed: Warmed::default() };
     let deadline = Instant::now() + TURN;
     for &(inode, from) in files {
+        if turn.warmed.done > 0 && Instant::now() >= deadline {
+            turn.warmed.next = from;
+            break;
+        }
         let next = turn.file(volume, Inode(inode), from, lane, deadline);
         if let Some(offset) = next {
             turn.warmed.next = offset;
@@ -78,7 +82,8 @@ impl Turn {
         };
         let mut offset = from;
         while offset < size {
-            if Instant::now() >= deadline {
+            // One piece at least, or it would never go on where the disk is slow.
+            if offset > from && Instant::now() >= deadline {
                 return Some(offset);
             }
             if self.under_way.len() >= PIECES {
