@@ -4,6 +4,7 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 mod attending;
+mod caches;
 mod checking;
 mod cleaning;
 pub mod damage;

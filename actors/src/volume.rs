@@ -15,17 +15,19 @@ mod holds;
 mod listing;
 mod open;
 mod places;
-mod retune;
 mod publish;
+mod retune;
 #[cfg(test)]
 mod tests;
 mod vitals;
+mod warm;
 
 pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use retune::Kept;
 pub use vitals::{PoolVitals, Vitals};
+pub use warm::TierUse;
 
 use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
