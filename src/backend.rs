@@ -15,6 +15,7 @@ mod repairing;
 pub mod restore;
 mod scrubbing;
 mod serving;
+mod telling;
 
 pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};

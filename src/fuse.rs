@@ -26,6 +26,7 @@ mod xattr;
 
 use fuser::FileHandle;
 
+pub use in_flight::{Traffic, UnderWay};
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
 pub use settings::{MountSettings, OpenMode, Shown};

@@ -10,5 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod fuse;
+pub mod http;
 mod memory;
+pub mod metrics;
 pub mod mount;

@@ -9,6 +9,7 @@ mod derived;
 
 pub use derived::{DECODER_BYTES, IMAGE_BUFFER_BYTES, MemoryPlan};
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub const FUSE_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
 pub const FUSE_SPIN_US_RANGE: RangeInclusive<u64> = 0..=1000;
 /// Bytes that a volume may be limited to.
 pub const LIMIT_RANGE: RangeInclusive<u64> = 64 * MIB..=4_194_304 * TIB;
+
+/// The port on which metrics and health are asked for by default.
+pub const HTTP_PORT: u16 = 9568;
 
 /// A setting that is one of a few words.
 macro_rules! choice {
@@ -174,6 +178,7 @@ pub struct Settings {
     /// Bytes that the images may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has. Writes are refused at
     /// it; tables may pass it, so that removals and checkpoints go on.
     pub limit: Option<u64>,
+    pub http: Http,
     pub log: Log,
 }
 
@@ -288,6 +293,14 @@ pub struct Mount {
     pub damaged: Damaged,
 }
 
+/// `http`: figures and health for programs of others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Where metrics and health are asked for, default `127.0.0.1:9568`; port 0 takes any that is free. `None`: nowhere, and nothing is
+    /// measured.
+    pub listen: Option<SocketAddr>,
+}
+
 /// `log`: the daemon's messages to people, not the write-ahead log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
@@ -334,6 +347,7 @@ impl Default for Settings {
             integrity: Integrity::default(),
             mount: Mount::default(),
             limit: None,
+            http: Http::default(),
             log: Log::default(),
         }
     }
@@ -355,6 +369,12 @@ impl Default for Mount {
     fn default() -> Self {
         let (fuse_open, atime, damaged) = (FuseOpen::Daemon, Atime::Relatime, Damaged::Error);
         Self { fuse_threads: 1, fuse_spin_us: 50, fuse_open, atime, writeback: true, allow_other: false, damaged }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], HTTP_PORT))) }
     }
 }
 

@@ -7,7 +7,7 @@ use super::error::{CliError, Code};
 use super::output::{human, table, text_line};
 use super::{Context, info, output, scrub};
 use crate::control::client::{self, ControlError};
-use crate::control::protocol::{Damage, Mode, Pool, Status as Facts};
+use crate::control::protocol::{Damage, Http, Mode, Pool, Status as Facts};
 use crate::mount::{lock, mountinfo, point, server};
 use std::path::{Path, PathBuf};
 
@@ -155,8 +155,17 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
         ("actors", actors(&facts.actors)),
         ("damage", damage_text(damage)),
         ("scrub", scrub::short(&facts.scrub)),
+        ("http", http_text(&facts.http)),
     ];
     table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
+}
+
+fn http_text(http: &Http) -> String {
+    match (&http.address, &http.why_not) {
+        (Some(address), _) => format!("http://{address}"),
+        (None, Some(why)) => format!("none: {why}"),
+        (None, None) => "off".into(),
+    }
 }
 
 fn damage_text(damage: &Damage) -> String {

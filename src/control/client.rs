@@ -61,6 +61,14 @@ pub fn status(volume: &Path) -> Result<Status, ControlError> {
     }
 }
 
+/// All figures of a mount, in the text format of Prometheus.
+pub fn metrics(volume: &Path) -> Result<String, ControlError> {
+    match ask(volume, &Request::Metrics)? {
+        Reply::Metrics { text } => Ok(text),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
 /// A round of cleaning.
 pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
     match ask_patiently(volume, &Request::Clean, LONG_PATIENCE)? {

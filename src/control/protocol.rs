@@ -23,6 +23,8 @@ pub const REPLY_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub enum Request {
     /// How the mount and its volume are. Waits for nobody.
     Status,
+    /// All figures. Waits for nobody.
+    Metrics,
     /// How the scanner is. Waits for nobody.
     Scrub,
     /// Begin a run, if none has begun. Waits for the scanner, which is at a piece of an image at most; so do the next three.
@@ -51,6 +53,10 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Status(Box<Status>),
+    /// In the text format of Prometheus.
+    Metrics {
+        text: String,
+    },
     Scrub(Box<Scrub>),
     /// What the scanner cannot do now.
     ScrubRefused {
@@ -105,6 +111,19 @@ pub struct Status {
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
     pub scrub: ScrubSummary,
+    /// The kernel has been given it, and has not been told that it ends.
+    pub is_mounted: bool,
+    pub http: Http,
+}
+
+/// Where metrics and health are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// The address and port that it listens at.
+    pub address: Option<String>,
+    /// Why it does not listen although it was asked to.
+    pub why_not: Option<String>,
 }
 
 /// The scanner in short.

@@ -9,7 +9,7 @@
 use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, from_request, set_time};
 use super::herald::Herald;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Traffic};
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
@@ -66,6 +66,11 @@ impl Door {
             has_answered: AtomicBool::new(false),
             is_syncing: AtomicBool::new(false),
         }
+    }
+
+    /// What goes through it, for whoever looks from outside.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic(self.shared.in_flight.clone())
     }
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
