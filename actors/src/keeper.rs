@@ -150,6 +150,7 @@ pub fn look_at_space(shared: &Shared) {
 /// The same for whoever has asked the medium and may not wait for it: no room is taken hold of. Returns the bytes that are free with all
 /// that writes never get.
 pub fn note_space(shared: &Shared, space: &Space) -> u64 {
+    shared.figures.set_medium(space);
     // What is held counts as free: it is a part of the reserve.
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
     let on_disk = space.free_bytes + held;

@@ -12,7 +12,7 @@ mod meter;
 mod tests;
 
 pub use meter::{LaneStats, MailboxStats, Working};
-pub(crate) use meter::{Meter, SAMPLE, publish};
+pub(crate) use meter::{Meter, PoolStats, SAMPLE, publish};
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::turn::Tally;
@@ -72,7 +72,7 @@ pub(crate) struct Entry<M> {
     pub(crate) posted_us: Option<u64>,
     pub(crate) inline: bool,
     payload_bytes: usize,
-    lane: usize,
+    pub(crate) lane: usize,
 }
 
 struct Queue<M> {

@@ -7,6 +7,7 @@
 mod budget;
 mod damage;
 mod encoders;
+mod figures;
 mod health;
 mod live;
 mod reclaim;
@@ -16,9 +17,10 @@ mod streams;
 pub use budget::{Budget, NoRoom};
 pub use damage::{DamageList, Noted, Source};
 pub use encoders::Encoders;
+pub use figures::Figures;
 pub use health::{Health, Turned};
 pub use live::LiveRows;
-pub use reclaim::Reclaim;
+pub use reclaim::{Reclaim, dead};
 pub use spares::{FOR_ROOTS, Spares};
 pub use streams::Streams;
 
@@ -68,6 +70,7 @@ pub struct Shared {
     pub budget: Budget,
     pub reclaim: Reclaim,
     pub health: Health,
+    pub figures: Figures,
     pub damage: DamageList,
     pub spares: Spares,
     /// What is shown of the scanner.

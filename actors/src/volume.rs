@@ -14,6 +14,7 @@ mod gate;
 mod holds;
 mod listing;
 mod open;
+mod publish;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -54,6 +55,9 @@ impl Unanswered for Refusal {
         Self::Gone
     }
 }
+
+/// Inodes come out of the same space as all else: one costs a few hundred bytes of tables.
+const INODE_BYTES: u64 = 512;
 
 /// Bytes of log that a volume keeps which nobody uses.
 const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
@@ -389,8 +393,7 @@ impl Volume {
             let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let available = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
-            // Inodes come out of the same space: one costs a few hundred bytes of tables.
-            let free_inodes = available / 512;
+            let free_inodes = available / INODE_BYTES;
             SpaceUse {
                 total_bytes: total,
                 free_bytes: free.min(total),

@@ -14,6 +14,7 @@ use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{VatMessage, Written};
 use infmap_storage::wal::{Batch, LogWriter, Lsn, Spare};
+use metrics::{Counter, Histogram};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -69,6 +70,26 @@ pub struct Wal {
     no_room: bool,
     /// Roots that were asked for since, so that old segments come free.
     asked: u32,
+    meters: Meters,
+}
+
+/// What is measured of the log.
+struct Meters {
+    sync_seconds: Histogram,
+    group_bytes: Histogram,
+    group_callers: Histogram,
+    written_bytes: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            sync_seconds: metrics::histogram!("infmap_wal_fsync_duration_seconds"),
+            group_bytes: metrics::histogram!("infmap_wal_group_bytes"),
+            group_callers: metrics::histogram!("infmap_wal_group_callers"),
+            written_bytes: metrics::counter!("infmap_wal_written_bytes_total"),
+        }
+    }
 }
 
 /// Roots after which every segment that can come free has.
@@ -84,12 +105,18 @@ impl Wal {
         own: WeakAddress<WalMessage>,
         low: Lsn,
     ) -> Self {
-        Self { shared, writer, vat, errands, own, low, no_room: false, asked: 0 }
+        if let Some(writer) = &writer {
+            shared.figures.set_wal(writer.file_bytes(), writer.segments(), writer.bytes_above(low));
+        }
+        Self { shared, writer, vat, errands, own, low, no_room: false, asked: 0, meters: Meters::new() }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), String> {
         let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
-        writer.write(batch).map_err(|error| error.to_string())
+        writer.write(batch).map_err(|error| error.to_string())?;
+        self.meters.group_bytes.record(batch.bytes().len() as f64);
+        self.meters.written_bytes.increment(batch.bytes().len() as u64);
+        Ok(())
     }
 
     /// Under `none` people are answered without a sync, but no image and no root goes by a record that may not be there after a cut.
@@ -101,7 +128,7 @@ impl Wal {
         let start = self.shared.clock.now_us();
         writer.sync().map_err(|error| error.to_string())?;
         let took_us = self.shared.clock.now_us().saturating_sub(start);
-        metrics::histogram!("infmap_wal_fsync_duration_seconds").record(took_us as f64 / 1e6);
+        self.meters.sync_seconds.record(took_us as f64 / 1e6);
         Ok(())
     }
 
@@ -109,6 +136,9 @@ impl Wal {
         let failed = done.is_err();
         if let Err(error) = done {
             self.shared.health.fail(format!("the log cannot be written: {error}"));
+        }
+        if !answers.is_empty() {
+            self.meters.group_callers.record(answers.len() as f64);
         }
         for replier in answers {
             cx.reply(replier, if failed { Err(Refusal::Damaged) } else { Ok(()) });
@@ -128,6 +158,9 @@ impl Wal {
     /// Withholds writes while the log is over its hard limit. Said here only, so that no older news comes later.
     fn watch_length(&self) -> u64 {
         let bytes = self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low));
+        if let Some(writer) = &self.writer {
+            self.shared.figures.set_wal(writer.file_bytes(), writer.segments(), bytes);
+        }
         self.shared.budget.set_log_full(bytes > self.shared.settings.log_limit());
         bytes
     }
@@ -140,7 +173,6 @@ impl Wal {
         if is_room_short(&self.shared) {
             writer.shrink(KEEP_SHORT);
         }
-        metrics::gauge!("infmap_wal_bytes").set(writer.file_bytes() as f64);
     }
 
     /// Has a segment made ready ahead, if it is time.

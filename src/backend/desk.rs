@@ -109,8 +109,11 @@ impl Desk {
 
 impl Desk {
     fn figures_text(&self, figures: &Figures) -> String {
+        let began = Instant::now();
         figures.sampler.sample(&self.status());
-        figures.exposition.render()
+        let text = figures.exposition.render();
+        metrics::gauge!("infmap_scrape_duration_seconds").set(began.elapsed().as_secs_f64());
+        text
     }
 }
 

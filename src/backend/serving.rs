@@ -6,10 +6,12 @@ use super::damage::Recorder;
 use super::telling;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
+use crate::metrics::Name;
 use infmap_actors::Volume;
 use infmap_actors::settings::{FuseOpen, Sync};
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
+use infmap_storage::volume_file::uuid_text;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let door = door_settings(&mount);
+    let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
@@ -65,7 +68,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition) {
+    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition.map(|exposition| (exposition, name))) {
         Ok(told) => told,
         Err(error) => {
             let _ = volume.close();

@@ -10,7 +10,7 @@ use crate::control::protocol::Http;
 use crate::control::server::Server;
 use crate::fuse::Traffic;
 use crate::http;
-use crate::metrics::{self, Exposition, Sampler};
+use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
 use std::io::{self, ErrorKind};
@@ -38,8 +38,13 @@ pub(super) struct Told {
 }
 
 /// Opens both.
-pub(super) fn begin(volume: &Arc<Volume>, path: &Path, mountpoint: &Path, exposition: Option<Exposition>) -> Result<Told, BackendError> {
-    let figures = exposition.map(|exposition| Figures { exposition, sampler: Sampler::new(volume.clone()) });
+pub(super) fn begin(
+    volume: &Arc<Volume>,
+    path: &Path,
+    mountpoint: &Path,
+    measured: Option<(Exposition, Name)>,
+) -> Result<Told, BackendError> {
+    let figures = measured.map(|(exposition, name)| Figures { exposition, sampler: Sampler::new(volume.clone(), &name) });
     let desk = Arc::new(Desk {
         volume: volume.clone(),
         path: path.into(),

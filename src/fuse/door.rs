@@ -9,7 +9,7 @@
 use super::answer::{Refuse, Shared, Ticket, answered_here};
 use super::convert::{Lifetimes, from_request, set_time};
 use super::herald::Herald;
-use super::in_flight::{InFlight, Traffic};
+use super::in_flight::{Handles, InFlight, Traffic};
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
 use super::meters::{Meters, Op};
@@ -45,6 +45,7 @@ pub(super) struct Door {
     agreed: Agreed,
     lookout: Option<Lookout>,
     herald: Arc<Herald>,
+    handles: Arc<Handles>,
     /// A request was answered since the last look that followed a FORGET.
     has_answered: AtomicBool,
     /// The client is one that writes and syncs: nothing but writes and times came since its last sync.
@@ -63,6 +64,7 @@ impl Door {
             agreed,
             lookout,
             herald,
+            handles: Arc::default(),
             has_answered: AtomicBool::new(false),
             is_syncing: AtomicBool::new(false),
         }
@@ -70,7 +72,7 @@ impl Door {
 
     /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic(self.shared.in_flight.clone())
+        Traffic::new(self.shared.in_flight.clone(), self.handles.clone())
     }
 
     fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
@@ -295,6 +297,7 @@ impl Filesystem for Door {
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();
+                Handles::opened(&self.handles.files);
                 self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, flags));
             }
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
@@ -304,12 +307,14 @@ impl Filesystem for Door {
     fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32, reply: ReplyCreate) {
         let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
         let (herald, mode, handle) = (self.herald.clone(), OpenFlags(flags).acc_mode(), self.handle_flags());
+        let handles = self.handles.clone();
         self.answer(
             Op::Create,
             reply,
             |volume, r| volume.create(node, r),
             move |shared, reply, attributes: Attributes| {
                 herald.opened(INodeNo(attributes.inode.0), mode);
+                Handles::opened(&handles.files);
                 send_created(shared, reply, attributes, handle);
             },
         );
@@ -378,6 +383,7 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.herald.closed(ino, flags.acc_mode());
+        Handles::closed(&self.handles.files);
         self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
         self.say(Op::Release, reply, ReplyEmpty::ok);
     }
@@ -388,6 +394,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
+        Handles::opened(&self.handles.directories);
         self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
@@ -400,6 +407,7 @@ impl Filesystem for Door {
     }
 
     fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        Handles::closed(&self.handles.directories);
         self.say(Op::Releasedir, reply, ReplyEmpty::ok);
     }
 

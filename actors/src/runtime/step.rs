@@ -134,7 +134,7 @@ impl StepRuntime {
 
     /// Sets the gauges of all mailboxes.
     pub fn publish(&self) {
-        self.roster.publish();
+        self.roster.publish(self.sim.now_us());
     }
 
     /// Orderly: runs until idle, then closes every slot, so that whatever waits is answered. Timers are forgotten.

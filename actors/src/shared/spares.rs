@@ -31,6 +31,8 @@ pub struct Spares {
     inner: Mutex<Inner>,
     /// Bytes of the files under `map/`.
     image_bytes: AtomicU64,
+    /// How many those are.
+    images: AtomicU64,
     /// Held while room is being held: one at a time.
     holding: Mutex<()>,
 }
@@ -87,13 +89,21 @@ impl Spares {
                 device.sync_dir(&directory)?;
             }
         }
-        Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?), holding: Mutex::default() })
+        let (images, bytes) = count_images(device)?;
+        let (images, image_bytes) = (AtomicU64::new(images), AtomicU64::new(bytes));
+        Ok(Self { inner: Mutex::new(inner), image_bytes, images, holding: Mutex::default() })
     }
 
     /// Bytes that the images take on the device; spare files and the log are not among them.
     #[must_use]
     pub fn image_bytes(&self) -> u64 {
         self.image_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Images that there are.
+    #[must_use]
+    pub fn images(&self) -> u64 {
+        self.images.load(Ordering::Relaxed)
     }
 
     /// Bytes of the files that images are written into.
@@ -172,6 +182,7 @@ impl Spares {
         }
         device.rename(spare, &region.path())?;
         self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
+        self.images.fetch_add(1, Ordering::Relaxed);
         device.sync_dir(&directory)
     }
 
@@ -253,6 +264,7 @@ impl Spares {
             let _ = self
                 .image_bytes
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(metadata.size_bytes)));
+            let _ = self.images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |images| Some(images.saturating_sub(1)));
             directories.insert(region.place.directory());
         }
         // Both ends, before anybody may overwrite the bytes: else a power cut could give them back under the old name.
@@ -269,13 +281,15 @@ impl Spares {
     }
 }
 
-/// The sum of all files in the directories of the map.
-fn bytes_of_images(device: &dyn Device) -> io::Result<u64> {
-    let mut bytes = 0;
+/// All files in the directories of the map, and the sum of their bytes.
+fn count_images(device: &dyn Device) -> io::Result<(u64, u64)> {
+    let (mut images, mut bytes) = (0, 0);
     for block in device.list("map")?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
-        bytes += device.list(&format!("map/{}", block.name))?.iter().map(|entry| entry.size_bytes).sum::<u64>();
+        let files = device.list(&format!("map/{}", block.name))?;
+        images += files.len() as u64;
+        bytes += files.iter().map(|entry| entry.size_bytes).sum::<u64>();
     }
-    Ok(bytes)
+    Ok((images, bytes))
 }
 
 /// The image that the file at `path` says it is, or was.

@@ -15,7 +15,7 @@ use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
 use crate::settings::{Damaged, Prefetch, Settings};
-use crate::shared::{Budget, DamageList, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
+use crate::shared::{Budget, DamageList, Encoders, Figures, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -145,6 +145,7 @@ impl Volume {
         let device = prepared(patient(device), read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
+        let began_us = runtime.clock().now_us();
         let mut recovered = recover(&device, options.uuid, &nodes)?;
         let health = Health::new(runtime.clock().clone());
         if let Some(fault) = &recovered.corrupt {
@@ -183,12 +184,24 @@ impl Volume {
             scrub: Board::default(),
             suspects: Suspects::default(),
             health,
+            figures: Figures::default(),
             device,
             settings: options.settings,
         });
+        tell_of_recovery(&shared, &recovered, began_us);
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
     }
+}
+
+/// What opening found is shown from now on.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
+fn tell_of_recovery(shared: &Shared, recovered: &Recovered, began_us: u64) {
+    let took_us = shared.clock.now_us().saturating_sub(began_us);
+    metrics::gauge!("infmap_wal_replay_seconds").set(took_us as f64 / 1e6);
+    metrics::gauge!("infmap_wal_replayed_bytes").set(recovered.replayed_bytes as f64);
+    shared.figures.set_live_clusters(recovered.state.live_clusters);
+    shared.figures.count_dirty_nodes(&recovered.state.gauge);
 }
 
 /// The log of a small medium, or of a volume that is to stay small, takes no more of it than a share.

@@ -291,7 +291,8 @@ fn what_is_lost_is_told_cluster_by_cluster_and_the_rest_of_the_read_is_given() {
     let read = |offset: usize, length: usize| {
         let lost = RefCell::new(Vec::new());
         let (view, images) = (world.state.view(&world.store), Some(&world.images));
-        let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, ahead: Some(world.tiers.ahead()), lost: Some(&lost) };
+        let reader =
+            FileReader { view, tiers: &world.tiers, pool: &world.pool, images, ahead: Some(world.tiers.ahead()), lost: Some(&lost) };
         let mut out = vec![0xEE; length];
         reader.read(world.inode, offset as u64, &[], &mut out).unwrap();
         let lost = lost.into_inner();

@@ -312,6 +312,12 @@ impl LogWriter {
         sealed + others as u64 * self.segment_bytes
     }
 
+    /// Files of the log.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.sealed.len() + self.ready.len() + self.unready.len() + usize::from(self.current.is_some())
+    }
+
     /// The error that ended this log, if one did.
     #[must_use]
     pub fn poison(&self) -> Option<&WriteError> {
