@@ -14,6 +14,7 @@
 #   make replay                       what a full log costs the next mount: a daemon killed before its checkpoint
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
+#   make metrics-cost                 what metrics cost: throughput and latency with them and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files in a thousand directories and in one; a quarter of an hour; prints figures
@@ -38,7 +39,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub rot small million overwrite storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -94,6 +95,10 @@ wal:
 scrub:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench scrub_cost
+
+metrics-cost:
+	@scripts/setup build mount test
+	$(CARGO) bench --locked --bench metrics_cost
 
 rot:
 	@scripts/setup build

@@ -43,6 +43,8 @@ pub trait Runtime: Send + Sync {
     fn adopt(&self, slot: &Arc<dyn Runnable>) -> Result<(), RuntimeError>;
     /// The slots that it was given and that live, in that order.
     fn slots(&self) -> Vec<Arc<dyn Runnable>>;
+    /// Sets the gauges of all pools and mailboxes: for whoever serves metrics, when somebody looks.
+    fn publish(&self);
 }
 
 /// Why a runtime refuses.

@@ -120,3 +120,6 @@ impl Told {
         self.desk.is_mounted.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,23 +215,6 @@ impl ActixPools {
         self.pools.iter().find(|pool| pool.name == name).ok_or(RuntimeError::NoSuchPool(name))
     }
 
-    /// Sets the gauges of all pools and mailboxes. For whoever serves metrics, when somebody looks.
-    #[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
-    pub fn publish(&self) {
-        let dead = self.roster.publish(self.clock.now_us());
-        for pool in &self.pools {
-            let threads = pool.threads.read().len();
-            let busy = pool.load.busy.load(Ordering::Relaxed).min(threads);
-            let number = |threads: usize| u32::try_from(threads).unwrap_or(u32::MAX);
-            let dead = dead.get(pool.name).copied().unwrap_or(0);
-            for (state, number) in [("busy", number(busy)), ("idle", number(threads - busy)), ("dead", dead)] {
-                metrics::gauge!("infmap_actor_workers", "pool" => pool.name, "state" => state).set(number);
-            }
-            let busy_us = pool.load.busy_us.load(Ordering::Relaxed) as f64;
-            metrics::gauge!("infmap_actor_busy_seconds_total", "pool" => pool.name).set(busy_us / 1e6);
-        }
-    }
-
     /// Orderly stop: the timer ends, the slots come to rest (10 s at most), are closed so that whatever still waits is answered, and
     /// the threads end. From then on what is posted is dropped and thereby answered. Not from a thread of a pool.
     pub fn stop(&self) {
@@ -296,5 +279,21 @@ impl Runtime for ActixPools {
 
     fn slots(&self) -> Vec<Arc<dyn Runnable>> {
         self.roster.living()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
+    fn publish(&self) {
+        let dead = self.roster.publish(self.clock.now_us());
+        for pool in &self.pools {
+            let threads = pool.threads.read().len();
+            let busy = pool.load.busy.load(Ordering::Relaxed).min(threads);
+            let number = |threads: usize| u32::try_from(threads).unwrap_or(u32::MAX);
+            let dead = dead.get(pool.name).copied().unwrap_or(0);
+            for (state, number) in [("busy", number(busy)), ("idle", number(threads - busy)), ("dead", dead)] {
+                metrics::gauge!("infmap_actor_workers", "pool" => pool.name, "state" => state).set(number);
+            }
+            let busy_us = pool.load.busy_us.load(Ordering::Relaxed) as f64;
+            metrics::gauge!("infmap_actor_busy_seconds_total", "pool" => pool.name).set(busy_us / 1e6);
+        }
     }
 }

@@ -14,9 +14,8 @@ use metrics::{counter, gauge};
 impl Volume {
     /// Hands it over.
     pub fn publish(&self) {
-        if let Some(pools) = &self.pools {
-            pools.publish();
-        }
+        self.runtime.publish();
+        self.watchdog.publish();
         let shared = self.shared();
         caches(shared);
         let messages = self.runtime.slots().iter().map(|slot| slot.stats().bytes as u64).sum();

@@ -38,7 +38,6 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter("infmap_actor_panics_total", &["pool"], "Panics of actors, and of what they leave behind (`effects`)."),
     Metric::counter("infmap_actor_restarts_total", &["pool"], "Panics after which the actor went on."),
     Metric::counter("infmap_replies_dropped_total", &[], "Answers that nobody gave: the caller heard an error."),
-    Metric::gauge("infmap_watchdog_stuck", &["kind"], "Actors and requests that take longer than their deadline, at the last look.")
-        .happened(),
+    Metric::gauge("infmap_watchdog_stuck", &["kind"], "Actors and requests that take longer than their deadline, at the last look."),
     Metric::counter("infmap_watchdog_stuck_total", &["kind"], "Actors and requests that took longer than their deadline."),
 ];

@@ -11,7 +11,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::gauge("infmap_memory_bytes", &["component"], "Bytes that a part of the memory budget holds.").bytes(),
     Metric::gauge("infmap_memory_limit_bytes", &["component"], "Bytes that it is meant to hold at most.").bytes(),
     Metric::gauge("infmap_memory_budget_bytes", &[], "The setting `memory.budget`.").bytes(),
-    Metric::gauge("infmap_scrape_duration_seconds", &[], "Time that the scrape before this one took.").seconds().experimental(),
+    Metric::gauge("infmap_scrape_duration_seconds", &[], "Time that the scrape before this one took.").seconds().experimental().happened(),
     Metric::gauge("process_resident_memory_bytes", &[], "Memory that the process has in RAM.").bytes(),
     Metric::gauge("process_virtual_memory_bytes", &[], "Addresses that the process has in use.").bytes(),
     Metric::counter("process_cpu_seconds_total", &[], "Time that the processors spent on the process.").seconds(),
