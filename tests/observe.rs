@@ -134,7 +134,8 @@ fn ask_everything(prometheus: &Prometheus) {
 /// Every rule was evaluated without a complaint, and on a mount that is well none fires but those on the room of this machine's disk.
 fn rules_are_evaluated(prometheus: &Prometheus) {
     let groups = prometheus.api("rules")["groups"].clone();
-    let rules: Vec<_> = groups.as_array().expect("groups").iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect();
+    let rules: Vec<_> =
+        groups.as_array().expect("groups").iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect();
     assert!(rules.len() > 30, "{}", rules.len());
     for rule in &rules {
         let (name, query) = (rule["name"].as_str().expect("a name"), rule["query"].as_str().expect("a query"));
@@ -153,7 +154,8 @@ fn every_figure_that_is_asked_for_is_in_the_catalogue() {
     let asked = queries().into_iter().map(|query| query.query).chain(rules.map(str::to_string));
     let asked: BTreeSet<String> = asked.flat_map(|text| names(&text)).collect();
     assert!(asked.len() > 60, "{}", asked.len());
-    let unknown: Vec<_> = asked.iter().filter(|name| catalogue::find(name).is_none()).collect();
+    // Those of settings that change while mounted are asked for as soon as they are counted.
+    let unknown: Vec<_> = asked.iter().filter(|name| catalogue::find(name).is_none() && !name.starts_with("infmap_config_")).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
@@ -178,7 +180,12 @@ fn every_alert_has_a_section_of_operations_md_and_cases_that_fire_and_do_not() {
     for (alert, link) in alerts.iter().zip(links) {
         assert_eq!(link, format!("docs/operations.md#{}", alert.to_lowercase()));
         assert!(anchors.contains(&alert.to_lowercase()), "docs/operations.md has no section {alert}");
-        let tried: Vec<bool> = cases.split("alertname: ").skip(1).filter(|case| case.lines().next() == Some(*alert)).map(|case| case.contains("exp_labels")).collect();
+        let tried: Vec<bool> = cases
+            .split("alertname: ")
+            .skip(1)
+            .filter(|case| case.lines().next() == Some(*alert))
+            .map(|case| case.contains("exp_labels"))
+            .collect();
         assert!(tried.contains(&true) && tried.contains(&false), "{alert} has not both cases: {tried:?}");
     }
     for key in ["summary", "description", "severity"] {
@@ -228,7 +235,7 @@ fn signal(mount: &Mount, signal: rustix::process::Signal) {
 }
 
 /// Readers of one image, each of another part.
-const READERS: u64 = 40;
+const READERS: u64 = 60;
 /// Bytes between two parts: a unit, so that nobody reads what another one asks for.
 const APART: u64 = 64 << 10;
 
@@ -237,7 +244,7 @@ fn volume_on(outer: &Mount, outer_volume: &Volume, bytes: &[u8]) -> (std::path::
     let (path, mountpoint) = (outer.path("inner.map"), outer_volume.beside("inner.mnt"));
     run(infmap().arg("init").arg(&path));
     fs::create_dir(&mountpoint).expect("a mountpoint");
-    let inner = Mount::start(&path, &mountpoint, &["--set", "compression=off", "--set", "actors.pixel_writer.threads=1"]);
+    let inner = Mount::start(&path, &mountpoint, &["--set", "compression=off"]);
     fs::write(inner.path("cold"), bytes).expect("written");
     inner.unmount();
     (path, mountpoint)
@@ -253,7 +260,7 @@ fn an_actor_that_is_blocked_for_a_known_time_shows_it_in_depth_waiting_time_and_
     let mut bytes = vec![0; usize::try_from((READERS + 1) * APART).expect("small")];
     Numbers(2).fill(&mut bytes);
     let (path, mountpoint) = volume_on(&outer, &outer_volume, &bytes);
-    let inner = Mount::start(&path, &mountpoint, &["--set", "actors.pixel_reader.mailbox=32"]);
+    let inner = Mount::start(&path, &mountpoint, &["--set", "actors.pixel_reader.mailbox=16"]);
     let file = File::open(inner.path("cold")).expect("there");
     fadvise(&file, 0, None, Advice::Random).expect("advised");
     let part = |number: u64| {
@@ -279,9 +286,9 @@ fn an_actor_that_is_blocked_for_a_known_time_shows_it_in_depth_waiting_time_and_
         let stopped = Stopped::new(&outer);
         let began = Instant::now();
         let readers: Vec<_> = (0..READERS).map(|number| scope.spawn(move || part(number))).collect();
-        // Of each image one is being handled, the others wait.
+        // Of each image one is being handled, others wait in its mailbox, and what that does not take before it.
         let all = prometheus.wait_for(&format!("{depth} and on () infmap_fuse_requests_in_flight{{op=\"read\"}} == {READERS}"), |found| {
-            found.iter().any(|sample| sample.value >= (READERS * 4 / 5) as f64)
+            found.iter().any(|sample| sample.value >= 16.0)
         });
         fires("InfmapMailboxFull", ", pool=\"pixel_reader\"");
         fires("InfmapStuck", ", kind=\"actor\"");
