@@ -91,6 +91,8 @@ fn every_panel_and_every_alert_is_answered_by_a_real_prometheus() {
     mount.unmount();
     let mount = volume.mount_with(&["--set", "durability.checkpoint_at=16MiB", "--set", "durability.commit_interval=100ms"]);
     let prometheus = Prometheus::start(&address(&volume.path()), |rules| rules);
+    // While others read it would take its time.
+    run(infmap().args(["scrub", "start", "--wait"]).arg(mount.dir()));
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| work(mount.dir(), &is_done));
@@ -101,9 +103,9 @@ fn every_panel_and_every_alert_is_answered_by_a_real_prometheus() {
             }
         });
         let _ends = Ends(&is_done);
-        run(infmap().args(["scrub", "start", "--wait"]).arg(mount.dir()));
         ask_everything(&prometheus);
         rules_are_evaluated(&prometheus);
+        pictures_are_drawn(&prometheus);
     });
     mount.unmount();
 }
@@ -143,6 +145,28 @@ fn rules_are_evaluated(prometheus: &Prometheus) {
         prometheus.query(query);
         let is_calm = rule["state"] == "inactive" || name.starts_with("InfmapSpace") || rule["type"] == "recording";
         assert!(is_calm, "{name} on a mount that is well: {rule}");
+    }
+}
+
+/// A picture for each row, which are those of the README.
+fn pictures_are_drawn(prometheus: &Prometheus) {
+    if !has("python3", "no picture of the dashboard is drawn") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = Path::new(SOURCE).join("scripts/dashboard-pictures");
+    let said = run(Command::new("python3").arg(script).arg(prometheus.url()).arg(dir.path()).args(["--minutes", "1"]));
+    let (rows, drawn) = (panels::rows(), said.lines().count());
+    assert_eq!(rows.len(), drawn, "{said}");
+    for row in rows {
+        let name = format!("dashboard-{}.png", row.to_lowercase());
+        let file = File::open(dir.path().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("small")];
+        reader.next_frame(&mut pixels).expect("whole");
+        let colours: BTreeSet<&[u8]> = pixels.chunks(3).collect();
+        assert!(colours.len() > 10, "{name} shows nothing: {} colours", colours.len());
+        assert!(Path::new(SOURCE).join("docs/images").join(&name).exists(), "{name} is not in docs/images");
     }
 }
 

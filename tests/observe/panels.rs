@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// Panels without data on a mount that is well, and why.
 pub const MAY_BE_EMPTY: &[(&str, &str)] = &[
+    ("Marks: Began anew", "it did not"),
     ("Overview: Alerts", "nothing is wrong"),
     ("Process: Settings", "settings were not changed since the mount"),
     ("Process: Reloads", "settings were not changed since the mount"),
@@ -39,11 +40,21 @@ pub fn dashboard() -> Value {
     serde_json::from_str(&fs::read_to_string(path).expect("shipped")).expect("JSON")
 }
 
+/// The titles of its rows.
+pub fn rows() -> Vec<String> {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    panels.filter(|panel| text(panel, "type") == "row").map(|panel| text(panel, "title").to_string()).collect()
+}
+
 /// What its panels and marks ask, with all instances chosen, and rates over ten seconds.
 pub fn queries() -> Vec<Query> {
     let dashboard = dashboard();
     let (mut row, mut found) = (String::new(), Vec::new());
     let chosen = |query: &str| query.replace("$instance", ".*").replace("$__rate_interval", "10s");
+    for mark in dashboard["annotations"]["list"].as_array().expect("marks") {
+        found.push(Query { panel: format!("Marks: {}", text(mark, "name")), query: chosen(text(mark, "expr")) });
+    }
     for panel in dashboard["panels"].as_array().expect("panels") {
         let title = text(panel, "title");
         if text(panel, "type") == "row" {

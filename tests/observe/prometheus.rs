@@ -63,6 +63,11 @@ impl Prometheus {
         prometheus
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     fn said(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
