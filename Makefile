@@ -23,6 +23,7 @@
 #   make storm                        eight processes in the same directories for a minute
 #   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
+#   make observe                      Prometheus, and Grafana where it is installed, for the mounts of this machine, until Ctrl-C
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -40,7 +41,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm resize programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm resize programs posix fuzz observe install
 
 build:
 	@scripts/setup build
@@ -133,6 +134,10 @@ programs:
 posix: build
 	@scripts/setup mount
 	@scripts/posix "$$INFMAP" '$(SUITE)'
+
+observe: build
+	@scripts/setup observe
+	@scripts/observe "$$INFMAP"
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'
