@@ -13,6 +13,7 @@
 #   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
+#   make batch                      what batches of the library save: a thousand small files one by one and together, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make million                      a million files in a thousand directories and in one; a quarter of an hour; prints figures
@@ -37,7 +38,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub rot small million overwrite storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub batch rot small million overwrite storm programs posix fuzz install
 
 build:
 	@scripts/setup build
@@ -89,6 +90,10 @@ wal:
 scrub:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench scrub_cost
+
+batch:
+	@scripts/setup build
+	$(CARGO) bench --locked --bench batch
 
 rot:
 	@scripts/setup build

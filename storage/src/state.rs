@@ -90,9 +90,31 @@ impl State {
         source: &dyn NodeSource,
         body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
     ) -> Result<Outcome<T>, StateError> {
+        self.transact_within(source, None, body)
+    }
+
+    /// As [`Self::transact`], of more than one record holds: what the log must say is a group of records, of so many bytes at most.
+    ///
+    /// # Errors
+    /// Whatever the body fails with.
+    pub fn transact_group<T>(
+        &mut self,
+        source: &dyn NodeSource,
+        group_bytes: usize,
+        body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+    ) -> Result<Outcome<T>, StateError> {
+        self.transact_within(source, Some(group_bytes), body)
+    }
+
+    fn transact_within<T>(
+        &mut self,
+        source: &dyn NodeSource,
+        group_bytes: Option<usize>,
+        body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+    ) -> Result<Outcome<T>, StateError> {
         let held = self.names.clone();
         let (next_inode, inodes) = (self.next_inode, self.inodes);
-        let mut txn = Txn::new(self, source);
+        let mut txn = Txn::new(self, source, group_bytes);
         match body(&mut txn) {
             Ok(value) => Ok(txn.finish(value)),
             Err(error) => {
