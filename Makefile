@@ -11,6 +11,7 @@
 #   make kill                         kill -9 of the daemon under a load, KILL_ROUNDS times (200)
 #   make power                        a disk below the volume that forgets what was not synced, POWER_ROUNDS times (50)
 #   make full                         a disk that others fill to the last byte, FULL_ROUNDS times (20); needs root
+#   make replay                       what a full log costs the next mount: a daemon killed before its checkpoint
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
 #   make batch                      what batches of the library save: a thousand small files one by one and together, in turn
@@ -21,6 +22,7 @@
 #   make storm                        eight processes in the same directories for a minute
 #   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
+#   make deb                        a Debian package of it, in target/debian; cargo-deb makes it
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -38,7 +40,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full wal scrub batch rot small million overwrite storm programs posix fuzz install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub batch rot small million overwrite storm programs posix fuzz deb install
 
 build:
 	@scripts/setup build
@@ -83,6 +85,10 @@ full:
 	@scripts/setup build mount test
 	INFMAP_FULL_ROUNDS='$(FULL_ROUNDS)' $(CARGO) test --release --locked --test full -- --nocapture
 
+replay:
+	@scripts/setup build mount test
+	INFMAP_REPLAY_MIB=128 $(CARGO) test --release --locked --test replay -- --nocapture
+
 wal:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench wal_overhead
@@ -122,6 +128,9 @@ programs:
 posix: build
 	@scripts/setup mount
 	@scripts/posix "$$INFMAP" '$(SUITE)'
+
+deb: build
+	@scripts/deb '$(INFMAP)' '$(TARGET)/debian'
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'

@@ -3,27 +3,32 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+pub mod access;
 mod checking;
 mod cleaning;
 pub mod damage;
 mod desk;
 mod gather;
 mod offline;
+mod places;
 pub mod recover;
 mod refusal;
 mod repairing;
 pub mod restore;
 mod scrubbing;
 mod serving;
+mod telling;
 
 pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use places::{find_offline, locate_offline};
 pub use repairing::{Damaged, RepairReport, repair};
 pub use scrubbing::second_text;
 pub use serving::serve;
 
 use crate::fuse::Shown;
+use crate::mount::notify::Notifier;
 use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -133,6 +138,8 @@ pub struct Serve {
     pub flags: MountFlags,
     /// To be called once, when the kernel's INIT is answered.
     pub ready: Box<dyn FnOnce() + Send>,
+    /// Who started this process, and may want to hear how the mount is.
+    pub notifier: Arc<Notifier>,
     pub stop: Stop,
 }
 

@@ -35,6 +35,8 @@ pub enum Lane {
 
 /// Lanes of a mailbox.
 pub const LANES: usize = 4;
+/// Their names in metrics, in their order.
+pub const LANE_NAMES: [&str; LANES] = ["foreground", "data", "write_behind", "background"];
 /// Messages of higher lanes after which a lane gives one of its own, by lane.
 const PASSES: [u32; LANES] = [u32::MAX, 16, 32, 64];
 /// Microseconds of being passed over after which a lane gives one of its own, by lane.

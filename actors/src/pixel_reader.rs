@@ -112,7 +112,7 @@ impl Reading {
         };
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
         let mut buffer = shared.reads.take_for(length);
-        let reader = reader(shared, view, false);
+        let reader = reader(shared, view);
         let out = &mut buffer[..length];
         if wait {
             noticing::read(shared, reader, self.inode, self.offset, &self.dirty, out)?;
@@ -141,8 +141,8 @@ fn refusal(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> Ref
     }
 }
 
-fn reader<'a>(shared: &'a Shared, view: View<'a>, keep: bool) -> FileReader<'a> {
-    FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), keep, lost: None }
+fn reader<'a>(shared: &'a Shared, view: View<'a>) -> FileReader<'a> {
+    FileReader { view, tiers: &shared.tiers, pool: &shared.blocks, images: Some(&shared.images), ahead: None, lost: None }
 }
 
 /// Somebody hears that bytes cannot be had. What is lost was said when it was noticed.
@@ -170,11 +170,10 @@ fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
     let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
     // Not noted: dirty bytes may lie over it. Whoever asks for it meets it.
     let lost = RefCell::default();
-    let reader = FileReader { lost: Some(&lost), ..reader(shared, view, true) };
+    let reader = FileReader { lost: Some(&lost), ahead: Some(shared.tiers.ahead()), ..reader(shared, view) };
     if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
         tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
     }
-    metrics::counter!("infmap_prefetch_issued_total").increment(1);
 }
 
 /// One block of a file as the tree has it. Waits for the disk.
@@ -186,7 +185,7 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
     let source = shared.names();
     let view = View::new(&lease.names, &source);
     let (mut bytes, offset) = ([0; CLUSTER_BYTES], number * CLUSTER_BYTES as u64);
-    let read = noticing::read(shared, reader(shared, view, false), inode, offset, &[], &mut bytes);
+    let read = noticing::read(shared, reader(shared, view), inode, offset, &[], &mut bytes);
     read.map_err(|error| refusal(shared, inode, offset, &error))?;
     Ok(shared.blocks.holding(0, &bytes))
 }

@@ -11,10 +11,11 @@ pub mod step;
 mod tests;
 
 use crate::clock::Clock;
-use crate::mailbox::{self, MailboxStats};
+use crate::mailbox;
 use crate::slot::Runnable;
 use parking_lot::Mutex;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -80,10 +81,15 @@ impl Roster {
         self.living().into_iter().for_each(Runnable::close);
     }
 
-    /// Sets the gauges of a pool.
-    fn publish(&self, pool: &'static str) {
-        let stats: Vec<MailboxStats> = self.living().iter().filter(|slot| slot.home().pool == pool).map(|slot| slot.stats()).collect();
-        mailbox::publish(pool, &stats);
+    /// Sets the gauges of all mailboxes; says how many slots of each pool are dead.
+    fn publish(&self) -> BTreeMap<&'static str, u32> {
+        let mut dead = BTreeMap::new();
+        for slot in self.living() {
+            let (home, stats) = (slot.home(), slot.stats());
+            mailbox::publish(home, &stats);
+            *dead.entry(home.pool).or_default() += u32::from(stats.dead);
+        }
+        dead
     }
 }
 

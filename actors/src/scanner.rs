@@ -2,8 +2,8 @@
 //!
 //! Owns: the run under way, the image that it is at, what it remembers. Accepts: `Order`, `Suspect`, `Due`, `End`; answers of the Vat
 //! `Seen`, `Missing`; to itself `GoOn`. Sends: `Sight` to the Vat, one at a time, `FoundLost` to shards. Full: it asks for one thing at a
-//! time, so it holds no more than one place in any mailbox. Fails: what it cannot read of the tables ends the run, which says why; if it is
-//! dead, nothing is verified until the next mount.
+//! time, so it holds no more than one place in any mailbox. Fails: without the tables that say what is in use the run ends, and says why;
+//! if it is dead, nothing is verified until the next mount.
 //!
 //! Must be true: SCN-1 to SCN-4, SCR-1 to SCR-3. One step a message, and a pause behind each: RAT-1, and its share of the time while others
 //! read and write. An image that reads complained of goes first; then the run begins the image that it was at again, and comes to its end
@@ -35,7 +35,7 @@ use infmap_storage::region::IMAGE_MAX_BYTES;
 use infmap_storage::row::RegionRow;
 use infmap_storage::scan::Below;
 use infmap_storage::scan::Lost;
-use look::{Look, Outcome, nearest, of_tables};
+use look::{Blind, Look, Outcome, nearest};
 use memory::Memory;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -259,19 +259,17 @@ impl Scanner {
                 drop(sight);
                 match found {
                     Ok(found) => self.found(target, found, cx),
-                    Err(error) => self.blind(target, of_tables(&self.shared, &error), cx),
+                    Err(error) => self.blind(target, Blind::of_tables(&self.shared, &error), cx),
                 }
             }
             (Ok(sight), Stage::Confirm(target, look)) => {
                 let began_us = cx.now_us();
                 match look.settle(&self.shared, &sight, &mut |damage| self.note(damage)) {
                     Ok(outcome) => self.done(target, &look, outcome, cx.now_us().saturating_sub(began_us), cx),
-                    Err(why) => self.blind(target, why, cx),
+                    Err(blind) => self.blind(target, blind, cx),
                 }
             }
-            (Err(refusal), Stage::Seek(target) | Stage::Confirm(target, _)) => {
-                self.blind(target, format!("the tables cannot be read: {refusal}"), cx);
-            }
+            (Err(refusal), Stage::Seek(target) | Stage::Confirm(target, _)) => self.blind(target, Blind::refused(refusal), cx),
             (_, stage) => self.stage = stage,
         }
     }
@@ -285,15 +283,21 @@ impl Scanner {
         }
     }
 
-    /// The tables do not say what is in use, or who uses it, or an image cannot be looked at.
-    fn blind(&mut self, target: Target, why: String, cx: &mut Context<'_>) {
+    /// The tables do not say what is in use, or an image cannot be looked at.
+    fn blind(&mut self, target: Target, blind: Blind, cx: &mut Context<'_>) {
+        let Blind { why, are_tables_lost } = blind;
         self.is_turn_of_run = matches!(target, Target::Suspect(_));
         match target {
             Target::Suspect(region) => {
                 tracing::warn!(%region, why, "an image that reads complained of cannot be looked at");
                 self.shared.suspects.rests(region, cx.now_us());
             }
-            Target::Next(_) => self.end_run(RunState::Aborted, Some(why), cx),
+            Target::Next(_) => {
+                if let Some(run) = self.run.as_mut().filter(|_| are_tables_lost) {
+                    run.tally.lost_tables();
+                }
+                self.end_run(RunState::Aborted, Some(why), cx);
+            }
         }
         self.next(cx);
     }

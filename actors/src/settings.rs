@@ -9,6 +9,7 @@ mod derived;
 
 pub use derived::{DECODER_BYTES, IMAGE_BUFFER_BYTES, MemoryPlan};
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -45,12 +46,17 @@ pub const CACHES_MAX_PERCENT: u64 = 80;
 pub const COMMIT_INTERVAL_RANGE_MS: RangeInclusive<u64> = 100..=300_000;
 /// Bytes of log that start a checkpoint; the least is one log segment.
 pub const CHECKPOINT_AT_RANGE: RangeInclusive<u64> = 16 * MIB..=16 * GIB;
+/// Bytes of a file of the access log.
+pub const ACCESS_LIMIT_RANGE: RangeInclusive<u64> = MIB..=TIB;
 /// Threads that read requests from the kernel.
 pub const FUSE_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
 /// Microseconds for which the thread that reads requests looks for the next one before it sleeps.
 pub const FUSE_SPIN_US_RANGE: RangeInclusive<u64> = 0..=1000;
 /// Bytes that a volume may be limited to.
 pub const LIMIT_RANGE: RangeInclusive<u64> = 64 * MIB..=4_194_304 * TIB;
+
+/// The port on which metrics and health are asked for by default.
+pub const HTTP_PORT: u16 = 9568;
 
 /// A setting that is one of a few words.
 macro_rules! choice {
@@ -174,6 +180,7 @@ pub struct Settings {
     /// Bytes that the images may take on the host's disk, [`LIMIT_RANGE`]; `None` (default): what the disk has. Writes are refused at
     /// it; tables may pass it, so that removals and checkpoints go on.
     pub limit: Option<u64>,
+    pub http: Http,
     pub log: Log,
 }
 
@@ -225,7 +232,7 @@ impl Cleaner {
 pub struct Scanner {
     /// Bytes a second, [`SCAN_RATE_RANGE`], default 20 MiB. A run can be given a limit of its own.
     pub io_limit: u64,
-    /// Percent of the time that it may use the disk while somebody reads, [`SHARE_RANGE`], default 5.
+    /// Percent of the time that it may use the disk while somebody reads, [`SHARE_RANGE`], default 1.
     pub io_share_percent: u64,
 }
 
@@ -288,6 +295,14 @@ pub struct Mount {
     pub damaged: Damaged,
 }
 
+/// `http`: figures and health for programs of others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Where metrics and health are asked for, default `127.0.0.1:9568`; port 0 takes any that is free. `None`: nowhere, and nothing is
+    /// measured.
+    pub listen: Option<SocketAddr>,
+}
+
 /// `log`: the daemon's messages to people, not the write-ahead log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
@@ -295,6 +310,10 @@ pub struct Log {
     pub level: LogLevel,
     /// Default `text`.
     pub format: LogFormat,
+    /// Whether each request of the kernel is noted. Default false.
+    pub access: bool,
+    /// Bytes at which the file of those notes is begun anew; the one before is kept. Default 64 MiB.
+    pub access_limit: u64,
 }
 
 impl Default for Memory {
@@ -310,7 +329,7 @@ impl Default for Actors {
             pixel_writer: Pool { threads: WRITER_THREADS, mailbox: 512 },
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
-            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 2 },
+            scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 1 },
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }
@@ -334,6 +353,7 @@ impl Default for Settings {
             integrity: Integrity::default(),
             mount: Mount::default(),
             limit: None,
+            http: Http::default(),
             log: Log::default(),
         }
     }
@@ -358,9 +378,15 @@ impl Default for Mount {
     }
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], HTTP_PORT))) }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Text }
+        Self { level: LogLevel::Info, format: LogFormat::Text, access: false, access_limit: 64 * MIB }
     }
 }
 

@@ -14,6 +14,7 @@ mod gate;
 mod holds;
 mod listing;
 mod open;
+mod places;
 #[cfg(test)]
 mod tests;
 mod vitals;

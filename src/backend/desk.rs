@@ -1,21 +1,27 @@
-//! What the daemon answers on its control socket.
+//! What the daemon answers on its control socket, and by HTTP.
 //!
-//! Must be true: CTL-3 of `control`: `status` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
+//! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
-use super::{cleaning, scrubbing};
-use crate::control::protocol::{Damage, DamagePage, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
+use super::{cleaning, places, scrubbing};
+use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
+use crate::http::Facts;
+use crate::metrics::{Exposition, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::scanner::Order;
 use infmap_actors::volume::{PoolVitals, Vitals};
 use infmap_storage::row::{Inode, Time};
 use infmap_storage::volume_file::{time_text, uuid_text};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Bytes of names in one reply, before the last file.
 const NAMES_MAX_BYTES: usize = 4 << 20;
+
+/// Why there are no figures.
+const NOT_MEASURED: &str = "nothing is measured: http.listen was off when it was mounted";
 
 /// A mount as its daemon knows it.
 pub(super) struct Desk {
@@ -23,12 +29,26 @@ pub(super) struct Desk {
     pub path: PathBuf,
     pub mountpoint: PathBuf,
     pub began: Instant,
+    /// What is recorded, if anything is.
+    pub figures: Option<Figures>,
+    pub http: OnceLock<Http>,
+    pub is_mounted: AtomicBool,
+}
+
+/// What a mount measures.
+pub(super) struct Figures {
+    pub exposition: Exposition,
+    pub sampler: Sampler,
 }
 
 impl Desk {
     pub(super) fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Metrics => match &self.figures {
+                Some(figures) => Reply::Metrics { text: self.figures_text(figures) },
+                None => Reply::Refused { why: NOT_MEASURED.into() },
+            },
             Request::Scrub => Reply::Scrub(Box::new(scrubbing::facts(&self.volume, self.scrub()))),
             Request::ScrubStart(plan) => scrubbing::start(&self.volume, plan, self.scrub()),
             Request::ScrubPause => scrubbing::order(&self.volume, Order::Pause, self.scrub()),
@@ -36,6 +56,8 @@ impl Desk {
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
+            Request::Locate { inode, after } => places::located(&self.volume, inode, after),
+            Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
     }
@@ -80,8 +102,26 @@ impl Desk {
         };
         let mut status = with_vitals(base, self.volume.vitals());
         status.space.limit_bytes = shared.settings.limit;
+        status.is_mounted = self.is_mounted.load(Ordering::Acquire);
+        status.http = self.http.get().cloned().unwrap_or_default();
         status.scrub = scrubbing::summary(&self.volume);
         status
+    }
+}
+
+impl Desk {
+    fn figures_text(&self, figures: &Figures) -> String {
+        figures.sampler.sample(&self.status());
+        figures.exposition.render()
+    }
+}
+
+impl Facts for Desk {
+    fn status(&self) -> Status {
+        Self::status(self)
+    }
+    fn metrics(&self) -> String {
+        self.figures.as_ref().map_or_else(String::new, |figures| self.figures_text(figures))
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
+use super::access;
 use super::damage::Recorder;
-use super::desk::Desk;
+use super::telling;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
-use crate::control::server::Server;
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
 use infmap_actors::Volume;
 use infmap_actors::settings::{FuseOpen, Sync};
@@ -14,7 +14,7 @@ use infmap_storage::device::{Device, FileDevice};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes that the kernel reads ahead, in its largest requests: so many are under way at once, which a disk answers side by side. With one
 /// a cold file was read a fifth slower.
@@ -38,7 +38,10 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
-    let door = door_settings(&mount);
+    let mut door = door_settings(&mount);
+    door.access = access::open(&mount.volume, &mount.settings.log);
+    // Before anything is measured.
+    let exposition = telling::install(&mount.settings);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
     let volume = Volume::open(device, options).map_err(|error| refusal::opening(&mount.volume, error))?;
     let close_help = if volume.shared().health.is_read_only() { refusal::READ_ONLY } else { refusal::STOPPED };
@@ -51,6 +54,8 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
     let volume = Arc::new(volume);
+    let (notifier, looks) = (mount.notifier.clone(), mount.notifier.clone());
+    volume.watchdog().on_look(Box::new(move |stuck| looks.looked(stuck)));
     // Until the volume is closed.
     let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
         Ok(recorder) => Some(recorder),
@@ -64,18 +69,14 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let control = open_control(&volume, &mount.volume, &mount.mountpoint);
-    let _control = match control {
-        Ok(control) => Some(control),
-        Err(error) if refusal::is_shortage(&error) => {
-            let _ = volume.close();
-            return Err(BackendError::Io { what: "cannot open the control socket".into(), source: error });
-        }
+    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition) {
+        Ok(told) => told,
         Err(error) => {
-            tracing::warn!(%error, "no control socket: `infmap status` will not reach this mount");
-            None
+            let _ = volume.close();
+            return Err(error);
         }
     };
+    door.stats = Some(told.stats());
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -84,26 +85,25 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
             return Err(session_error(error));
         }
     };
+    told.mounted(mounted.traffic());
     (mount.ready)();
+    notifier.ready(&format!("mounted at {}", mount.mountpoint.display()));
+    told.say();
     let unmounter = mounted.unmounter();
     let (stop, watched) = (mount.stop.clone(), unmounter.clone());
     let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
         stop.wait();
+        notifier.stopping();
         take_down(&watched);
     });
     let ended = mounted.join().map_err(session_error);
+    told.unmounted();
     mount.stop.request();
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
     }
     let closed = close(&volume, &mount.volume, close_help);
     Ok(served(closed, ended))
-}
-
-/// The control socket. A mount serves without one where none can be made: on a medium that cannot be written to.
-fn open_control(volume: &Arc<Volume>, path: &Path, mountpoint: &Path) -> io::Result<Server> {
-    let desk = Desk { volume: volume.clone(), path: path.into(), mountpoint: mountpoint.into(), began: Instant::now() };
-    Server::open(path, Box::new(move |request| desk.answer(request)))
 }
 
 /// What is not durable is said first: a session that broke lost nothing that was answered.

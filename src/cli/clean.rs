@@ -40,7 +40,7 @@ impl Clean {
         if context.json {
             return output::json(&serde_json::json!({ "message_type": "cleaned", "cleaned": cleaned }));
         }
-        output::text_line(&text(&cleaned))
+        output::done(&text(&cleaned), context)
     }
 }
 

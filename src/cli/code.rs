@@ -359,6 +359,12 @@ codes! {
         help: "the status and the daemon's messages say why; `infmap scrub start DIR` begins anew",
         examples: ["infmap scrub status DIR", "tail my.map/run/daemon.log"]
     }
+    /// Nothing is there.
+    NothingThere = 1080, exit 1 {
+        cause: "A path that was named leads to nothing, a pattern fits no path, or a place of the map has no image.",
+        help: "look at what there is: `ls DIR`, and `ls VOLUME/map` for the places of images, which are called X_Y",
+        examples: ["ls DIR", "infmap map render my.map map.png"]
+    }
 }
 
 #[cfg(test)]

@@ -35,12 +35,12 @@ impl Config {
                 layers.yaml(&settings::named(&file)?);
                 let loaded = layers.finish().map_err(|mistakes| CliError::mistakes(&mistakes))?;
                 if let Some(what) = settings::too_large(&loaded.settings) {
-                    output::note(&format!("{what}: a mount here would be refused"), context.json);
+                    output::note(&format!("{what}: a mount here would be refused"), context);
                 }
                 if context.json {
                     return output::json(&show::json(&loaded));
                 }
-                output::text_line(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()))
+                output::done(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()), context)
             }
             ConfigVerb::Show { settings, origin } => {
                 let loaded = settings::load(&settings, None, &[])?;

@@ -153,7 +153,7 @@ fn clear(volume: &Path, file: Option<&Path>, context: &Context) -> Result<(), Cl
     if context.json {
         return output::json(&serde_json::json!({ "message_type": "forgotten", "count": count }));
     }
-    output::text_line(&format!("Forgot {count} lost range(s). What is still lost comes back when it is met again."))
+    output::done(&format!("Forgot {count} lost range(s). What is still lost comes back when it is met again."), context)
 }
 
 /// The inodes that a path or a number means, of those that are listed.

@@ -8,16 +8,23 @@ use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
 use crate::backend::{self, Left, Serve, Stop};
 use crate::config::value;
+use crate::log_limit::Limiter;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
+use crate::mount::notify::Notifier;
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::{Damaged, LogFormat, Settings};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 /// What a daemon leaves of the time of its parent, at most.
 const EARLIER: Duration = Duration::from_secs(2);
@@ -115,7 +122,9 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
-        let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop });
+        // Whoever started what is a daemon by now has gone on.
+        let notifier = Arc::new(if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() });
+        let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, notifier, stop });
         match served.left {
             Left::AsFound => lock.give_back(),
             Left::Unfinished => drop(lock),
@@ -230,10 +239,11 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
 /// Sends the messages of this process to stderr, which a daemon turns into a file.
 fn log_to_stderr(settings: &Settings) {
     let level = settings.log.level.name().parse().unwrap_or(tracing::Level::INFO);
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(|| output::Messages).with_ansi(false);
+    let registry = Registry::default().with(LevelFilter::from_level(level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| output::Messages).with_ansi(false);
     // A second subscriber is refused; the first one stays.
     let _ = match settings.log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => registry.with(lines.with_filter(Limiter::start())).try_init(),
+        LogFormat::Json => registry.with(lines.json().with_filter(Limiter::start())).try_init(),
     };
 }

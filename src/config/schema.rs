@@ -198,8 +198,23 @@ pub static KEYS: &[Key] = &[
         get: |s| s.limit.map_or(Value::Nothing, Value::Number),
         set: |s, v| s.limit = if let Value::Number(bytes) = v { Some(bytes) } else { None },
     },
+    Key {
+        path: "http.listen",
+        kind: Kind::Address,
+        class: Class::Remount,
+        doc: "Where metrics and health are asked for by HTTP.",
+        get: |s| s.http.listen.map_or(Value::Nothing, Value::Address),
+        set: |s, v| s.http.listen = if let Value::Address(address) = v { Some(address) } else { None },
+    },
     word!("log.level", LogLevel, "The least important message that is logged.", log.level),
     word!("log.format", LogFormat, "How a message is written.", log.format),
+    switch!("log.access", "Whether each request of the kernel is noted in run/access.log of the volume.", log.access),
+    number!(
+        "log.access_limit",
+        Kind::Size { range: s::ACCESS_LIMIT_RANGE },
+        "Bytes at which that file is begun anew; the one before is kept.",
+        log.access_limit as u64
+    ),
 ];
 
 /// The key of a path.
@@ -242,7 +257,8 @@ mod tests {
     fn setting_one_key_changes_that_key_alone() {
         let defaults = Settings::default();
         for key in KEYS {
-            let candidates = ["2", "3", "65MiB", "64MiB", "65MiB/s", "7s", "9d", "never", "31%", "true", "false"].into_iter();
+            let candidates =
+                ["2", "3", "65MiB", "64MiB", "65MiB/s", "7s", "9d", "never", "31%", "true", "false", "off", "[::1]:9"].into_iter();
             let words = if let Kind::Choice(words) = key.kind { words } else { &[] };
             for value in candidates.chain(words.iter().copied()).filter_map(|text| key.kind.parse(text, false).ok()) {
                 let mut settings = defaults.clone();

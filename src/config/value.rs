@@ -5,6 +5,7 @@
 
 use super::nearest;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// What kind of value a key takes.
@@ -24,6 +25,8 @@ pub enum Kind {
     DurationOrNever { range: RangeInclusive<u64> },
     /// Percent.
     Percent { range: RangeInclusive<u64> },
+    /// An address of this machine and a port, or `off`.
+    Address,
     /// `true` or `false`.
     Switch,
     /// One of these words.
@@ -35,8 +38,9 @@ pub enum Kind {
 pub enum Value {
     /// A count, bytes, milliseconds or percent.
     Number(u64),
-    /// `none` or `never`.
+    /// `none`, `never` or `off`.
     Nothing,
+    Address(SocketAddr),
     Switch(bool),
     /// The position in the words of a [`Kind::Choice`].
     Choice(usize),
@@ -68,6 +72,8 @@ impl Kind {
         let number = match self {
             Self::SizeOrNone { .. } if text == "none" => return Ok(Value::Nothing),
             Self::DurationOrNever { .. } if text == "never" => return Ok(Value::Nothing),
+            Self::Address if text == "off" => return Ok(Value::Nothing),
+            Self::Address => return text.parse().map(Value::Address).map_err(|_| wrong(Some(address_help(text)))),
             Self::Switch => return parse_switch(text, quoted).map_err(wrong),
             Self::Choice(words) => {
                 let position = words.iter().position(|word| *word == text);
@@ -98,7 +104,7 @@ impl Kind {
         match self {
             Self::Count { range, .. } | Self::Size { range } | Self::SizeOrNone { range } => Some(range),
             Self::Rate { range } | Self::Duration { range } | Self::DurationOrNever { range } | Self::Percent { range } => Some(range),
-            Self::Switch | Self::Choice(_) => None,
+            Self::Address | Self::Switch | Self::Choice(_) => None,
         }
     }
 
@@ -113,6 +119,7 @@ impl Kind {
             Self::Duration { .. } => "a duration",
             Self::DurationOrNever { .. } => "a duration or never",
             Self::Percent { .. } => "a percentage",
+            Self::Address => "an address with a port, or off",
             Self::Switch => "a switch",
             Self::Choice(_) => "one of the words for this key",
         }
@@ -127,6 +134,7 @@ impl Kind {
             Self::Rate { .. } => "rate",
             Self::Duration { .. } | Self::DurationOrNever { .. } => "duration",
             Self::Percent { .. } => "percent",
+            Self::Address => "address",
             Self::Switch => "switch",
             Self::Choice(_) => "word",
         }
@@ -141,6 +149,7 @@ impl Kind {
         match self {
             Self::SizeOrNone { range } => format!("none | {}", ends(range)),
             Self::DurationOrNever { range } => format!("never | {}", ends(range)),
+            Self::Address => "off | IP:PORT".into(),
             Self::Switch => "true | false".into(),
             Self::Choice(words) => words.join(" | "),
             _ => self.range().map(ends).unwrap_or_default(),
@@ -152,7 +161,9 @@ impl Kind {
     pub fn show(&self, value: Value) -> String {
         match (self, value) {
             (Self::DurationOrNever { .. }, Value::Nothing) => "never".into(),
+            (Self::Address, Value::Nothing) => "off".into(),
             (_, Value::Nothing) => "none".into(),
+            (_, Value::Address(address)) => address.to_string(),
             (_, Value::Switch(on)) => on.to_string(),
             (Self::Choice(words), Value::Choice(position)) => words.get(position).copied().unwrap_or("?").into(),
             (Self::Size { .. } | Self::SizeOrNone { .. }, Value::Number(bytes)) => size(bytes),
@@ -239,6 +250,16 @@ fn rate_help(number: u64, unit: &str) -> Option<String> {
     size_help(number, unit).map(|help| help.replace("`?", "/s`?"))
 }
 
+fn address_help(text: &str) -> String {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    match port.parse::<u16>() {
+        Ok(port) if host == "localhost" || host.is_empty() => format!("did you mean `127.0.0.1:{port}`?"),
+        Ok(port) if host.parse::<std::net::Ipv6Addr>().is_ok() => format!("did you mean `[{host}]:{port}`?"),
+        Ok(_) => "write the host as its IP address: 127.0.0.1:9568, [::1]:9568".into(),
+        Err(_) => "write it as 127.0.0.1:9568, [::1]:9568 or off".into(),
+    }
+}
+
 fn duration_help(number: u64, unit: &str) -> Option<String> {
     let meant = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" => return Some(format!("a duration needs a unit: {number}s, {number}ms")),
@@ -280,10 +301,19 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_parser_panic(text in "\\PC{0,12}", quoted: bool) {
-            for kind in kinds().into_iter().chain([Kind::Switch, Kind::Choice(&["auto", "off"])]) {
+            for kind in kinds().into_iter().chain([Kind::Address, Kind::Switch, Kind::Choice(&["auto", "off"])]) {
                 let _ = kind.parse(&text, quoted);
             }
         }
+    }
+
+    #[test]
+    fn an_address_is_read_back_as_it_is_shown() {
+        for text in ["off", "127.0.0.1:9568", "0.0.0.0:0", "[::1]:65535"] {
+            let value = Kind::Address.parse(text, false).expect(text);
+            assert_eq!(Kind::Address.show(value), text);
+        }
+        assert_eq!(Kind::Address.parse("127.0.0.1:65536", false).map_err(|refused| refused.help.is_some()), Err(true));
     }
 
     #[test]
@@ -300,6 +330,10 @@ mod tests {
         assert_eq!(help(&duration, "5sec"), "did you mean `5s`?");
         assert_eq!(help(&duration, "5"), "a duration needs a unit: 5s, 5ms");
         assert_eq!(help(&percent, "60"), "write 60%");
+        assert_eq!(help(&Kind::Address, "localhost:9568"), "did you mean `127.0.0.1:9568`?");
+        assert_eq!(help(&Kind::Address, "::1:9568"), "did you mean `[::1]:9568`?");
+        assert_eq!(help(&Kind::Address, "example.org:80"), "write the host as its IP address: 127.0.0.1:9568, [::1]:9568");
+        assert_eq!(help(&Kind::Address, "9568"), "write it as 127.0.0.1:9568, [::1]:9568 or off");
         assert_eq!(help(&Kind::Switch, "yes"), "did you mean `true`?");
         assert_eq!(help(&Kind::Choice(&["adaptive", "off"]), "adaptve"), "did you mean `adaptive`?");
         assert_eq!(help(&size, "99999999999TiB"), "this is more than can be counted");

@@ -2,7 +2,7 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, Cleaned, DamagePage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{self, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -61,6 +61,14 @@ pub fn status(volume: &Path) -> Result<Status, ControlError> {
     }
 }
 
+/// All figures of a mount, in the text format of Prometheus.
+pub fn metrics(volume: &Path) -> Result<String, ControlError> {
+    match ask(volume, &Request::Metrics)? {
+        Reply::Metrics { text } => Ok(text),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
 /// A round of cleaning.
 pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
     match ask_patiently(volume, &Request::Clean, LONG_PATIENCE)? {
@@ -86,6 +94,43 @@ pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
         }
         if all.next.is_none() {
             return Ok(all);
+        }
+    }
+}
+
+/// Where a file lies, page by page; `tell` says whether to go on.
+pub fn locate(volume: &Path, inode: u64, tell: &mut dyn FnMut(LocatedPage) -> bool) -> Result<(), ControlError> {
+    let mut after = 0;
+    loop {
+        match ask_patiently(volume, &Request::Locate { inode, after }, LONG_PATIENCE)? {
+            Reply::Located(page) => {
+                // A daemon that turns in a circle is not followed.
+                let next = page.next.filter(|next| *next > after);
+                let goes_on = tell(*page);
+                match next.filter(|_| goes_on) {
+                    Some(next) => after = next,
+                    None => return Ok(()),
+                }
+            }
+            other => return Err(ControlError::unasked(&other)),
+        }
+    }
+}
+
+/// Whose the clusters of a place are, page by page; `tell` says whether to go on.
+pub fn find(volume: &Path, (x, y): (i64, i64), cluster: Option<u16>, tell: &mut dyn FnMut(FoundPage) -> bool) -> Result<(), ControlError> {
+    let mut after = None;
+    loop {
+        match ask_patiently(volume, &Request::Find { x, y, cluster, after }, LONG_PATIENCE)? {
+            Reply::Found(page) => {
+                let next = page.next.filter(|next| after.is_none_or(|after| *next > after));
+                let goes_on = tell(*page);
+                match next.filter(|_| goes_on) {
+                    Some(next) => after = Some(next),
+                    None => return Ok(()),
+                }
+            }
+            other => return Err(ControlError::unasked(&other)),
         }
     }
 }

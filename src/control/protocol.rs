@@ -4,8 +4,10 @@
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
 mod damage;
+mod places;
 
 pub use damage::{DamagePage, LostRange, NamedFile};
+pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ pub const REPLY_MAX_BYTES: usize = 8 * 1024 * 1024;
 pub enum Request {
     /// How the mount and its volume are. Waits for nobody.
     Status,
+    /// All figures. Waits for nobody.
+    Metrics,
     /// How the scanner is. Waits for nobody.
     Scrub,
     /// Begin a run, if none has begun. Waits for the scanner, which is at a piece of an image at most; so do the next three.
@@ -36,6 +40,21 @@ pub enum Request {
     Damage {
         #[serde(default)]
         after: Option<(u64, u64)>,
+    },
+    /// Where on the map a file lies, from an offset on. Waits for the disk.
+    Locate {
+        inode: u64,
+        #[serde(default)]
+        after: u64,
+    },
+    /// Whose the clusters of a place are, or one of them, those behind `after`. Waits for the disk.
+    Find {
+        x: i64,
+        y: i64,
+        #[serde(default)]
+        cluster: Option<u16>,
+        #[serde(default)]
+        after: Option<(u64, u16)>,
     },
     /// Forget what is noted of these inodes, or everything.
     ForgetDamage {
@@ -51,6 +70,10 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Status(Box<Status>),
+    /// In the text format of Prometheus.
+    Metrics {
+        text: String,
+    },
     Scrub(Box<Scrub>),
     /// What the scanner cannot do now.
     ScrubRefused {
@@ -59,6 +82,8 @@ pub enum Reply {
     },
     Cleaned(Cleaned),
     Damage(Box<DamagePage>),
+    Located(Box<LocatedPage>),
+    Found(Box<FoundPage>),
     /// So many entries were forgotten.
     Forgot {
         count: u64,
@@ -105,6 +130,19 @@ pub struct Status {
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
     pub scrub: ScrubSummary,
+    /// The kernel has been given it, and has not been told that it ends.
+    pub is_mounted: bool,
+    pub http: Http,
+}
+
+/// Where metrics and health are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// The address and port that it listens at.
+    pub address: Option<String>,
+    /// Why it does not listen although it was asked to.
+    pub why_not: Option<String>,
 }
 
 /// The scanner in short.

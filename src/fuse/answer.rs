@@ -4,11 +4,12 @@
 //! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
 
 use super::convert::{Lifetimes, file_attr};
-use super::errno::errno;
+use super::errno::{errno, label};
 use super::herald::Herald;
 use super::in_flight::{InFlight, Seat};
 use super::meters::{Meters, Op};
-use super::settings::Shown;
+use super::settings::{Noted, Shown};
+use super::subject::Subject;
 use fuser::{Errno, FileAttr};
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Attributes, Refusal};
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub lifetimes: Lifetimes,
     pub shown: Shown,
     pub herald: Arc<Herald>,
+    pub access: Option<Noted>,
 }
 
 thread_local! {
@@ -77,17 +79,17 @@ refuse!(ReplyIoctl ReplyLseek);
 /// A request under way.
 pub(super) struct Ticket<R: Refuse> {
     shared: Arc<Shared>,
-    op: Op,
+    about: Subject,
     began: Instant,
     seat: Seat,
     reply: Option<R>,
 }
 
 impl<R: Refuse> Ticket<R> {
-    pub(super) fn new(shared: &Arc<Shared>, op: Op, reply: R) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, about: Subject, reply: R) -> Self {
         let began = Instant::now();
-        let seat = shared.in_flight.begin(op, began);
-        Self { shared: Arc::clone(shared), op, began, seat, reply: Some(reply) }
+        let seat = shared.in_flight.begin(about.op, began);
+        Self { shared: Arc::clone(shared), about, began, seat, reply: Some(reply) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -95,7 +97,7 @@ impl<R: Refuse> Ticket<R> {
     }
 
     pub(super) fn op(&self) -> Op {
-        self.op
+        self.about.op
     }
 
     /// The reply as it is being filled.
@@ -107,9 +109,7 @@ impl<R: Refuse> Ticket<R> {
     pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
         if let Some(reply) = self.reply.take() {
             send(&self.shared, reply);
-            self.shared.in_flight.end(&self.seat);
-            ANSWERED.set(ANSWERED.get() + 1);
-            self.shared.meters.answered(self.op, self.began, None);
+            self.answered(None);
         }
     }
 
@@ -138,9 +138,17 @@ impl<R: Refuse> Ticket<R> {
     fn end(&mut self, errno: Errno) {
         if let Some(reply) = self.reply.take() {
             reply.refuse(errno);
-            self.shared.in_flight.end(&self.seat);
-            ANSWERED.set(ANSWERED.get() + 1);
-            self.shared.meters.answered(self.op, self.began, Some(errno));
+            self.answered(Some(errno));
+        }
+    }
+
+    /// The reply is on its way.
+    fn answered(&self, errno: Option<Errno>) {
+        self.shared.in_flight.end(&self.seat);
+        ANSWERED.set(ANSWERED.get() + 1);
+        self.shared.meters.answered(self.about.op, self.began, errno);
+        if let Some(Noted(log)) = &self.shared.access {
+            log.answered(self.about, self.began, errno.map(label));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Requests that the kernel waits for: since when each is under way, so that the watchdog can name those that nobody answers.
 //!
-//! Owns: `InFlight`. fuser answers INTERRUPT with ENOSYS, so nothing but an answer ends a request: each has a deadline here. Must be true:
+//! Owns: `InFlight`, and `Traffic`, what others see of it. fuser answers INTERRUPT with ENOSYS, so nothing but an answer ends a request: each has a deadline here. Must be true:
 //! FLY-1 a request costs one relaxed store when it begins and one when it ends: a seat is taken only by the thread that takes requests, in
 //! a row of its own, and left by whoever answers. Fails: never; a request that finds no seat is not watched.
 
 use super::meters::Op;
 use infmap_actors::clock::Clock;
 use infmap_actors::watchdog::{Overdue, Who};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Rows at most: as many as threads may take requests.
@@ -78,6 +78,20 @@ impl InFlight {
         }
     }
 
+    /// How many of each kind there are, and since when the oldest is, by the number of the kind.
+    fn by_kind(&self) -> [(u64, Option<u64>); Op::COUNT] {
+        let mut found = [(0, None); Op::COUNT];
+        for seat in self.rows.iter().filter_map(OnceLock::get).flat_map(|row| &row.seats) {
+            let taken = seat.load(Ordering::Relaxed);
+            let Some(since_us) = (taken >> 8).checked_sub(1) else { continue };
+            if let Some((number, oldest)) = found.get_mut((taken & 0xff) as usize) {
+                *number += 1;
+                *oldest = Some(oldest.map_or(since_us, |oldest: u64| oldest.min(since_us)));
+            }
+        }
+        found
+    }
+
     /// Those that are past their deadline.
     pub(super) fn overdue(&self, now_us: u64) -> Vec<Overdue> {
         let rows = self.rows.iter().enumerate().filter_map(|(number, row)| Some((number, row.get()?)));
@@ -89,6 +103,29 @@ impl InFlight {
             late.then_some(Overdue { who: Who::Request { kind: op.name(), number }, since_us })
         });
         taken.collect()
+    }
+}
+
+/// What goes through the door now.
+#[derive(Clone)]
+pub struct Traffic(pub(super) Arc<InFlight>);
+
+/// The requests of one kind that were taken and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    pub op: &'static str,
+    pub requests: u64,
+    /// When the oldest began, in microseconds by the clock of the volume.
+    pub oldest_since_us: Option<u64>,
+}
+
+impl Traffic {
+    /// Every kind of request.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<UnderWay> {
+        let by_kind = self.0.by_kind().into_iter().enumerate();
+        let known = by_kind.filter_map(|(number, found)| Some((Op::at(number)?, found)));
+        known.map(|(op, (requests, oldest_since_us))| UnderWay { op: op.name(), requests, oldest_since_us }).collect()
     }
 }
 
@@ -119,6 +156,20 @@ mod tests {
         assert_eq!(names(121 * SECOND), [("a request `fsync`".to_string(), SECOND)]);
         flying.end(&sync);
         assert_eq!(names(u64::MAX), []);
+    }
+
+    #[test]
+    fn those_under_way_are_counted_by_kind_with_the_oldest() {
+        let traffic = Traffic(Arc::new(InFlight::new(&SimClock::new(0))));
+        let began = traffic.0.moment.0;
+        let later = traffic.0.begin(Op::Read, began + Duration::from_secs(1));
+        let first = traffic.0.begin(Op::Read, began);
+        let of = |name| traffic.under_way().into_iter().find(|kind| kind.op == name).map(|kind| (kind.requests, kind.oldest_since_us));
+        assert_eq!((of("read"), of("write")), (Some((2, Some(0))), Some((0, None))));
+        traffic.0.end(&first);
+        assert_eq!(of("read"), Some((1, Some(SECOND))));
+        traffic.0.end(&later);
+        assert_eq!(of("read"), Some((0, None)));
     }
 
     #[test]

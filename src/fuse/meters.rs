@@ -50,7 +50,10 @@ pub(super) enum Op {
 }
 
 impl Op {
-    const ALL: [Self; Self::Other as usize + 1] = [
+    /// How many kinds there are.
+    pub(super) const COUNT: usize = Self::Other as usize + 1;
+
+    const ALL: [Self; Self::COUNT] = [
         Self::Lookup,
         Self::Forget,
         Self::Getattr,
@@ -88,7 +91,7 @@ impl Op {
     ];
 
     /// In the order of the variants.
-    const NAMES: [&str; Self::Other as usize + 1] = [
+    const NAMES: [&str; Self::COUNT] = [
         "lookup",
         "forget",
         "getattr",

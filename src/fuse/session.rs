@@ -12,6 +12,7 @@ use super::direct::mount_directly;
 use super::door::Door;
 use super::helper::mount_by_helper;
 use super::herald::Herald;
+use super::in_flight::Traffic;
 use super::lookout::Lookout;
 use super::mounts::{abort_connection, is_plain, let_written_wait, set_read_ahead, take_away};
 use super::settings::MountSettings;
@@ -96,6 +97,7 @@ pub struct Mounted {
     /// Taken by `join`.
     session: Option<BackgroundSession>,
     unmounter: Unmounter,
+    traffic: Traffic,
 }
 
 impl Mounted {
@@ -109,7 +111,7 @@ impl Mounted {
             return Err(SessionError::Source(settings.source.clone()));
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
-        let session = begin(volume, &path, settings).map_err(failed)?;
+        let (session, traffic) = begin(volume, &path, settings).map_err(failed)?;
         let found = mountinfo::find(&path).and_then(|found| found.ok_or_else(|| io::Error::other("it is gone again")));
         let mount = found.inspect_err(|_| drop(take_away(&path, true))).map_err(failed)?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
@@ -122,13 +124,19 @@ impl Mounted {
         if let Err(error) = path.metadata() {
             tracing::debug!(%error, "the root directory cannot be looked at");
         }
-        Ok(Self { session: Some(session), unmounter: Unmounter { mount } })
+        Ok(Self { session: Some(session), unmounter: Unmounter { mount }, traffic })
     }
 
     /// The mount as the kernel lists it.
     #[must_use]
     pub fn entry(&self) -> &mountinfo::Mounted {
         &self.unmounter.mount
+    }
+
+    /// What goes through its door.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// What ends it from another thread, or from a signal's thread.
@@ -177,7 +185,7 @@ impl Drop for Mounted {
 }
 
 /// Mounts and agrees with the kernel: directly as root, by the helper for others.
-fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Result<BackgroundSession> {
+fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Result<(BackgroundSession, Traffic)> {
     let is_root = rustix::process::geteuid().is_root();
     let device = if is_root { mount_directly(path, settings)? } else { mount_by_helper(path, settings)? };
     serve(volume, device, settings).inspect_err(|_| {
@@ -186,7 +194,7 @@ fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Resu
     })
 }
 
-fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::Result<BackgroundSession> {
+fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::Result<(BackgroundSession, Traffic)> {
     let config = config(settings);
     // Several threads would look all at once for the same request.
     let lookout = if config.n_threads == Some(1) { Lookout::new(device.try_clone()?, settings.look_out) } else { None };
@@ -198,9 +206,11 @@ fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::
         }
     });
     // The kernel alone decides who enters.
-    let session = Session::from_fd(Door::new(volume, settings, lookout, herald.clone()), device, SessionACL::All, config)?;
+    let door = Door::new(volume, settings, lookout, herald.clone());
+    let traffic = door.traffic();
+    let session = Session::from_fd(door, device, SessionACL::All, config)?;
     herald.begin(session.notifier())?;
-    session.spawn()
+    Ok((session.spawn()?, traffic))
 }
 
 /// How fuser takes requests.

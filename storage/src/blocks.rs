@@ -31,6 +31,12 @@ impl BlockPool {
         }
     }
 
+    /// Bytes of blocks that nobody uses.
+    #[must_use]
+    pub fn unused_bytes(&self) -> u64 {
+        (self.stock.lock().len() * CLUSTER_BYTES) as u64
+    }
+
     /// A block of zeros.
     #[must_use]
     pub fn zeroed(&self) -> Block {

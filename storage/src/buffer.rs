@@ -9,6 +9,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a huge page. A buffer that begins at a multiple of it may be put into huge pages by an allocator that knows this sign.
 pub const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -80,13 +81,15 @@ pub struct BufferPool {
     make: fn(usize) -> AlignedBuf,
     size_bytes: usize,
     keep: usize,
+    /// Buffers that there are, those on loan included.
+    made: Arc<AtomicUsize>,
 }
 
 impl BufferPool {
     /// A pool of buffers of `size_bytes` that keeps at most `keep` unused ones. Nothing is allocated yet.
     #[must_use]
     pub fn new(size_bytes: usize, keep: usize) -> Self {
-        Self { stock: Arc::default(), make: AlignedBuf::zeroed, size_bytes, keep }
+        Self { stock: Arc::default(), make: AlignedBuf::zeroed, size_bytes, keep, made: Arc::default() }
     }
 
     /// As [`Self::new`], of buffers made by [`AlignedBuf::huge`].
@@ -107,7 +110,17 @@ impl BufferPool {
     #[must_use]
     pub fn take(&self) -> PooledBuf {
         let reused = self.stock.lock().pop();
-        PooledBuf { buf: Some(reused.unwrap_or_else(|| (self.make)(self.size_bytes))), pool: Some(self.clone()) }
+        let make = || {
+            self.made.fetch_add(1, Ordering::Relaxed);
+            (self.make)(self.size_bytes)
+        };
+        PooledBuf { buf: Some(reused.unwrap_or_else(make)), pool: Some(self.clone()) }
+    }
+
+    /// Bytes of all its buffers, those on loan included.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        (self.made.load(Ordering::Relaxed) * self.size_bytes) as u64
     }
 
     /// A buffer of at least `len` bytes: one of the pool, or if those are smaller one of its own, which is freed when dropped.
@@ -143,6 +156,8 @@ impl Drop for PooledBuf {
         let mut stock = pool.stock.lock();
         if stock.len() < pool.keep {
             stock.extend(self.buf.take());
+        } else {
+            pool.made.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -159,7 +174,7 @@ mod tests {
         first[0] = 7;
         drop(first);
         drop(second);
-        assert_eq!(pool.stock.lock().len(), 1);
+        assert_eq!((pool.stock.lock().len(), pool.held_bytes()), (1, 10_000));
         assert_eq!(pool.take()[0], 7);
     }
 

@@ -11,6 +11,7 @@ mod salvage;
 
 use crate::address::{Address, RegionId};
 use crate::buffer::BufferPool;
+use crate::cached::{CacheUse, Evictions};
 use crate::damage::LostCluster;
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::{CLUSTER_BYTES, DIRECT_ALIGN, REGION_BYTES};
@@ -18,13 +19,14 @@ use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
 use crate::region::{RawBands, RegionError, Tables, find_tables, read_identity};
 use crate::repair::Judged;
 use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, UnitWeighter};
 use restore::Restorer;
 pub(crate) use restore::{read_piece, read_what_can_be};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 /// Images whose files stay open at most.
-const OPEN_IMAGES: usize = 256;
+pub const OPEN_IMAGES: usize = 256;
 /// Bytes read at once at most: a quarter of a region, rounded up for its framing.
 const READ_BYTES: usize = REGION_BYTES / 4 + 64 * 1024;
 /// Clusters read at once at most.
@@ -46,7 +48,8 @@ pub enum ImageError {
 /// The images of a volume.
 pub struct Images {
     device: Arc<dyn Device>,
-    open: Cache<RegionId, Arc<dyn DeviceFile>>,
+    open: Cache<RegionId, Arc<dyn DeviceFile>, UnitWeighter, DefaultHashBuilder, Evictions>,
+    evictions: Evictions,
     buffers: BufferPool,
     restorer: Restorer,
     suspected: OnceLock<Box<Suspected>>,
@@ -59,8 +62,9 @@ impl Images {
     /// `parallel`: reads that are under way at once, each with a buffer.
     #[must_use]
     pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
-        let (open, buffers) = (Cache::new(OPEN_IMAGES), BufferPool::huge(READ_BYTES, parallel));
-        Self { device, open, buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
+        let (evictions, buffers) = (Evictions::default(), BufferPool::huge(READ_BYTES, parallel));
+        let open = Cache::with(OPEN_IMAGES, OPEN_IMAGES as u64, UnitWeighter, DefaultHashBuilder::default(), evictions.clone());
+        Self { device, open, evictions, buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
     }
 
     /// Has somebody told of each image that did not give what it should, from the thread that reads. The first one counts.
@@ -128,6 +132,20 @@ impl Images {
     #[must_use]
     pub fn restored(&self) -> u64 {
         self.restorer.restored()
+    }
+
+    /// How the cache of open images is; what they take is the system's.
+    #[must_use]
+    pub fn state(&self) -> CacheUse {
+        let (evicted_cold, evicted_hot) = self.evictions.counts();
+        let (hits, missed) = (self.open.hits(), self.open.misses());
+        CacheUse { bytes: 0, entries: self.open.len() as u64, hits, missed, evicted_cold, evicted_hot }
+    }
+
+    /// Bytes of the buffers that reads use.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> u64 {
+        self.buffers.held_bytes()
     }
 
     /// Reads consecutive clusters without verifying: whoever decodes them does.

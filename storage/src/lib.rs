@@ -7,8 +7,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod address;
+pub mod ahead;
 pub mod blocks;
 pub mod buffer;
+pub mod cached;
 pub mod check;
 pub mod clean;
 pub mod damage;
@@ -19,6 +21,7 @@ pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
+pub mod locate;
 pub mod map_view;
 pub mod names;
 pub mod nodes;

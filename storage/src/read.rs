@@ -8,6 +8,7 @@
 pub mod bring;
 
 use crate::address::Address;
+use crate::ahead::Ahead;
 use crate::blocks::{Block, BlockPool};
 use crate::damage::{Found, LostCluster};
 use crate::images::{ImageError, Images, RUN_CLUSTERS};
@@ -18,6 +19,7 @@ use crate::tiers::{Decoded, Tiers};
 use crate::unit::decode_unit;
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Why bytes cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +56,8 @@ pub struct FileReader<'a> {
     pub pool: &'a BlockPool,
     /// Leave to touch the disk.
     pub images: Option<&'a Images>,
-    /// Read ahead: everything is kept in L1, whatever its size.
-    pub keep: bool,
+    /// It is read ahead: everything is kept in L1, whatever its size.
+    pub ahead: Option<Arc<Ahead>>,
     /// Who hears of clusters that cannot be had; zeros stand for them in what is read. Without it they are an error.
     pub lost: Option<&'a RefCell<Vec<LostCluster>>>,
 }
@@ -132,6 +134,17 @@ impl FileReader<'_> {
         self.fill_raw(pending, out)
     }
 
+    /// What reads ahead asks for nothing itself, and is not counted.
+    fn decoded(&self, at: Address) -> Option<Decoded> {
+        if self.ahead.is_some() { self.tiers.peek_decoded(at) } else { self.tiers.decoded(at) }
+    }
+
+    fn missed(&self, entries: u64) {
+        if self.ahead.is_none() {
+            self.tiers.missed_decoded(entries);
+        }
+    }
+
     fn fill_unit(&self, part: &ExtentRow, out: &mut [u8]) -> Result<(), ReadError> {
         let unit = self.unit(part)?;
         let wanted = unit.get(part.skip as usize..(part.skip + part.length) as usize);
@@ -140,10 +153,11 @@ impl FileReader<'_> {
     }
 
     fn unit(&self, row: &ExtentRow) -> Result<Bytes, ReadError> {
-        if let Some(Decoded::Unit(unit)) = self.tiers.decoded(row.first) {
+        if let Some(Decoded::Unit(unit)) = self.decoded(row.first) {
             return Ok(unit);
         }
         let images = self.images.ok_or(ReadError::NotResident)?;
+        self.missed(1);
         let stored = match self.tiers.stored(row.first) {
             Some(stored) => stored,
             None => {
@@ -153,15 +167,15 @@ impl FileReader<'_> {
                 }
                 clusters.truncate(row.stored_bytes as usize);
                 let stored = Bytes::from(clusters);
-                self.tiers.keep_stored(row.first, stored.clone());
+                self.tiers.keep_stored(row.first, stored.clone(), u64::from(row.decoded_bytes));
                 stored
             }
         };
         let Some(unit) = decode_unit(&stored, row.decoded_bytes as usize) else { return self.undecodable(row) };
         let unit = Bytes::from(unit);
         // A unit that was read only in part is likely to be asked for again.
-        if self.keep || (row.length as usize) < UNIT_BYTES {
-            self.tiers.keep_decoded(row.first, Decoded::Unit(unit.clone()));
+        if self.ahead.is_some() || (row.length as usize) < UNIT_BYTES {
+            self.tiers.keep_decoded(row.first, Decoded::Unit(unit.clone()), self.ahead.as_ref());
         }
         Ok(unit)
     }
@@ -181,6 +195,7 @@ impl FileReader<'_> {
             return Ok(());
         }
         let images = self.images.ok_or(ReadError::NotResident)?;
+        self.missed(run.crcs.len() as u64);
         let aligned = run.skip == 0 && out.len() == run.crcs.len() * CLUSTER_BYTES;
         if aligned && run.crcs.len() <= RUN_CLUSTERS {
             if self.read_clusters(images, run.first, &run.crcs, out)? {
@@ -217,7 +232,7 @@ impl FileReader<'_> {
     fn fill_from_l1(&self, run: &RawRun, out: &mut [u8]) -> bool {
         let mut whole = Vec::with_capacity(run.crcs.len());
         for n in 0..run.crcs.len() {
-            match run.address(n).and_then(|at| self.tiers.decoded(at)) {
+            match run.address(n).and_then(|at| self.decoded(at)) {
                 Some(Decoded::Cluster(block)) => whole.push(block),
                 _ => return false,
             }
@@ -229,12 +244,12 @@ impl FileReader<'_> {
     }
 
     fn keep(&self, run: &RawRun, clusters: &[u8]) {
-        if clusters.len() > KEEP_BYTES && !self.keep {
+        if clusters.len() > KEEP_BYTES && self.ahead.is_none() {
             return;
         }
         for (n, cluster) in clusters.chunks_exact(CLUSTER_BYTES).enumerate() {
             if let Some(at) = run.address(n) {
-                self.tiers.keep_decoded(at, Decoded::Cluster(self.pool.holding(0, cluster)));
+                self.tiers.keep_decoded(at, Decoded::Cluster(self.pool.holding(0, cluster)), self.ahead.as_ref());
             }
         }
     }

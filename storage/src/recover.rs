@@ -180,10 +180,7 @@ impl Replay<'_> {
     fn apply(&mut self, change: &Change<'_>) -> Result<(), RecoverError> {
         match change {
             Change::Grant { .. } | Change::Freed { .. } => self.state.replay_place(&self.nodes.loading(TreeId::Volume), change)?,
-            _ => {
-                let names = self.nodes.loading(TreeId::Name);
-                self.state.transact(&names, |txn| txn.replay_change(change))?;
-            }
+            _ => self.state.replay(&self.nodes.loading(TreeId::Name), change)?,
         }
         Ok(())
     }

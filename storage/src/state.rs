@@ -19,6 +19,7 @@ pub use fold::{FoldProgress, Foldable};
 pub use txn::{Outcome, Txn};
 pub use view::View;
 
+use self::change::Change;
 use crate::address::{Generation, Place};
 use crate::refusal::Refusal;
 use crate::row::RowError;
@@ -123,6 +124,18 @@ impl State {
                 Err(error)
             }
         }
+    }
+
+    /// Applies a change of the names that stands in the log. Unlike [`Self::transact`] it keeps nothing to go back to, so that nodes are
+    /// not copied for each change.
+    ///
+    /// # Errors
+    /// See [`StateError`]; the state is half changed then, and is to be thrown away.
+    pub fn replay(&mut self, source: &dyn NodeSource, change: &Change<'_>) -> Result<(), StateError> {
+        let mut txn = Txn::new(self, source, None);
+        txn.replay_change(change)?;
+        txn.finish(());
+        Ok(())
     }
 
     /// A reader of the working trees.

@@ -46,6 +46,8 @@ pub fn has(program: &str, left_out: &str) -> bool {
 pub fn infmap() -> Command {
     let mut command = Command::new(INFMAP);
     command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("INFMAP__MEMORY__BUDGET");
+    // Many tests mount at the same time.
+    command.env("INFMAP__HTTP__LISTEN", "127.0.0.1:0");
     command
 }
 

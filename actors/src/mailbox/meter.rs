@@ -4,7 +4,8 @@
 //! a metric by name; inline messages are timed one in [`SAMPLE`], all others always, so that the clock costs less than the work. Fails: never.
 //! Handles are made when the slot is: install the recorder before.
 
-use super::LANES;
+use super::{LANE_NAMES, LANES};
+use crate::runtime::Home;
 use metrics::{Counter, Histogram};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,12 +164,13 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-/// Sets the gauges of a pool from the state of all its slots.
+/// Sets the gauges of a mailbox.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
-pub(crate) fn publish(pool: &'static str, slots: &[MailboxStats]) {
-    let sum = |of: fn(&MailboxStats) -> usize| slots.iter().map(of).sum::<usize>() as f64;
-    metrics::gauge!("infmap_actor_mailbox_depth", "pool" => pool).set(sum(|slot| slot.depth));
-    metrics::gauge!("infmap_actor_mailbox_capacity", "pool" => pool).set(sum(|slot| slot.capacity));
-    metrics::gauge!("infmap_actor_mailbox_bytes", "pool" => pool).set(sum(|slot| slot.bytes));
-    metrics::gauge!("infmap_actor_workers", "pool" => pool, "state" => "dead").set(sum(|slot| usize::from(slot.dead)));
+pub(crate) fn publish(home: Home, stats: &MailboxStats) {
+    let (pool, member) = (home.pool, home.index.to_string());
+    for (lane, LaneStats { depth, bytes }) in LANE_NAMES.into_iter().zip(stats.lanes) {
+        metrics::gauge!("infmap_actor_mailbox_depth", "pool" => pool, "member" => member.clone(), "lane" => lane).set(depth as f64);
+        metrics::gauge!("infmap_actor_mailbox_bytes", "pool" => pool, "member" => member.clone(), "lane" => lane).set(bytes as f64);
+    }
+    metrics::gauge!("infmap_actor_mailbox_capacity", "pool" => pool, "member" => member).set(stats.capacity as f64);
 }

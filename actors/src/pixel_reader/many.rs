@@ -29,7 +29,7 @@ pub fn read_part(shared: &Shared, inode: Inode, offset: u64, length: u32, room: 
             return Err(ReadError::State(Refusal::BatchTooBig.into()));
         }
         let mut bytes = vec![0; length as usize];
-        let reader = reader(shared, view, false);
+        let reader = reader(shared, view);
         let read = match may_wait {
             true => noticing::read(shared, reader, inode, offset, &[], &mut bytes),
             false => FileReader { images: None, ..reader }.read(inode, offset, &[], &mut bytes),

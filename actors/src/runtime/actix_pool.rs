@@ -203,14 +203,15 @@ impl ActixPools {
         self.pools.iter().find(|pool| pool.name == name).ok_or(RuntimeError::NoSuchPool(name))
     }
 
-    /// Sets the gauges of all pools. For whoever serves metrics, every few seconds.
+    /// Sets the gauges of all pools and mailboxes. For whoever serves metrics, when somebody looks.
     pub fn publish(&self) {
+        let dead = self.roster.publish();
         for pool in &self.pools {
-            self.roster.publish(pool.name);
             let threads = pool.threads.read().len();
             let busy = pool.busy.load(Ordering::Relaxed).min(threads);
-            for (state, number) in [("busy", busy), ("idle", threads - busy)] {
-                let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let number = |threads: usize| u32::try_from(threads).unwrap_or(u32::MAX);
+            let dead = dead.get(pool.name).copied().unwrap_or(0);
+            for (state, number) in [("busy", number(busy)), ("idle", number(threads - busy)), ("dead", dead)] {
                 metrics::gauge!("infmap_actor_workers", "pool" => pool.name, "state" => state).set(number);
             }
         }

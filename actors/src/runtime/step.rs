@@ -132,9 +132,9 @@ impl StepRuntime {
         true
     }
 
-    /// Sets the gauges of a pool.
-    pub fn publish(&self, pool: &'static str) {
-        self.roster.publish(pool);
+    /// Sets the gauges of all mailboxes.
+    pub fn publish(&self) {
+        self.roster.publish();
     }
 
     /// Orderly: runs until idle, then closes every slot, so that whatever waits is answered. Timers are forgotten.

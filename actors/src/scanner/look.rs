@@ -12,6 +12,7 @@ use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
 use infmap_storage::clean::is_live;
 use infmap_storage::damage::Damage;
+use infmap_storage::refusal::Refusal;
 use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion, Survey};
 use infmap_storage::repair::{Judged, NotPutBack};
 use infmap_storage::row::RegionRow;
@@ -159,10 +160,9 @@ impl Look {
     /// Puts it right, or says what is lost, and has each range of a file noted. `sight` was taken after it was read.
     ///
     /// # Errors
-    /// Why nothing can be said: the tables do not say whether it is in use, or who uses it, or this program gets no file open.
-    pub fn settle(&self, shared: &Shared, sight: &Sight, note: &mut dyn FnMut(Damage)) -> Result<Outcome, String> {
-        let unreadable = |error: StateError| of_tables(shared, &error);
-        let found = nearest(shared, sight, self.region.place).map_err(unreadable)?;
+    /// Why nothing can be said: the tables do not say whether it is in use, or this program gets no file open.
+    pub fn settle(&self, shared: &Shared, sight: &Sight, note: &mut dyn FnMut(Damage)) -> Result<Outcome, Blind> {
+        let found = nearest(shared, sight, self.region.place).map_err(|error| Blind::of_tables(shared, &error))?;
         let is_in_use = found.is_some_and(|(region, _)| region == self.region);
         if !is_in_use {
             return Ok(Outcome::Gone);
@@ -170,7 +170,9 @@ impl Look {
         let region = self.region;
         let reading = match &self.reading {
             Ok(reading) => reading,
-            Err(error) if !is_loss(error) => return Err(format!("{} cannot be opened: {error}", region.path())),
+            Err(error) if !is_loss(error) => {
+                return Err(Blind { why: format!("{} cannot be opened: {error}", region.path()), are_tables_lost: false });
+            }
             Err(error) => {
                 tracing::error!(%region, %error, "an image that is in use cannot be opened: `infmap check` says who used it");
                 return Ok(Outcome::Uncorrectable(Lost { is_unknown: true, ..Lost::default() }));
@@ -182,14 +184,13 @@ impl Look {
                 let is_back = put_back(shared, region, &mended);
                 // What was lost before it was written there is lost still.
                 let lost = self.note_lost(shared, None, mended.bytes(), note);
-                let lost = lost.unwrap_or(Lost { is_unknown: true, ..Lost::default() });
                 return Ok(if is_back { Outcome::Corrected(lost) } else { Outcome::Mendable(lost) });
             }
             Judged::Sound => None,
             Judged::Misplaced => Some("the file is another image".into()),
             Judged::Lost(error) => Some(error.to_string()),
         };
-        let lost = self.note_lost(shared, Some(reading), bytes, note).map_err(unreadable)?;
+        let lost = self.note_lost(shared, Some(reading), bytes, note);
         let why = match why {
             Some(why) => why,
             None if self.survey().is_some_and(|survey| self.is_of_kind(&survey)) => {
@@ -206,26 +207,37 @@ impl Look {
         Ok(Outcome::Uncorrectable(lost))
     }
 
-    /// Notes what rows use of it that is lost.
-    fn note_lost(
-        &self,
-        shared: &Shared,
-        reading: Option<&ImageReading>,
-        bytes: &[u8],
-        note: &mut dyn FnMut(Damage),
-    ) -> Result<Lost, StateError> {
+    /// Notes what rows use of it that is lost, as far as the tables say who uses it.
+    fn note_lost(&self, shared: &Shared, reading: Option<&ImageReading>, bytes: &[u8], note: &mut dyn FnMut(Damage)) -> Lost {
         let lease = shared.published.load_full();
         let source = shared.names();
         let (view, live) = (View::new(&lease.names, &source), self.row.as_ref().map(|row| &row.live));
         // Of extents the rows say it, also of those that are not folded yet.
         let is_live = |entry: &OwnerEntry| entry.owner.kind == OwnerKind::Extent || live.is_none_or(|live| is_live(live, entry.first));
-        lost_rows(view, self.region, bytes, reading, is_live, note)
+        lost_rows(view, self.region, bytes, reading, is_live, note).unwrap_or_else(|error| {
+            let _ = shared.refuse(&error);
+            Lost { is_unknown: true, ..Lost::default() }
+        })
     }
 }
 
-/// Why the tables do not say what is in use, or who uses it.
-pub(super) fn of_tables(shared: &Shared, error: &StateError) -> String {
-    format!("the tables cannot be read: {}", shared.refuse(error))
+/// Why it cannot be said what is in use, or what became of an image.
+pub(super) struct Blind {
+    pub why: String,
+    /// Bytes of the tables are lost.
+    pub are_tables_lost: bool,
+}
+
+impl Blind {
+    /// The tables do not say it.
+    pub fn of_tables(shared: &Shared, error: &StateError) -> Self {
+        Self::refused(shared.refuse(error))
+    }
+
+    /// The Vat does not say it.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { why: format!("the tables cannot be read: {refusal}"), are_tables_lost: refusal == Refusal::Damaged }
+    }
 }
 
 /// Whether a file that cannot be opened is lost. Else this program had no descriptor or no memory for it, or not the right.

@@ -86,13 +86,22 @@ pub struct Tally {
     pub corrected: u64,
     /// Damaged images that could be, and were not: the volume is read-only, or the disk took nothing.
     pub mendable: u64,
-    /// Images that are damaged beyond their parity, or missing, or have bytes in them that cannot be verified.
+    /// Images that are damaged beyond their parity, or missing, or have bytes in them that cannot be verified; one more if the run
+    /// ended because tables are lost.
     pub uncorrectable: u64,
     /// Of all these, images of which the disk refused bytes.
     pub unreadable: u64,
     /// Ranges of files that are lost, and nodes of the tables.
     pub lost_ranges: u64,
     pub lost_nodes: u64,
+}
+
+impl Tally {
+    /// What is in use is not known any more: whoever asks is told of damage, also of a run that found no image damaged.
+    pub(super) fn lost_tables(&mut self) {
+        self.uncorrectable = self.uncorrectable.saturating_add(1);
+        self.lost_nodes = self.lost_nodes.saturating_add(1);
+    }
 }
 
 /// A run.

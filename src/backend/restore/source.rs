@@ -215,7 +215,7 @@ impl Source {
         let to = blocks.partition_point(|(number, _)| number * BLOCK < end);
         let dirty = blocks.get(from..to).unwrap_or_default();
         self.with(|view| {
-            let reader = FileReader { view, tiers: &self.tiers, pool: &self.pool, images: Some(&self.images), keep: false, lost: None };
+            let reader = FileReader { view, tiers: &self.tiers, pool: &self.pool, images: Some(&self.images), ahead: None, lost: None };
             reader.read(inode, offset, dirty, out).is_ok()
         })
     }

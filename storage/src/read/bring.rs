@@ -45,8 +45,8 @@ impl Piece {
         let crcs = (number..number + count).map(|n| row.crc(n)).collect::<Option<Vec<_>>>()?;
         let first = row.address(number)?;
         let is_kept = match row.codec {
-            Codec::Zstd => tiers.decoded(first).is_some() || tiers.stored(first).is_some(),
-            Codec::Raw => (number..number + count).all(|n| row.address(n).is_some_and(|at| tiers.decoded(at).is_some())),
+            Codec::Zstd => tiers.peek_decoded(first).is_some() || tiers.has_stored(first),
+            Codec::Raw => (number..number + count).all(|n| row.address(n).is_some_and(|at| tiers.peek_decoded(at).is_some())),
         };
         let unit = (row.codec == Codec::Zstd).then_some((row.stored_bytes as usize, row.decoded_bytes as usize));
         (!is_kept).then_some(Self { first, crcs, unit })
@@ -62,17 +62,17 @@ impl Piece {
         let Some((stored_bytes, decoded_bytes)) = self.unit else {
             for (cluster, bytes) in (self.first.cluster.number()..).zip(clusters.chunks_exact(CLUSTER_BYTES)) {
                 if let Some(cluster) = Cluster::new(cluster) {
-                    tiers.keep_decoded(Address { cluster, ..self.first }, Decoded::Cluster(pool.holding(0, bytes)));
+                    tiers.keep_decoded(Address { cluster, ..self.first }, Decoded::Cluster(pool.holding(0, bytes)), None);
                 }
             }
             return;
         };
         let Some(stored) = clusters.get(..stored_bytes) else { return };
         match keep {
-            Keep::Stored => tiers.keep_stored(self.first, Bytes::copy_from_slice(stored)),
+            Keep::Stored => tiers.keep_stored(self.first, Bytes::copy_from_slice(stored), decoded_bytes as u64),
             Keep::Decoded => {
                 if let Some(unit) = decode_unit(stored, decoded_bytes) {
-                    tiers.keep_decoded(self.first, Decoded::Unit(unit.into()));
+                    tiers.keep_decoded(self.first, Decoded::Unit(unit.into()), None);
                 }
             }
         }
@@ -117,6 +117,9 @@ pub fn bring(images: &Images, tiers: &Tiers, pool: &BlockPool, mut pieces: Vec<P
         for piece in run {
             let Some((own, behind)) = left.split_at_checked(piece.bytes()) else { break };
             piece.keep(own, tiers, pool, keep);
+            if keep == Keep::Decoded {
+                tiers.missed_decoded(if piece.unit.is_some() { 1 } else { piece.crcs.len() as u64 });
+            }
             (brought, left) = (brought + own.len() as u64, behind);
         }
     }

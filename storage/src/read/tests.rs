@@ -78,7 +78,7 @@ impl World {
     fn read(&self, offset: usize, length: usize, dirty: &[(u64, Block)], disk: bool) -> Result<Vec<u8>, ReadError> {
         let images = disk.then_some(&self.images);
         let reader =
-            FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images, keep: false, lost: None };
+            FileReader { view: self.state.view(&self.store), tiers: &self.tiers, pool: &self.pool, images, ahead: None, lost: None };
         // What the buffer held before must not shine through.
         let mut out = vec![0xEE; length];
         reader.read(self.inode, offset as u64, dirty, &mut out).map(|()| out)
@@ -168,7 +168,7 @@ fn every_read_gives_the_bytes_of_the_file() {
         assert!(world.read(offset, length, &dirty, true).unwrap() == expected, "read of {length} at {offset}");
     }
     assert!(resident > 5, "nothing was ever resident");
-    let (l1, l2) = world.tiers.held_bytes();
+    let [l1, l2] = world.tiers.state().map(|tier| tier.bytes);
     assert!((1..=1 << 20).contains(&l1) && (1..=1 << 20).contains(&l2));
 }
 
@@ -183,9 +183,9 @@ fn without_leave_nothing_is_read_and_what_was_read_stays() {
     let stored = world.state.view(&world.store).extents(world.inode, (UNITS[0] * UNIT_BYTES) as u64, u64::MAX, 1).unwrap();
     assert!(world.tiers.stored(stored[0].1.first).is_some(), "L2 has the stored form");
     // A stream leaves L1 alone.
-    let before = world.tiers.held_bytes().0;
+    let before = world.tiers.state()[0].bytes;
     world.read(SIZE / 2, SIZE / 2, &[], true).unwrap();
-    assert_eq!(world.tiers.held_bytes().0, before);
+    assert_eq!(world.tiers.state()[0].bytes, before);
     // Gaps, and what lies in dirty blocks, need no disk.
     assert_eq!(world.read(GAP.start + 1, 9000, &[], false).unwrap(), [0; 9000]);
     let dirty = [(300, world.pool.holding(0, &[1; 4096])), (301, world.pool.holding(0, &[2; 4096]))];
@@ -291,7 +291,8 @@ fn what_is_lost_is_told_cluster_by_cluster_and_the_rest_of_the_read_is_given() {
     let read = |offset: usize, length: usize| {
         let lost = RefCell::new(Vec::new());
         let (view, images) = (world.state.view(&world.store), Some(&world.images));
-        let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, keep: true, lost: Some(&lost) };
+        let reader =
+            FileReader { view, tiers: &world.tiers, pool: &world.pool, images, ahead: Some(world.tiers.ahead()), lost: Some(&lost) };
         let mut out = vec![0xEE; length];
         reader.read(world.inode, offset as u64, &[], &mut out).unwrap();
         let lost = lost.into_inner();
@@ -325,7 +326,7 @@ fn a_unit_that_does_not_decode_is_told_as_lost_or_an_error() {
     assert!(matches!(world.read(at as usize, 100, &[], true), Err(ReadError::Undecodable { .. })));
     let lost = RefCell::new(Vec::new());
     let (view, images) = (world.state.view(&world.store), Some(&world.images));
-    let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, keep: true, lost: Some(&lost) };
+    let reader = FileReader { view, tiers: &world.tiers, pool: &world.pool, images, ahead: Some(world.tiers.ahead()), lost: Some(&lost) };
     for _ in 0..2 {
         let mut out = vec![0xEE; 2 * CLUSTER_BYTES];
         reader.read(world.inode, at, &[], &mut out).unwrap();

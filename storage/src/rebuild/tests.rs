@@ -127,7 +127,7 @@ pub(super) fn blocks(device: &Arc<dyn Device>, path: &str) -> Option<Vec<Option<
     }
     let size = view.inode(inode).unwrap().size as usize;
     let (tiers, pool, images) = (Tiers::new(0, 0), BlockPool::new(0), Images::new(Arc::clone(device), 1));
-    let reader = FileReader { view, tiers: &tiers, pool: &pool, images: Some(&images), keep: false, lost: None };
+    let reader = FileReader { view, tiers: &tiers, pool: &pool, images: Some(&images), ahead: None, lost: None };
     let block = |at: usize| {
         let mut out = vec![0; (size - at).min(4096)];
         reader.read(inode, at as u64, &[], &mut out).ok().map(|()| out)

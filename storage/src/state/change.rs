@@ -119,7 +119,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn replay_change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
+    pub(super) fn replay_change(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         self.replay();
         match *change {
             Change::Put { key, value } => self.put_silently(key, value),

@@ -8,9 +8,11 @@ use super::codec::{TreeId, decode_node};
 use super::link::{NodeError, NodePtr, NodeSource};
 use super::node::Node;
 use crate::address::Address;
+use crate::cached::{CacheUse, Evictions};
 use crate::limits::{NODE_MAX_PAGES, PAGE_BYTES};
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone)]
 struct ByResidentBytes;
@@ -23,7 +25,10 @@ impl Weighter<Address, Arc<Node>> for ByResidentBytes {
 
 /// Clean nodes by address, up to a number of bytes. Shared by all trees of a volume. As a source: resident nodes only.
 pub struct NodeCache {
-    nodes: Cache<Address, Arc<Node>, ByResidentBytes>,
+    nodes: Cache<Address, Arc<Node>, ByResidentBytes, DefaultHashBuilder, Evictions>,
+    evictions: Evictions,
+    /// Nodes that were loaded because they were not here.
+    missed: AtomicU64,
 }
 
 impl NodeCache {
@@ -31,7 +36,9 @@ impl NodeCache {
     #[must_use]
     pub fn new(capacity_bytes: u64) -> Self {
         let items = capacity_bytes as usize / (NODE_MAX_PAGES * PAGE_BYTES);
-        Self { nodes: Cache::with_weighter(items.max(1), capacity_bytes, ByResidentBytes) }
+        let evictions = Evictions::default();
+        let nodes = Cache::with(items.max(1), capacity_bytes, ByResidentBytes, DefaultHashBuilder::default(), evictions.clone());
+        Self { nodes, evictions, missed: AtomicU64::new(0) }
     }
 
     /// Keeps a node for a while: a loaded one, or one that its link gave up.
@@ -54,6 +61,15 @@ impl NodeCache {
     #[must_use]
     pub fn resident_nodes(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// How it is. A look-up of any node on the way from the root counts.
+    #[must_use]
+    pub fn state(&self) -> CacheUse {
+        let (evicted_cold, evicted_hot) = self.evictions.counts();
+        let missed = self.missed.load(Ordering::Relaxed);
+        let (bytes, entries) = (self.resident_bytes(), self.resident_nodes() as u64);
+        CacheUse { bytes, entries, hits: self.nodes.hits(), missed, evicted_cold, evicted_hot }
     }
 }
 
@@ -101,6 +117,7 @@ impl<L: NodeLoader> NodeSource for LoadingSource<'_, L> {
         if let Some(node) = self.cache.resident(ptr) {
             return Ok(node);
         }
+        self.cache.missed.fetch_add(1, Ordering::Relaxed);
         let bytes = self.loader.load(ptr).map_err(|error| NodeError::Io { ptr: *ptr, error })?;
         let node = Arc::new(decode_node(self.tree, ptr, &bytes)?);
         self.cache.insert(ptr, Arc::clone(&node));

@@ -114,7 +114,7 @@ pub fn apply(state: &mut State, store: &Store, payload: &[u8]) {
     for change in changes(payload) {
         match change.unwrap() {
             change @ (Change::Grant { .. } | Change::Freed { .. }) => state.replay_place(store, &change).unwrap(),
-            change => drop(state.transact(store, |txn| txn.replay_change(&change)).unwrap()),
+            change => state.replay(store, &change).unwrap(),
         }
     }
 }
