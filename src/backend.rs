@@ -4,6 +4,7 @@
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
 pub mod access;
+mod attending;
 mod checking;
 mod cleaning;
 pub mod damage;
@@ -13,16 +14,19 @@ mod offline;
 mod places;
 pub mod recover;
 mod refusal;
+mod reloading;
 mod repairing;
 pub mod restore;
 mod scrubbing;
 mod serving;
 mod telling;
 
+pub use attending::{Wish, Wishes, wishes};
 pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use places::{find_offline, locate_offline};
+pub use reloading::Reload;
 pub use repairing::{Damaged, RepairReport, repair};
 pub use scrubbing::second_text;
 pub use serving::serve;
@@ -32,6 +36,7 @@ use crate::mount::notify::Notifier;
 use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 pub(crate) use infmap_storage::volume_file::VOLUME_FILE;
@@ -141,6 +146,9 @@ pub struct Serve {
     /// Who started this process, and may want to hear how the mount is.
     pub notifier: Arc<Notifier>,
     pub stop: Stop,
+    pub reload: Reload,
+    /// What signals wish for.
+    pub wishes: Receiver<Wish>,
 }
 
 /// How a mount ended.

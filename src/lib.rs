@@ -11,7 +11,7 @@ pub mod config;
 pub mod control;
 pub mod fuse;
 pub mod http;
-mod log_limit;
+pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod mount;

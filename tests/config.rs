@@ -7,7 +7,7 @@ use infmap_actors::settings::Settings;
 use proptest::prelude::*;
 
 const DEFAULT: &str = include_str!("../config/default.yaml");
-const SMALL: &str = include_str!("../config/small.yaml");
+const SMALL: &str = include_str!("../config/presets/small.yaml");
 
 fn load(text: &str) -> Result<Loaded, Vec<Mistake>> {
     let mut layers = Layers::default();

@@ -220,7 +220,7 @@ fn advice_names_only_verbs_that_exist() {
     let verbs: BTreeSet<&str> = listed.chain(["VERB"]).collect();
     assert!(verbs.contains("check") && verbs.contains("umount"), "{help}");
     let mut texts: Vec<(String, String)> = files().into_iter().map(|file| (file.path, file.text)).collect();
-    let documents = ["README.md", "CHANGELOG.md", "Makefile", "config/default.yaml", "config/small.yaml"];
+    let documents = ["README.md", "CHANGELOG.md", "Makefile", "config/default.yaml", "config/presets/small.yaml"];
     texts.extend(documents.map(|name| (name.to_string(), fs::read_to_string(root().join(name)).expect("readable"))));
     let mut offences = Vec::new();
     for (path, text) in texts.iter().filter(|(path, _)| !path.starts_with("tests/tidy")) {

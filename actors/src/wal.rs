@@ -95,7 +95,7 @@ impl Wal {
     /// Under `none` people are answered without a sync, but no image and no root goes by a record that may not be there after a cut.
     fn sync(&mut self, order: bool) -> Result<(), String> {
         let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
-        if !order && self.shared.settings.durability.sync == SyncMode::None {
+        if !order && self.shared.settings().durability.sync == SyncMode::None {
             return Ok(());
         }
         let start = self.shared.clock.now_us();
@@ -128,7 +128,7 @@ impl Wal {
     /// Withholds writes while the log is over its hard limit. Said here only, so that no older news comes later.
     fn watch_length(&self) -> u64 {
         let bytes = self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low));
-        self.shared.budget.set_log_full(bytes > self.shared.settings.log_limit());
+        self.shared.budget.set_log_full(bytes > self.shared.settings().log_limit());
         bytes
     }
 

@@ -3,6 +3,7 @@
 //! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
+use super::reloading::Reloader;
 use super::{cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use crate::http::Facts;
@@ -29,6 +30,7 @@ pub(super) struct Desk {
     pub path: PathBuf,
     pub mountpoint: PathBuf,
     pub began: Instant,
+    pub reloader: Arc<Reloader>,
     /// What is recorded, if anything is.
     pub figures: Option<Figures>,
     pub http: OnceLock<Http>,
@@ -55,6 +57,7 @@ impl Desk {
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
+            Request::Reload => Reply::Reloaded(Box::new(self.reloader.reload("config reload"))),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::Locate { inode, after } => places::located(&self.volume, inode, after),
             Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
@@ -89,6 +92,11 @@ impl Desk {
         list.forget(|noted| all || inodes.contains(&noted.damage.inode.0)) as u64
     }
 
+    /// The status as one line of JSON.
+    pub(super) fn status_text(&self) -> String {
+        serde_json::to_string(&self.status()).unwrap_or_else(|error| error.to_string())
+    }
+
     fn status(&self) -> Status {
         let shared = self.volume.shared();
         let base = Status {
@@ -101,10 +109,11 @@ impl Desk {
             ..Status::default()
         };
         let mut status = with_vitals(base, self.volume.vitals());
-        status.space.limit_bytes = shared.settings.limit;
+        status.space.limit_bytes = shared.settings().limit;
         status.is_mounted = self.is_mounted.load(Ordering::Acquire);
         status.http = self.http.get().cloned().unwrap_or_default();
         status.scrub = scrubbing::summary(&self.volume);
+        status.config = self.reloader.status();
         status
     }
 }

@@ -3,7 +3,9 @@
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
 use super::access;
+use super::attending::attend;
 use super::damage::Recorder;
+use super::reloading::Reloader;
 use super::telling;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
@@ -40,6 +42,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let mut door = door_settings(&mount);
     door.access = access::open(&mount.volume, &mount.settings.log);
+    let asked = mount.settings.clone();
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
@@ -48,14 +51,16 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
         tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
     }
-    let settings = &volume.shared().settings;
+    let settings = volume.shared().settings();
     if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
         // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
+    drop(settings);
     let volume = Arc::new(volume);
     let (notifier, looks) = (mount.notifier.clone(), mount.notifier.clone());
     volume.watchdog().on_look(Box::new(move |stuck| looks.looked(stuck)));
+    let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, asked));
     // Until the volume is closed.
     let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
         Ok(recorder) => Some(recorder),
@@ -69,7 +74,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition) {
+    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition, reloader.clone()) {
         Ok(told) => told,
         Err(error) => {
             let _ = volume.close();
@@ -86,10 +91,12 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     told.mounted(mounted.traffic());
+    let unmounter = mounted.unmounter();
+    reloader.mounted(unmounter.clone());
+    attend(told.desk(), reloader, mount.wishes);
     (mount.ready)();
     notifier.ready(&format!("mounted at {}", mount.mountpoint.display()));
     told.say();
-    let unmounter = mounted.unmounter();
     let (stop, watched) = (mount.stop.clone(), unmounter.clone());
     let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
         stop.wait();

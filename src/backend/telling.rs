@@ -5,6 +5,7 @@
 //! thread to spare.
 
 use super::desk::{Desk, Figures};
+use super::reloading::Reloader;
 use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
@@ -38,18 +39,25 @@ pub(super) struct Told {
 }
 
 /// Opens both.
-pub(super) fn begin(volume: &Arc<Volume>, path: &Path, mountpoint: &Path, exposition: Option<Exposition>) -> Result<Told, BackendError> {
+pub(super) fn begin(
+    volume: &Arc<Volume>,
+    path: &Path,
+    mountpoint: &Path,
+    exposition: Option<Exposition>,
+    reloader: Arc<Reloader>,
+) -> Result<Told, BackendError> {
     let figures = exposition.map(|exposition| Figures { exposition, sampler: Sampler::new(volume.clone()) });
     let desk = Arc::new(Desk {
         volume: volume.clone(),
         path: path.into(),
         mountpoint: mountpoint.into(),
         began: Instant::now(),
+        reloader,
         figures,
         http: OnceLock::new(),
         is_mounted: AtomicBool::new(false),
     });
-    let http = match volume.shared().settings.http.listen {
+    let http = match volume.shared().settings().http.listen {
         Some(address) => listen(address, &desk)?,
         None => None,
     };
@@ -95,6 +103,10 @@ fn why_not(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl Told {
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
     /// What the mount's own file of figures says: the status, as JSON.
     pub(super) fn stats(&self) -> Stats {
         let desk = self.desk.clone();

@@ -146,7 +146,7 @@ fn memory() -> Vec<Finding> {
                         what,
                         Grade::Bad,
                         too_large,
-                        "set memory.budget to what can be spared; config/small.yaml runs in 32 MiB",
+                        "set memory.budget to what can be spared; `preset: small` runs in 32 MiB",
                     )]
                 }
                 None => vec![Finding::new(what, Grade::Good, format!("there is enough for a budget of {budget}"), "")],

@@ -7,7 +7,7 @@ use super::error::{CliError, Code};
 use super::output::{human, span, table, text_line};
 use super::{Context, info, output, scrub};
 use crate::control::client::{self, ControlError};
-use crate::control::protocol::{Damage, Http, Mode, Pool, Status as Facts};
+use crate::control::protocol::{ConfigStatus, Damage, Http, Mode, Pool, Status as Facts};
 use crate::mount::{lock, mountinfo, point, server};
 use std::path::{Path, PathBuf};
 
@@ -156,6 +156,7 @@ fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
         ("damage", damage_text(damage)),
         ("scrub", scrub::short(&facts.scrub)),
         ("http", http_text(&facts.http)),
+        ("settings", config_text(&facts.config)),
     ];
     table(&rows.into_iter().chain(stuck).collect::<Vec<_>>())
 }
@@ -175,6 +176,14 @@ fn damage_text(damage: &Damage) -> String {
         listed => format!("; {listed} place(s) listed as lost by `infmap damage ls`"),
     };
     format!("{} read(s) failed, {} saved by parity{listed}{zeroed}", damage.unreadable, damage.restored)
+}
+
+fn config_text(config: &ConfigStatus) -> String {
+    let ConfigStatus { generation, preset, reloads, failed, last, last_result, waiting } = config;
+    let last = last.as_ref().map(|last| format!(", last at {last}: {}", last_result.name())).unwrap_or_default();
+    let failed = if *failed == 0 { String::new() } else { format!(", {failed} in vain") };
+    let waiting = if waiting.is_empty() { String::new() } else { format!("; at the next mount: {}", waiting.join(", ")) };
+    format!("generation {generation}, preset {preset}; read again {reloads} time(s){failed}{last}{waiting}")
 }
 
 fn actors(pools: &[Pool]) -> String {

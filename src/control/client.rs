@@ -2,7 +2,9 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{
+    self, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status,
+};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it has for what waits for the disk, and behind the requests of people.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long it has to read its settings again: threads that go finish what they are at.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,14 @@ pub fn metrics(volume: &Path) -> Result<String, ControlError> {
 pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
     match ask_patiently(volume, &Request::Clean, LONG_PATIENCE)? {
         Reply::Cleaned(cleaned) => Ok(cleaned),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// Has it read its settings again.
+pub fn reload(volume: &Path) -> Result<Reloaded, ControlError> {
+    match ask_patiently(volume, &Request::Reload, RELOAD_PATIENCE)? {
+        Reply::Reloaded(reloaded) => Ok(*reloaded),
         other => Err(ControlError::unasked(&other)),
     }
 }

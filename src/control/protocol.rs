@@ -3,9 +3,11 @@
 //! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
+mod config;
 mod damage;
 mod places;
 
+pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
 pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
@@ -36,6 +38,8 @@ pub enum Request {
     ScrubCancel,
     /// Make a round of cleaning, and answer when what it gained is free.
     Clean,
+    /// Read the settings again. Waits for threads that come or go.
+    Reload,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
     Damage {
         #[serde(default)]
@@ -81,6 +85,7 @@ pub enum Reply {
         why: String,
     },
     Cleaned(Cleaned),
+    Reloaded(Box<Reloaded>),
     Damage(Box<DamagePage>),
     Located(Box<LocatedPage>),
     Found(Box<FoundPage>),
@@ -130,6 +135,7 @@ pub struct Status {
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
     pub scrub: ScrubSummary,
+    pub config: ConfigStatus,
     /// The kernel has been given it, and has not been told that it ends.
     pub is_mounted: bool,
     pub http: Http,

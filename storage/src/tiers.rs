@@ -104,6 +104,12 @@ impl Tiers {
         }
     }
 
+    /// Makes the tiers larger or smaller. What does not fit any more is evicted before this returns.
+    pub fn resize(&self, l1_bytes: u64, l2_bytes: u64) {
+        self.decoded.cache.set_capacity(l1_bytes);
+        self.stored.cache.set_capacity(l2_bytes);
+    }
+
     /// The decoded cluster or unit at an address.
     #[must_use]
     pub fn decoded(&self, at: Address) -> Option<Decoded> {

@@ -26,7 +26,7 @@
 //! reads: while a round of cleaning lasts, or a scrub, it stands beside the budget. So does, with any budget, the file of a damaged image
 //! as it was written (4.6 MiB, and 256 KiB to read it back) while the scanner puts it back.
 
-use super::{KIB, MIB, Settings};
+use super::{KIB, MIB, Prefetch, Settings, WRITER_SLOTS};
 use infmap_storage::limits::GROUP_MAX_BYTES;
 use infmap_storage::region::{CODE_TABLES_BYTES, ENCODER_BYTES};
 
@@ -117,7 +117,7 @@ impl Settings {
     #[must_use]
     pub fn memory_plan(&self) -> MemoryPlan {
         let budget = self.memory.budget;
-        let affordable = usize::try_from(budget / BUDGET_PER_WRITER).unwrap_or(usize::MAX).max(1);
+        let affordable = usize::try_from(budget / BUDGET_PER_WRITER).unwrap_or(usize::MAX).clamp(1, WRITER_SLOTS);
         let writer_threads = self.actors.pixel_writer.threads.clamp(1, affordable);
         let mut plan = MemoryPlan {
             budget,
@@ -147,6 +147,15 @@ impl Settings {
     #[must_use]
     pub fn max_write(&self) -> u32 {
         if self.memory.budget < SMALL_BUDGET { 128 * 1024 } else { 1024 * 1024 }
+    }
+
+    /// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
+    #[must_use]
+    pub fn read_ahead_window(&self) -> u64 {
+        match self.cache.prefetch {
+            Prefetch::Off => 0,
+            Prefetch::Adaptive => u64::from(self.max_write()).min(self.memory_plan().prefetch),
+        }
     }
 
     /// Bytes of file data that go into the log at once at most: what a group of records may hold, or half the log's share of a small

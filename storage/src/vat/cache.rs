@@ -41,6 +41,11 @@ impl NodeCache {
         Self { nodes, evictions, missed: AtomicU64::new(0) }
     }
 
+    /// Makes it larger or smaller. What does not fit any more is evicted before this returns.
+    pub fn resize(&self, capacity_bytes: u64) {
+        self.nodes.set_capacity(capacity_bytes);
+    }
+
     /// Keeps a node for a while: a loaded one, or one that its link gave up.
     pub fn insert(&self, ptr: &NodePtr, node: Arc<Node>) {
         self.nodes.insert(ptr.address, node);

@@ -59,7 +59,7 @@ impl Volume {
         if parts.len() > FILES_MAX {
             return replier.reply(Err(Refusal::BatchTooBig));
         }
-        let room = AtomicU64::new(self.front.shared.settings.memory.budget / ANSWERS_SHARE);
+        let room = AtomicU64::new(self.front.shared.settings().memory.budget / ANSWERS_SHARE);
         let join = Join::new(parts.len(), move |answers| replier.reply(Ok(answers)));
         let reads = Arc::new(Reads { front: self.front.clone(), join, room });
         let parts = parts.into_iter().enumerate().map(|(number, part)| Missed { number, part });

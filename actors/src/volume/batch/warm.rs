@@ -62,7 +62,7 @@ impl Volume {
         if files.len() > FILES_MAX {
             return replier.reply(Err(Refusal::BatchTooBig));
         }
-        let plan = self.front.shared.settings.memory_plan();
+        let plan = self.front.shared.settings().memory_plan();
         let room = Arc::new(AtomicU64::new(plan.l1 + plan.l2));
         let messages = files.chunks(FILES_A_MESSAGE).count();
         let join = Join::new(messages, move |parts| replier.reply(Ok(parts.into_iter().fold(Warmed::default(), |sum, part| sum + part))));

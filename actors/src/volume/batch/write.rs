@@ -115,7 +115,7 @@ impl Writing {
         });
         let rest = long.split_off(first.count());
         let targets: Vec<(Inode, Vec<u8>)> = long.into_iter().filter_map(|one| Some((self.held_of(one.number)?, one.content))).collect();
-        let piece_bytes = self.front.shared.settings.max_write() as usize;
+        let piece_bytes = self.front.shared.settings().max_write() as usize;
         let pieces = targets.iter().map(|(_, content)| content.len().div_ceil(piece_bytes) + 1).sum();
         let front = self.front.clone();
         let join = Join::<Answer<()>>::new(pieces, move |done| match done.into_iter().find_map(Result::err) {

@@ -24,14 +24,14 @@ const SUMMARIES: &str = "infmap::more";
 type Spot = (&'static str, u32);
 
 /// Lets through what is not too much.
-pub(crate) struct Limiter {
+pub(super) struct Limiter {
     board: Arc<Board>,
 }
 
 impl Limiter {
     /// One that has counted nothing yet, with a thread that says what it left out.
     #[must_use]
-    pub(crate) fn start() -> Self {
+    pub(super) fn start() -> Self {
         let board: Arc<Board> = Arc::default();
         let teller = board.clone();
         let _: io::Result<_> = std::thread::Builder::new().name("infmap-log".into()).spawn(move || teller.tell_for_ever());
