@@ -1,13 +1,15 @@
 //! The pixel readers: everything that waits for the disk to be read.
 //!
-//! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
+//! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Warm`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
 //! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which. A panic makes the
 //! message fail that it came in, and the reader goes on; one that panics again and again is dead, and the volume read-only.
 //!
 //! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
 
+mod many;
 mod noticing;
 
+pub use many::{bring_small, read_part, take};
 pub use noticing::notice;
 
 use crate::api::{Answer, Refusal};
@@ -88,11 +90,7 @@ impl Reading {
     }
 
     fn answer(self, shared: &Shared, done: Result<ReadData, ReadError>) {
-        let answer = done.map_err(|error| match error {
-            ReadError::State(error) => shared.refuse(&error),
-            error => unreadable(shared, self.inode, self.offset, &error),
-        });
-        self.replier.reply(answer);
+        self.replier.reply(done.map_err(|error| refusal(shared, self.inode, self.offset, &error)));
     }
 
     fn attempt(&self, shared: &Shared, wait: bool) -> Result<ReadData, ReadError> {
@@ -110,14 +108,7 @@ impl Reading {
     fn gather(&self, shared: &Shared, view: View<'_>, wait: bool) -> Result<ReadData, ReadError> {
         let size = match self.size {
             Some(size) => size,
-            None => {
-                let row = view.inode(self.inode)?;
-                match row.kind() {
-                    FileKind::Directory => return Err(ReadError::State(Refusal::IsDirectory.into())),
-                    FileKind::Regular => row.size,
-                    _ => return Err(ReadError::State(Refusal::Invalid.into())),
-                }
-            }
+            None => size_of(view, self.inode)?,
         };
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
         let mut buffer = shared.reads.take_for(length);
@@ -129,6 +120,24 @@ impl Reading {
             FileReader { images: None, ..reader }.read(self.inode, self.offset, &self.dirty, out)?;
         }
         Ok(ReadData { buffer, length })
+    }
+}
+
+/// The size of a regular file, as its row says.
+fn size_of(view: View<'_>, inode: Inode) -> Result<u64, ReadError> {
+    let row = view.inode(inode)?;
+    match row.kind() {
+        FileKind::Directory => Err(ReadError::State(Refusal::IsDirectory.into())),
+        FileKind::Regular => Ok(row.size),
+        _ => Err(ReadError::State(Refusal::Invalid.into())),
+    }
+}
+
+/// What a caller hears of a read that failed.
+fn refusal(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> Refusal {
+    match error {
+        ReadError::State(error) => shared.refuse(error),
+        error => unreadable(shared, inode, offset, error),
     }
 }
 
@@ -146,24 +155,30 @@ fn unreadable(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> 
 }
 
 /// The reader for a place in a file: different megabytes are read in parallel, one megabyte by one reader.
-fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
+pub fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
     (inode.0.wrapping_add(offset >> 20)) as usize % readers
 }
 
 /// Brings bytes of a file into L1 before they are asked for. What cannot be read will be said to whoever asks.
 #[expect(clippy::indexing_slicing, reason = "the length is cut to that of the buffer")]
-fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
+fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) -> Answer<u64> {
     let lease = shared.published.load_full();
     let source = shared.names();
     let view = View::new(&lease.names, &source);
-    let Ok(row) = view.inode(inode) else { return };
+    let row = view.inode(inode).map_err(|error| shared.refuse(&error))?;
     let mut buffer = shared.reads.take();
     let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
     // Not noted: dirty bytes may lie over it. Whoever asks for it meets it.
     let lost = RefCell::default();
     let reader = FileReader { lost: Some(&lost), ahead: Some(shared.tiers.ahead()), ..reader(shared, view) };
-    if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
-        tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
+    let read = reader.read(inode, offset, &[], &mut buffer[..length]);
+    match read {
+        Ok(()) if lost.borrow().is_empty() => Ok(length as u64),
+        Ok(()) => Err(Refusal::Damaged),
+        Err(error) => {
+            tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
+            Err(Refusal::Damaged)
+        }
     }
 }
 
@@ -176,10 +191,8 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
     let source = shared.names();
     let view = View::new(&lease.names, &source);
     let (mut bytes, offset) = ([0; CLUSTER_BYTES], number * CLUSTER_BYTES as u64);
-    noticing::read(shared, reader(shared, view), inode, offset, &[], &mut bytes).map_err(|error| match error {
-        ReadError::State(error) => shared.refuse(&error),
-        error => unreadable(shared, inode, offset, &error),
-    })?;
+    let read = noticing::read(shared, reader(shared, view), inode, offset, &[], &mut bytes);
+    read.map_err(|error| refusal(shared, inode, offset, &error))?;
     Ok(shared.blocks.holding(0, &bytes))
 }
 
@@ -191,6 +204,13 @@ pub enum ReadMessage {
         inode: Inode,
         offset: u64,
         length: u64,
+    },
+    /// Somebody wants these bytes to be at hand, and to hear when they are.
+    Warm {
+        inode: Inode,
+        offset: u64,
+        length: u64,
+        replier: Replier<Answer<u64>>,
     },
     /// Something that needs nodes which are not resident.
     Query(Box<dyn FnOnce(&Shared) + Send>),
@@ -206,6 +226,7 @@ impl Envelope for ReadMessage {
         match self {
             Self::Read(_) => "read",
             Self::ReadAhead { .. } => "read_ahead",
+            Self::Warm { .. } => "warm",
             Self::Query(_) => "query",
             Self::Fetch { .. } => "fetch",
         }
@@ -266,7 +287,8 @@ impl Role for PixelReader {
         }
         match message {
             ReadMessage::Read(reading) => reading.finish(&self.shared),
-            ReadMessage::ReadAhead { inode, offset, length } => read_ahead(&self.shared, inode, offset, length),
+            ReadMessage::ReadAhead { inode, offset, length } => drop(read_ahead(&self.shared, inode, offset, length)),
+            ReadMessage::Warm { inode, offset, length, replier } => replier.reply(read_ahead(&self.shared, inode, offset, length)),
             ReadMessage::Query(query) => query(&self.shared),
             ReadMessage::Fetch { ptr, then } => {
                 let node = self.shared.nodes.fetch(&ptr).map_err(|error| {

@@ -10,7 +10,7 @@ use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
 use crate::fuse::{Stats, Traffic};
-use crate::http;
+use crate::http::{self, Facts};
 use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;

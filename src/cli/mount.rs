@@ -12,12 +12,14 @@ use crate::logging::Logging;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
+use crate::mount::notify::Notifier;
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::Damaged;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a daemon leaves of the time of its parent, at most.
@@ -71,7 +73,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 impl Mount {
     pub fn run(mut self, context: &Context) -> Result<(), CliError> {
         let deadline = Instant::now() + self.patience();
-        if self.daemon_child {
+        // One that mounts stays among the processes that an automounter lets pass, until it has: it would wait for itself.
+        if self.daemon_child && self.supervise {
             daemon::leave_session();
         }
         let options = options::parse(self.options.iter().map(String::as_str))?;
@@ -119,12 +122,15 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
+        // Whoever started what is a daemon by now has gone on.
+        let notifier = Arc::new(if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() });
         let served = backend::serve(Serve {
             volume,
             mountpoint: point.path.clone(),
             settings,
             flags,
             ready,
+            notifier,
             stop,
             reload: Reload { sources, logging },
             wishes,
@@ -232,7 +238,10 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
                 tracing::error!(%error, "the process that supervises this one does not hear that it is ready");
             }
             tracing::info!(mountpoint = %mountpoint.display(), "mounted; Ctrl-C unmounts");
-        } else if let Err(error) = daemon::say_ready(&log) {
+            return;
+        }
+        daemon::leave_session();
+        if let Err(error) = daemon::say_ready(&log) {
             tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
         } else {
             tracing::info!(mountpoint = %mountpoint.display(), "mounted");

@@ -149,11 +149,23 @@ impl Tiers {
         found
     }
 
+    /// Whether it is there, for whoever does not ask for it.
+    #[must_use]
+    pub fn has_stored(&self, at: Address) -> bool {
+        self.stored.cache.peek(&at).is_some()
+    }
+
     /// Keeps a unit as it is stored, which has so many bytes when it is decoded.
     pub fn keep_stored(&self, at: Address, stored: Bytes, decoded_bytes: u64) {
         self.compressed.0.fetch_add(decoded_bytes, Ordering::Relaxed);
         self.compressed.1.fetch_add(stored.len() as u64, Ordering::Relaxed);
         self.stored.cache.insert(at, stored);
+    }
+
+    /// Forgets everything: it can be read again.
+    pub fn clear(&self) {
+        self.decoded.cache.clear();
+        self.stored.cache.clear();
     }
 
     /// A piece that is about to be read ahead.

@@ -15,7 +15,7 @@ use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
-use crate::settings::{Damaged, Prefetch, Settings, WRITER_SLOTS};
+use crate::settings::{Damaged, Settings, WRITER_SLOTS};
 use crate::shared::{Budget, DamageList, Encoders, Figures, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
