@@ -17,6 +17,7 @@
 #   make metrics-cost                 what metrics cost: throughput and latency with them and without, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
+#   make resize                       pools, memory, mailboxes and lanes that change each second for a minute, under a load that knows the orders
 #   make million                      a million files in a thousand directories and in one; a quarter of an hour; prints figures
 #   make overwrite                    a volume four fifths full overwritten twenty times, within its limit; prints what was written for each byte
 #   make storm                        eight processes in the same directories for a minute
@@ -40,7 +41,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm programs posix fuzz observe install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm resize programs posix fuzz observe install
 
 build:
 	@scripts/setup build
@@ -116,6 +117,11 @@ million:
 overwrite:
 	@scripts/setup build
 	$(CARGO) test --release --locked -p infmap-actors --lib -- --include-ignored --nocapture --test-threads 1 over
+
+resize:
+	@scripts/setup build mount test
+	$(CARGO) test --release --locked -p infmap-actors --test resize -- --include-ignored --nocapture --test-threads 1
+	INFMAP_RESIZE_SECONDS=60 $(CARGO) test --release --locked --test reload -- --nocapture resized
 
 storm:
 	@scripts/setup build mount test

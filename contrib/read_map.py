@@ -151,10 +151,11 @@ class Volume:
 
 def extract(volume, out, wanted):
     os.mkdir(out)
-    failed, times = 0, []
+    failed, times, found = 0, [], False
     for path, inode, mode, size, modified in volume.tree():
-        if wanted and path != wanted and not path.startswith(wanted + b"/") and not wanted.startswith(path):
+        if wanted and path and path != wanted and not path.startswith(wanted + b"/") and not wanted.startswith(path + b"/"):
             continue
+        found = found or path == wanted
         to = os.path.join(os.fsencode(out), path)
         try:
             if stat.S_ISDIR(mode):
@@ -172,9 +173,12 @@ def extract(volume, out, wanted):
     for to, mode, modified in reversed(times):
         os.chmod(to, stat.S_IMODE(mode) & 0o777)
         os.utime(to, ns=(modified, modified))
+    if not found:
+        sys.exit(f"there is no {os.fsdecode(wanted)} in the volume")
     return 3 if failed else 0
 
 def main():
+    sys.stdout.reconfigure(errors="surrogateescape")  # names are bytes
     images, roots = find(sys.argv[1]) if len(sys.argv) in (2, 3, 4) else sys.exit(__doc__)
     for root in roots:
         try:

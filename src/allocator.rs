@@ -1,7 +1,7 @@
 //! Two allocators, by size: mimalloc for what is small and comes by the thousand, the kernel for what is large.
 //!
 //! Pages of the trees and messages: glibc's allocator took a quarter of the time of a change of names. But mimalloc keeps what is large
-//! resident, and touches what should stay untouched (the 16 MiB that fuser reads into): through `config/small.yaml` the daemon
+//! resident, and touches what should stay untouched (the 16 MiB that fuser reads into): through `config/presets/small.yaml` the daemon
 //! grew 12 MB larger with it alone. Large buffers are pooled by whoever needs them often, so a mapping for each costs nothing.
 //!
 //! Buffers that begin at a huge page lie in huge pages; nothing else asks for them. mimalloc does by default, and then the first touch of

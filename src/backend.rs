@@ -3,23 +3,30 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+mod attending;
+mod caches;
 mod checking;
 mod cleaning;
 pub mod damage;
 mod desk;
 mod gather;
 mod offline;
+mod places;
 pub mod recover;
 mod refusal;
+mod reloading;
 mod repairing;
 pub mod restore;
 mod scrubbing;
 mod serving;
 mod telling;
 
+pub use attending::{Wish, Wishes, wishes};
 pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};
 pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use places::{find_offline, locate_offline};
+pub use reloading::Reload;
 pub use repairing::{Damaged, RepairReport, repair};
 pub use scrubbing::second_text;
 pub use serving::serve;
@@ -28,6 +35,7 @@ use crate::fuse::Shown;
 use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 pub(crate) use infmap_storage::volume_file::VOLUME_FILE;
@@ -135,6 +143,9 @@ pub struct Serve {
     /// To be called once, when the kernel's INIT is answered.
     pub ready: Box<dyn FnOnce() + Send>,
     pub stop: Stop,
+    pub reload: Reload,
+    /// What signals wish for.
+    pub wishes: Receiver<Wish>,
 }
 
 /// How a mount ended.

@@ -19,9 +19,11 @@ mod meters;
 mod mounts;
 mod negotiate;
 mod range;
+mod request;
 mod send;
 mod session;
 mod settings;
+mod shadow;
 mod xattr;
 
 use fuser::FileHandle;
@@ -30,6 +32,7 @@ pub use in_flight::{Traffic, UnderWay};
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
 pub use settings::{MountSettings, OpenMode, Shown};
+pub use shadow::Stats;
 
 /// Handles mean nothing (DOOR-4).
 const NO_HANDLE: FileHandle = FileHandle(0);

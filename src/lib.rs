@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod fuse;
 pub mod http;
+pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod mount;

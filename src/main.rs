@@ -9,7 +9,7 @@ mod allocator;
 static ALLOCATOR: allocator::BySize = allocator::BySize;
 
 fn main() -> std::process::ExitCode {
-    // Where the kernel gives huge pages to everybody, 2 MiB are resident where 4 KiB are used: 30 MB in all through `config/small.yaml`.
+    // Where the kernel gives huge pages to everybody, 2 MiB are resident where 4 KiB are used: 30 MB in all through `config/presets/small.yaml`.
     // A mount with memory to spare turns them on, for what asks for them.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     infmap::cli::main(std::env::args_os())

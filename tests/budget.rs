@@ -26,12 +26,12 @@ fn chunk(number: u64, out: &mut [u8]) {
     }
 }
 
-/// Writes `bytes` and reads them back through `config/small.yaml`, before and after another mount.
+/// Writes `bytes` and reads them back through `config/presets/small.yaml`, before and after another mount.
 fn stream(bytes: u64) {
     if !can_mount() {
         return;
     }
-    let preset = Path::new(SOURCE).join("config/small.yaml");
+    let preset = Path::new(SOURCE).join("config/presets/small.yaml");
     let preset = ["--config", preset.to_str().expect("UTF-8")];
     let volume = Volume::new();
     let mount = volume.mount_with(&preset);

@@ -167,7 +167,7 @@ fn after_a_load_every_figure_is_there_and_is_what_the_catalogue_says() {
 
     let address = address(&volume);
     // What was removed is worth a checkpoint, with the next tick.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !get(&address, "/metrics").1.contains("infmap_checkpoint_duration_seconds_count") {
         assert!(Instant::now() < deadline, "there was no checkpoint");
     }
@@ -223,7 +223,7 @@ fn after_a_load_every_figure_is_there_and_is_what_the_catalogue_says() {
 
 /// The daemon counts the images that there are. It makes and removes some meanwhile.
 fn images_are_counted(volume: &Volume, address: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let sizes: Vec<u64> = volume.images().iter().filter_map(|image| fs::metadata(image).ok()).map(|found| found.len()).collect();
         let (_, series) = parse(&get(address, "/metrics").1);

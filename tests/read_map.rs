@@ -42,4 +42,7 @@ fn a_page_of_python_lists_and_extracts_the_tree() {
     let one = volume.beside("one");
     run(Command::new("python3").arg(&script).arg(&pile).arg(&one).arg("tree/docs"));
     assert_eq!(contents(&one.join("tree/docs")), contents(&tree.join("docs")));
+    assert_eq!(fs::read_dir(one.join("tree")).expect("read").count(), 1, "and nothing beside it");
+    let none = Command::new("python3").arg(&script).arg(&pile).arg(volume.beside("none")).arg("tree/doc").output().expect("it starts");
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("there is no tree/doc"), "{none:?}");
 }

@@ -214,11 +214,13 @@ fn tests_wait_for_messages_and_never_sleep() {
 fn advice_names_only_verbs_that_exist() {
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_infmap")).arg("--help").output().expect("it starts").stdout;
     let help = String::from_utf8(help).expect("UTF-8");
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| line.split_whitespace().next());
+    // In groups, each with a heading of its own, before the options.
+    let groups = help.lines().skip_while(|line| *line != "Volume:").take_while(|line| *line != "Options:");
+    let listed = groups.filter(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
     let verbs: BTreeSet<&str> = listed.chain(["VERB"]).collect();
     assert!(verbs.contains("check") && verbs.contains("umount"), "{help}");
     let mut texts: Vec<(String, String)> = files().into_iter().map(|file| (file.path, file.text)).collect();
-    let documents = ["README.md", "CHANGELOG.md", "Makefile", "config/default.yaml", "config/small.yaml"];
+    let documents = ["README.md", "CHANGELOG.md", "Makefile", "config/default.yaml", "config/presets/small.yaml"];
     texts.extend(documents.map(|name| (name.to_string(), fs::read_to_string(root().join(name)).expect("readable"))));
     let mut offences = Vec::new();
     for (path, text) in texts.iter().filter(|(path, _)| !path.starts_with("tests/tidy")) {

@@ -175,7 +175,7 @@ impl Cleaner {
         let clusters = self.images_that_fit().min(ROUND_IMAGES) * SURE_CLUSTERS;
         let wish = match self.why {
             Why::Background => {
-                let dead_percent = shared.settings.actors.cleaner.victim_dead_percent();
+                let dead_percent = shared.settings().actors.cleaner.victim_dead_percent();
                 Wish { clusters, dead_percent, worth_bytes: REGION_BYTES as u64 / 4, worth_part: 16 }
             }
             // Whoever waits is helped by little too.
@@ -199,7 +199,7 @@ impl Cleaner {
     fn images_that_fit(&self) -> u64 {
         let shared = &self.shared;
         let on_disk = shared.device.space().map_or(0, |space| space.free_bytes) + shared.spares.held_bytes();
-        let of_limit = shared.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
+        let of_limit = shared.settings().limit.map_or(u64::MAX, |limit| limit.saturating_sub(shared.spares.image_bytes()));
         (on_disk.min(of_limit) / (REGION_BYTES as u64 + REGION_BYTES as u64 / 8)).saturating_sub(1)
     }
 
@@ -234,7 +234,7 @@ impl Cleaner {
     /// Goes on, after a pause that leaves the disk to others for its share of the time.
     fn go_on(&self, busy_us: u64, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
-        let share = self.shared.settings.actors.cleaner.io_share_percent.max(1);
+        let share = self.shared.settings().actors.cleaner.io_share_percent.max(1);
         let pause_us = if self.why == Why::Asked { 0 } else { busy_us * (100 - share.min(100)) / share };
         match pause_us {
             0 => cx.post(&own, Lane::Background, CleanMessage::GoOn),

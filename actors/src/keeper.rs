@@ -1,6 +1,6 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
+//! Owns: the timers. Accepts: `GetReady`, `Stock`, `Tick`, `Retimed`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
 //! the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the
 //! volume is read-only.
 
@@ -42,10 +42,13 @@ const KEEP_SHORT: usize = 1;
 /// What the Keeper is told.
 pub enum KeeperMessage {
     /// Touch the memory that a first stream of writes needs.
-    GetReady {
-        replier: Replier<Answer<()>>,
-    },
-    Tick,
+    GetReady { replier: Replier<Answer<()>> },
+    /// The clock; one of an earlier series means nothing.
+    Tick { series: u64 },
+    /// The time between ticks was changed.
+    Retimed,
+    /// The share of dirty blocks was changed: keep as many unused ones as it has.
+    Stock,
     /// A commit ended.
     Committed,
 }
@@ -54,7 +57,9 @@ impl Envelope for KeeperMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::GetReady { .. } => "get_ready",
-            Self::Tick => "tick",
+            Self::Tick { .. } => "tick",
+            Self::Retimed => "retimed",
+            Self::Stock => "stock",
             Self::Committed => "committed",
         }
     }
@@ -68,6 +73,8 @@ pub struct Keeper {
     cleaner: crate::slot::Address<CleanMessage>,
     scanner: crate::slot::Address<ScanMessage>,
     committing: bool,
+    /// Which ticks count.
+    series: u64,
     last_checkpoint_us: u64,
 }
 
@@ -81,14 +88,14 @@ impl Keeper {
         scanner: crate::slot::Address<ScanMessage>,
     ) -> Self {
         let last_checkpoint_us = shared.clock.now_us();
-        Self { shared, own, vat, cleaner, scanner, committing: false, last_checkpoint_us }
+        Self { shared, own, vat, cleaner, scanner, committing: false, series: 0, last_checkpoint_us }
     }
 
     /// Whether so much is dead in images that live that it is worth moving what is not.
     fn is_cleaning_due(&self, is_short: bool) -> bool {
         let image_bytes = self.shared.spares.image_bytes();
         let dead = self.shared.reclaim.dead(image_bytes);
-        let percent = self.shared.settings.actors.cleaner.start_at_dead_percent;
+        let percent = self.shared.settings().actors.cleaner.start_at_dead_percent;
         let is_much = dead >= CLEAN_LEAST_BYTES && dead.saturating_mul(100) >= image_bytes.saturating_mul(percent);
         self.shared.reclaim.may_clean() && !self.shared.health.is_read_only() && (is_much || is_short && dead >= REGION_BYTES as u64)
     }
@@ -116,7 +123,12 @@ impl Keeper {
             cx.post(&self.cleaner, Lane::Background, CleanMessage::Look);
         }
         cx.post(&self.scanner, Lane::Background, ScanMessage::Due);
-        cx.post_after(self.shared.settings.durability.commit_interval, &own, Lane::Foreground, KeeperMessage::Tick);
+        cx.post_after(
+            self.shared.settings().durability.commit_interval,
+            &own,
+            Lane::Foreground,
+            KeeperMessage::Tick { series: self.series },
+        );
     }
 }
 
@@ -154,8 +166,8 @@ pub fn note_space(shared: &Shared, space: &Space) -> u64 {
     // What is held counts as free: it is a part of the reserve.
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
     let on_disk = space.free_bytes + held;
-    let of_limit = shared.settings.limit.map(|limit| limit.saturating_sub(shared.spares.image_bytes()));
-    let left = of_limit.map_or(u64::MAX, |left| left.saturating_sub(shared.settings.limit.map_or(0, reserve_of)));
+    let of_limit = shared.settings().limit.map(|limit| limit.saturating_sub(shared.spares.image_bytes()));
+    let left = of_limit.map_or(u64::MAX, |left| left.saturating_sub(shared.settings().limit.map_or(0, reserve_of)));
     shared.budget.set_space(on_disk.saturating_sub(RESERVE_BYTES).min(left));
     // Images are written into spare files before they take other room.
     (on_disk + shared.spares.unused_bytes()).min(of_limit.unwrap_or(u64::MAX))
@@ -187,7 +199,14 @@ impl Role for Keeper {
                 self.shared.get_ready();
                 cx.reply(replier, Ok(()));
             }
-            KeeperMessage::Tick => self.tick(cx),
+            KeeperMessage::Tick { series } if series == self.series => self.tick(cx),
+            KeeperMessage::Tick { .. } => {}
+            // At once: what waits for the old time may have waited for longer than the new one.
+            KeeperMessage::Retimed => {
+                self.series += 1;
+                self.tick(cx);
+            }
+            KeeperMessage::Stock => self.shared.stock_blocks(),
             KeeperMessage::Committed => self.committing = false,
         }
     }

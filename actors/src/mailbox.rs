@@ -7,10 +7,13 @@
 //! credits of the others.
 //! Fails: never.
 
+mod limits;
 mod meter;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use limits::Limits;
+pub use limits::Patience;
 pub use meter::{LaneStats, MailboxStats, Working};
 pub(crate) use meter::{Meter, PoolStats, SAMPLE, publish};
 
@@ -37,10 +40,6 @@ pub enum Lane {
 pub const LANES: usize = 4;
 /// Their names in metrics, in their order.
 pub const LANE_NAMES: [&str; LANES] = ["foreground", "data", "write_behind", "background"];
-/// Messages of higher lanes after which a lane gives one of its own, by lane.
-const PASSES: [u32; LANES] = [u32::MAX, 16, 32, 64];
-/// Microseconds of being passed over after which a lane gives one of its own, by lane.
-const DEADLINE_US: [u64; LANES] = [u64::MAX, 2_000, 10_000, 20_000];
 
 const FOREGROUND: usize = Lane::Foreground as usize;
 const DATA: usize = Lane::Data as usize;
@@ -88,7 +87,7 @@ pub(crate) struct Mailbox<M> {
     lanes: [Queue<M>; LANES],
     tally: Tally,
     rejected: AtomicU64,
-    capacity: usize,
+    pub(crate) limits: Limits,
 }
 
 impl<M: Envelope> Mailbox<M> {
@@ -97,7 +96,7 @@ impl<M: Envelope> Mailbox<M> {
             let (sender, receiver) = flume::unbounded();
             Queue { sender, receiver, posted: AtomicU64::new(0), taken: AtomicU64::new(0), bytes: AtomicUsize::new(0) }
         };
-        Self { lanes: std::array::from_fn(queue), tally: Tally::new(), rejected: AtomicU64::new(0), capacity }
+        Self { lanes: std::array::from_fn(queue), tally: Tally::new(), rejected: AtomicU64::new(0), limits: Limits::new(capacity) }
     }
 
     /// Gives the message its position. `stamp` reads the clock; it is asked for all messages but most of the inline ones.
@@ -129,7 +128,7 @@ impl<M: Envelope> Mailbox<M> {
 
     /// Admission: true if a message from the door may come now. False is counted as withheld.
     pub(crate) fn has_room(&self) -> bool {
-        let room = self.depth() < self.capacity;
+        let room = self.depth() < self.limits.capacity();
         if !room {
             self.rejected.fetch_add(1, Ordering::Relaxed);
         }
@@ -144,7 +143,7 @@ impl<M: Envelope> Mailbox<M> {
         let lanes = self.lanes.each_ref().map(lane);
         MailboxStats {
             depth: self.depth(),
-            capacity: self.capacity,
+            capacity: self.limits.capacity(),
             bytes: lanes.iter().map(|lane| lane.bytes).sum(),
             lanes,
             posted: self.lanes.iter().map(|queue| queue.posted.load(Ordering::Relaxed)).sum(),
@@ -194,7 +193,7 @@ impl<M: Envelope> Inbox<M> {
             }
         }
         let first = (0..LANES).find(|lane| !self.staged[*lane].is_empty())?;
-        let lane = self.starving(first, now_us).unwrap_or(first);
+        let lane = self.starving(mailbox, first, now_us).unwrap_or(first);
         if lane == FOREGROUND && self.lift(mailbox) {
             return Some(Source::Lifted);
         }
@@ -202,10 +201,10 @@ impl<M: Envelope> Inbox<M> {
     }
 
     /// A lane below `first` whose patience is over, and whose head was posted before the head of `first`.
-    fn starving(&self, first: usize, now_us: u64) -> Option<usize> {
+    fn starving(&self, mailbox: &Mailbox<M>, first: usize, now_us: u64) -> Option<usize> {
         let before = self.staged[first].front()?.ticket;
         (first + 1..LANES).find(|lane| {
-            let impatient = self.passed[*lane] >= PASSES[*lane] || now_us >= self.due_us[*lane];
+            let impatient = self.passed[*lane] >= mailbox.limits.passes(*lane) || now_us >= self.due_us[*lane];
             impatient && self.staged[*lane].front().is_some_and(|head| head.ticket < before)
         })
     }
@@ -248,10 +247,10 @@ impl<M: Envelope> Inbox<M> {
         }?;
         self.passed[entry.lane] = 0;
         self.due_us[entry.lane] = u64::MAX;
-        for (lane, patience_us) in DEADLINE_US.iter().enumerate().skip(entry.lane + 1) {
+        for (lane, patience_us) in mailbox.limits.deadlines_us().enumerate().skip(entry.lane + 1) {
             if !self.staged[lane].is_empty() {
                 self.passed[lane] = self.passed[lane].saturating_add(1);
-                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(*patience_us));
+                self.due_us[lane] = self.due_us[lane].min(now_us.saturating_add(patience_us));
             }
         }
         Self::count_taken(mailbox, &entry);

@@ -84,6 +84,8 @@ pub struct PixelWriter {
     shared: Arc<Shared>,
     own: WeakAddress<WriteMessage>,
     vat: Address<VatMessage>,
+    /// Its slot.
+    number: usize,
     open: Option<OpenRegion>,
     grants: VecDeque<Grant>,
     asked: bool,
@@ -97,11 +99,12 @@ pub struct PixelWriter {
 
 impl PixelWriter {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, own: WeakAddress<WriteMessage>, vat: Address<VatMessage>) -> Self {
+    pub fn new(shared: Arc<Shared>, own: WeakAddress<WriteMessage>, vat: Address<VatMessage>, number: usize) -> Self {
         Self {
             shared,
             own,
             vat,
+            number,
             open: None,
             grants: VecDeque::new(),
             asked: false,
@@ -134,6 +137,8 @@ impl PixelWriter {
                 self.seal(cx);
             }
         }
+        // One that gets no work any more keeps nothing open.
+        self.flush |= self.number >= self.shared.writers();
         if self.flush && self.backlog.is_empty() {
             self.flush = false;
             self.seal(cx);
@@ -146,7 +151,7 @@ impl PixelWriter {
     }
 
     fn effort(&mut self) -> Option<&mut Effort> {
-        let compression = self.shared.settings.compression;
+        let compression = self.shared.settings().compression;
         let wanted = match compression {
             Compression::Off => false,
             Compression::Always => true,

@@ -162,7 +162,7 @@ impl Scanner {
     pub fn new(shared: Arc<Shared>, own: WeakAddress<ScanMessage>, vat: Address<VatMessage>, shards: Vec<Address<CacheMessage>>) -> Self {
         let (memory, run) = Memory::load(shared.device.as_ref(), shared.uuid);
         let now_us = shared.clock.now_us();
-        let pace = Bucket::new(shared.settings.actors.scanner.io_limit, now_us);
+        let pace = Bucket::new(shared.settings().actors.scanner.io_limit, now_us);
         let used = shared.scrub.used();
         let mut scanner = Self {
             shared,
@@ -338,7 +338,7 @@ impl Scanner {
             self.keep_up(cx);
             return self.go_on(pause_us, cx);
         }
-        let _ = self.pace_of(target).take(bytes, cx.now_us());
+        let _ = self.pace_of(target, cx.now_us()).take(bytes, cx.now_us());
         if look.is_sound(&self.shared) {
             let busy_us = cx.now_us().saturating_sub(began_us);
             return self.done(target, &look, Outcome::Sound, busy_us, cx);
@@ -348,7 +348,11 @@ impl Scanner {
         self.ask(place, cx);
     }
 
-    fn pace_of(&mut self, target: Target) -> &mut Bucket {
+    fn pace_of(&mut self, target: Target, now_us: u64) -> &mut Bucket {
+        let limit = self.shared.settings().actors.scanner.io_limit;
+        if self.pace.bytes_per_second() != limit {
+            self.pace = Bucket::new(limit, now_us);
+        }
         match (target, &mut self.run_pace) {
             (Target::Next(_), Some(pace)) => pace,
             _ => &mut self.pace,
@@ -357,10 +361,10 @@ impl Scanner {
 
     /// How long to leave the disk to others. What a reader waits for is read as fast as the limit allows.
     fn pause_us(&mut self, target: Target, bytes: u64, busy_us: u64, cx: &Context<'_>) -> u64 {
-        let limit_us = self.pace_of(target).take(bytes, cx.now_us());
+        let limit_us = self.pace_of(target, cx.now_us()).take(bytes, cx.now_us());
         let used = self.shared.scrub.used();
         let is_alone = std::mem::replace(&mut self.used, used) == used;
-        let share = self.shared.settings.actors.scanner.io_share_percent;
+        let share = self.shared.settings().actors.scanner.io_share_percent;
         match target {
             Target::Next(_) if !is_alone => limit_us.max(pause_for_share(busy_us, share)),
             _ => limit_us,

@@ -24,10 +24,16 @@ pub const BUDGET_RANGE: RangeInclusive<u64> = 32 * MIB..=TIB;
 pub const POOL_THREADS_RANGE: RangeInclusive<u64> = 1..=64;
 /// Threads of the pixel writers' pool: there are 16 slots.
 pub const WRITER_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
+/// Slots of the pixel writers; as many of them are used as there are threads.
+pub const WRITER_SLOTS: usize = 16;
 /// Threads that write images, by default.
 pub const WRITER_THREADS: usize = 8;
 /// Messages that a mailbox admits from the door; beyond, requests are held back at the gates of the volume.
 pub const MAILBOX_RANGE: RangeInclusive<u64> = 16..=65_536;
+/// Messages of higher lanes that a lane lets go first before it gives one of its own.
+pub const PASSES_RANGE: RangeInclusive<u64> = 1..=1024;
+/// Milliseconds for which a lane lets others go first.
+pub const DEADLINE_RANGE_MS: RangeInclusive<u64> = 1..=1000;
 /// Percent of the disk's time for an actor that nobody waits for.
 pub const SHARE_RANGE: RangeInclusive<u64> = 1..=100;
 /// Bytes a second that the scanner reads at most.
@@ -78,6 +84,25 @@ macro_rules! choice {
     };
 }
 
+choice!(
+    /// Which whole configuration the settings begin with; the package `infmap` has their texts.
+    Preset {
+        /// The defaults.
+        General = "general",
+        /// On a battery.
+        Laptop = "laptop",
+        /// For many at once.
+        Server = "server",
+        /// Written once, kept for years.
+        Archive = "archive",
+        /// In 32 MiB.
+        Small = "small",
+        /// Small writes in place, synced.
+        Database = "database",
+        /// Thrown away.
+        Ci = "ci",
+    }
+);
 choice!(
     /// How far ahead of sequential readers is read.
     Prefetch {
@@ -167,6 +192,9 @@ choice!(
 /// All settings of a mount.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// Default `general`. It says where values came from; nothing else reads it.
+    pub preset: Preset,
+    pub config: Config,
     pub memory: Memory,
     pub actors: Actors,
     pub cache: Cache,
@@ -182,6 +210,13 @@ pub struct Settings {
     pub log: Log,
 }
 
+/// `config`: the files of settings themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Whether a mount reads them again when one of them has changed. Default true.
+    pub watch: bool,
+}
+
 /// `memory`: the one budget.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memory {
@@ -189,6 +224,9 @@ pub struct Memory {
     pub budget: u64,
     /// Whether the memory that writes need is touched when a volume is mounted; never below a budget of 64 MiB. Default true.
     pub ready: bool,
+    /// Bytes of requests that the kernel may have under way, as it was told at the mount; no key. While it cannot be told otherwise, a plan
+    /// leaves them their room. Default 0: nobody was told anything.
+    pub promised: u64,
 }
 
 /// `actors`: threads and mailboxes.
@@ -202,10 +240,31 @@ pub struct Actors {
     pub pixel_reader: Pool,
     pub cleaner: Cleaner,
     pub scanner: Scanner,
+    pub lanes: Lanes,
     /// Messages in the mailbox of the one Vat, [`MAILBOX_RANGE`], default 4096.
     pub vat_mailbox: usize,
     /// Messages in the mailbox of the one Wal, [`MAILBOX_RANGE`], default 4096.
     pub wal_mailbox: usize,
+}
+
+/// `actors.lanes`: how long the lanes of a mailbox let higher ones go first. What comes from the door goes before all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lanes {
+    /// Reports of placement and rows of files. Default 16 messages, 2 ms.
+    pub data: LanePatience,
+    /// Write-behind and commits by the timer. Default 32 messages, 10 ms.
+    pub write_behind: LanePatience,
+    /// Read-ahead, scanner, cleaner. Default 64 messages, 20 ms.
+    pub background: LanePatience,
+}
+
+/// What ends the patience of a lane: whichever comes first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanePatience {
+    /// Messages of higher lanes, [`PASSES_RANGE`].
+    pub passes: usize,
+    /// Milliseconds, [`DEADLINE_RANGE_MS`].
+    pub deadline_ms: u64,
 }
 
 /// `actors.cleaner`: how images that are mostly dead are made to come free.
@@ -310,9 +369,15 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self { watch: true }
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
-        Self { budget: 512 * MIB, ready: true }
+        Self { budget: 512 * MIB, ready: true, promised: 0 }
     }
 }
 
@@ -324,9 +389,17 @@ impl Default for Actors {
             pixel_reader: Pool { threads: 4, mailbox: 1024 },
             cleaner: Cleaner { io_share_percent: 20, start_at_dead_percent: 30 },
             scanner: Scanner { io_limit: 20 * MIB, io_share_percent: 1 },
+            lanes: Lanes::default(),
             vat_mailbox: 4096,
             wal_mailbox: 4096,
         }
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let patience = |passes, deadline_ms| LanePatience { passes, deadline_ms };
+        Self { data: patience(16, 2), write_behind: patience(32, 10), background: patience(64, 20) }
     }
 }
 
@@ -339,6 +412,8 @@ impl Default for Cache {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            preset: Preset::General,
+            config: Config::default(),
             memory: Memory::default(),
             actors: Actors::default(),
             cache: Cache::default(),

@@ -28,7 +28,7 @@ use crate::api::{Answer, Attributes, Refusal};
 use crate::clock::Clock;
 use crate::scanner::{Board, Suspects};
 use crate::settings::Settings;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use infmap_storage::blocks::BlockPool;
 use infmap_storage::buffer::BufferPool;
 use infmap_storage::device::Device;
@@ -39,7 +39,7 @@ use infmap_storage::row::{FileKind, Inode, InodeRow, Time};
 use infmap_storage::state::{StateError, View};
 use infmap_storage::tiers::Tiers;
 use infmap_storage::vat::{NodeSource, Tree, TreeId};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A version of the tree that everybody may read. To hold it is a lease.
@@ -55,7 +55,10 @@ pub struct Published {
 pub struct Shared {
     pub uuid: [u8; 16],
     pub device: Arc<dyn Device>,
-    pub settings: Settings,
+    /// The settings in force: [`Shared::settings`].
+    pub tuned: ArcSwap<Settings>,
+    /// Bytes of log that start a checkpoint at most: a share of the medium, or of the volume's limit.
+    pub log_share: u64,
     pub clock: Arc<dyn Clock>,
     pub published: ArcSwap<Published>,
     pub live: LiveRows,
@@ -79,6 +82,8 @@ pub struct Shared {
     pub suspects: Suspects,
     /// Bytes that were ever handed to pixel writers.
     pub handed_out: AtomicU64,
+    /// Pixel writers that ever got work: those that may have something open.
+    pub most_writers: AtomicUsize,
     /// The pixel writers were told that something will come.
     pub expecting: AtomicBool,
     /// How often a file was given capabilities since the volume was opened.
@@ -88,18 +93,36 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The settings in force. To be asked whenever one is needed: `volume::retune` changes them while the volume is in use.
+    #[must_use]
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.tuned.load()
+    }
+
+    /// Pixel writers that get work; those beyond, of their slots, seal what they have and rest.
+    #[must_use]
+    pub fn writers(&self) -> usize {
+        self.settings().memory_plan().writer_threads
+    }
+
+    /// Pixel writers that may have something open: those that ever got work.
+    #[must_use]
+    pub fn most_writers(&self) -> usize {
+        self.most_writers.load(Ordering::Acquire)
+    }
+
     /// Now, as files have it.
     #[must_use]
     pub fn now(&self) -> Time {
         Time::from_unix_ns(self.clock.wall_ns())
     }
 
-    /// The pixel writer, of so many, that the next `bytes` go to: one has a region's worth before the next has its turn, so that small
+    /// The pixel writer, of those that get work, that the next `bytes` go to: one has a region's worth before the next has its turn, so that small
     /// files fill images together and large ones keep all writers busy.
     #[must_use]
-    pub fn next_writer(&self, bytes: u64, writers: usize) -> usize {
+    pub fn next_writer(&self, bytes: u64) -> usize {
         let before = self.handed_out.fetch_add(bytes, Ordering::Relaxed);
-        (before / REGION_BYTES as u64) as usize % writers
+        (before / REGION_BYTES as u64) as usize % self.writers()
     }
 
     /// What `stat` shows: the row with the live row laid over it.
@@ -148,9 +171,14 @@ impl Shared {
     /// Touches the memory that a stream of writes will use: its first blocks, the image buffers, the tables of the parity code. The first
     /// touch of a page takes longer than what a write does with it.
     pub fn get_ready(&self) {
-        self.blocks.fill(self.settings.memory_plan().ready_bytes() as usize / CLUSTER_BYTES);
+        self.blocks.fill(self.settings().memory_plan().ready_bytes() as usize / CLUSTER_BYTES);
         self.image_buffers.fill();
         self.encoders.lend(|_| ());
+    }
+
+    /// Keeps as many unused blocks as may be dirty. On the thread that made them, the allocator gives what is too much back to the system.
+    pub fn stock_blocks(&self) {
+        self.blocks.set_keep((self.settings().memory_plan().dirty / CLUSTER_BYTES as u64) as usize);
     }
 
     /// Refuses changes of a volume that is read-only.

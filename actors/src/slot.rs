@@ -19,7 +19,7 @@ use address::Port;
 
 use crate::clock::Clock;
 use crate::effects::{self, Effect};
-use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter, Working};
+use crate::mailbox::{Entry, Envelope, Inbox, Lane, Mailbox, MailboxStats, Meter, Patience, Working};
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::turn::{Turn, leave};
 use metrics::Histogram;
@@ -59,6 +59,8 @@ pub trait Runnable: Send + Sync {
     /// Which thread of which pool runs it.
     fn home(&self) -> Home;
     fn stats(&self) -> MailboxStats;
+    /// Changes how many messages it admits from the door, and how patient its lanes are. No message moves.
+    fn tune(&self, capacity: Option<usize>, patience: &Patience);
     /// The message that it is in, and since when.
     fn working(&self) -> Option<Working>;
     /// True if nothing waits, nobody runs it, and its owner is not called.
@@ -339,6 +341,11 @@ impl<R: Role> Runnable for Slot<R> {
             restarted: self.meter.restarted.load(Ordering::Relaxed),
             ..self.mailbox.stats()
         }
+    }
+
+    fn tune(&self, capacity: Option<usize>, patience: &Patience) {
+        capacity.into_iter().for_each(|capacity| self.mailbox.limits.set_capacity(capacity));
+        self.mailbox.limits.set_patience(patience);
     }
 
     fn working(&self) -> Option<Working> {

@@ -66,8 +66,6 @@ pub struct Vat {
     state: State,
     appender: Appender,
     largest_batch: usize,
-    /// Bytes of dirty nodes that start a checkpoint.
-    dirty_node_bytes: u64,
     /// Something was changed since the last publication.
     changed: bool,
     publications: u64,
@@ -103,7 +101,6 @@ impl Vat {
         let first = shared.published.load_full();
         Self {
             largest_batch: 4 * 1024 * 1024,
-            dirty_node_bytes: shared.settings.memory_plan().nodes / 2,
             shared,
             own,
             peers: None,
@@ -207,7 +204,7 @@ impl Vat {
         self.grants_synced(cx);
         self.checkpoint_synced(cx);
         // A length from before the last checkpoint says nothing: the log is shorter by now.
-        if self.is_news_since_checkpoint(report.low) && report.bytes_above_low > self.shared.settings.checkpoint_at() {
+        if self.is_news_since_checkpoint(report.low) && report.bytes_above_low > self.shared.settings().checkpoint_at() {
             self.checkpoint_is_due(cx);
         }
     }

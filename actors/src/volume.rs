@@ -14,15 +14,20 @@ mod gate;
 mod holds;
 mod listing;
 mod open;
+mod places;
 mod publish;
+mod retune;
 #[cfg(test)]
 mod tests;
 mod vitals;
+mod warm;
 
 pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
+pub use retune::Kept;
 pub use vitals::{PoolVitals, Vitals};
+pub use warm::TierUse;
 
 use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
@@ -30,6 +35,7 @@ use crate::cleaner::{CleanMessage, Gained};
 use crate::keeper::{KeeperMessage, note_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
+use crate::pixel_writer::WriteMessage;
 use crate::replier::{Replier, Reply, Unanswered};
 use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
@@ -70,9 +76,12 @@ pub struct Volume {
     watchdog: Arc<Watchdog>,
     /// It looks by itself until this is dropped.
     watch: Mutex<Option<Watch>>,
+    writers: Vec<Address<WriteMessage>>,
     cleaner: Address<CleanMessage>,
     scanner: Address<ScanMessage>,
     pools: Option<Arc<ActixPools>>,
+    /// One change of the settings at a time.
+    retuning: Mutex<()>,
 }
 
 /// What answers need that come later.
@@ -390,7 +399,7 @@ impl Volume {
         let answer = shared.device.space().map_err(|_| Refusal::Damaged).map(|space| {
             // Others may have filled the disk since anybody looked.
             let free = note_space(shared, &space);
-            let total = shared.settings.limit.unwrap_or(space.total_bytes).min(space.total_bytes);
+            let total = shared.settings().limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let available = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
             let free_inodes = available / INODE_BYTES;

@@ -122,7 +122,7 @@ impl Wal {
     /// Under `none` people are answered without a sync, but no image and no root goes by a record that may not be there after a cut.
     fn sync(&mut self, order: bool) -> Result<(), String> {
         let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
-        if !order && self.shared.settings.durability.sync == SyncMode::None {
+        if !order && self.shared.settings().durability.sync == SyncMode::None {
             return Ok(());
         }
         let start = self.shared.clock.now_us();
@@ -161,7 +161,7 @@ impl Wal {
         if let Some(writer) = &self.writer {
             self.shared.figures.set_wal(writer.file_bytes(), writer.segments(), bytes);
         }
-        self.shared.budget.set_log_full(bytes > self.shared.settings.log_limit());
+        self.shared.budget.set_log_full(bytes > self.shared.settings().log_limit());
         bytes
     }
 

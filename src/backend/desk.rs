@@ -3,7 +3,8 @@
 //! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
-use super::{cleaning, scrubbing};
+use super::reloading::Reloader;
+use super::{caches, cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use crate::http::Facts;
 use crate::metrics::{Exposition, Sampler};
@@ -29,6 +30,7 @@ pub(super) struct Desk {
     pub path: PathBuf,
     pub mountpoint: PathBuf,
     pub began: Instant,
+    pub reloader: Arc<Reloader>,
     /// What is recorded, if anything is.
     pub figures: Option<Figures>,
     pub http: OnceLock<Http>,
@@ -55,7 +57,14 @@ impl Desk {
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
+            Request::Reload => Reply::Reloaded(Box::new(self.reloader.reload("config reload"))),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
+            Request::Locate { inode, after } => places::located(&self.volume, inode, after),
+            Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
+            Request::Caches => caches::facts(&self.volume),
+            Request::Flush => caches::flush(&self.volume),
+            Request::DropClean => Reply::Dropped { bytes: self.volume.drop_clean() },
+            Request::Warm { files, urgent } => caches::warm(&self.volume, &files, urgent),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
     }
@@ -87,6 +96,11 @@ impl Desk {
         list.forget(|noted| all || inodes.contains(&noted.damage.inode.0)) as u64
     }
 
+    /// The status as one line of JSON.
+    pub(super) fn status_text(&self) -> String {
+        serde_json::to_string(&self.status()).unwrap_or_else(|error| error.to_string())
+    }
+
     fn status(&self) -> Status {
         let shared = self.volume.shared();
         let base = Status {
@@ -99,10 +113,11 @@ impl Desk {
             ..Status::default()
         };
         let mut status = with_vitals(base, self.volume.vitals());
-        status.space.limit_bytes = shared.settings.limit;
+        status.space.limit_bytes = shared.settings().limit;
         status.is_mounted = self.is_mounted.load(Ordering::Acquire);
         status.http = self.http.get().cloned().unwrap_or_default();
         status.scrub = scrubbing::summary(&self.volume);
+        status.config = self.reloader.status();
         status
     }
 }

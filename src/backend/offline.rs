@@ -107,7 +107,7 @@ fn volume_file_error(path: &Path, error: VolumeFileError) -> BackendError {
 }
 
 /// Opens a volume to read it.
-fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
+pub(super) fn open(path: &Path) -> Result<(VolumeFile, Offline), BackendError> {
     let file = read_volume_file(path)?;
     let device: Arc<dyn Device> =
         Arc::new(FileDevice::new(path).map_err(|source| BackendError::Io { what: path.display().to_string(), source })?);

@@ -2,7 +2,9 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
+use super::attending::attend;
 use super::damage::Recorder;
+use super::reloading::Reloader;
 use super::telling;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
@@ -39,7 +41,8 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
-    let door = door_settings(&mount);
+    let mut door = door_settings(&mount);
+    let asked = mount.settings.clone();
     let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
@@ -49,12 +52,14 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
         tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
     }
-    let settings = &volume.shared().settings;
+    let settings = volume.shared().settings();
     if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
         // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
         let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
     }
+    drop(settings);
     let volume = Arc::new(volume);
+    let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, asked));
     // Until the volume is closed.
     let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
         Ok(recorder) => Some(recorder),
@@ -68,13 +73,15 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition.map(|exposition| (exposition, name))) {
+    let measured = exposition.map(|exposition| (exposition, name));
+    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, measured, reloader.clone()) {
         Ok(told) => told,
         Err(error) => {
             let _ = volume.close();
             return Err(error);
         }
     };
+    door.stats = Some(told.stats());
     let mounted = match Mounted::start(volume.clone(), &mount.mountpoint, &door) {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -84,9 +91,11 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     told.mounted(mounted.traffic());
+    let unmounter = mounted.unmounter();
+    reloader.mounted(unmounter.clone());
+    attend(told.desk(), reloader, mount.wishes);
     (mount.ready)();
     told.say();
-    let unmounter = mounted.unmounter();
     let (stop, watched) = (mount.stop.clone(), unmounter.clone());
     let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
         stop.wait();

@@ -5,11 +5,12 @@
 //! thread to spare.
 
 use super::desk::{Desk, Figures};
+use super::reloading::Reloader;
 use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
-use crate::fuse::Traffic;
-use crate::http;
+use crate::fuse::{Stats, Traffic};
+use crate::http::{self, Facts};
 use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
@@ -43,6 +44,7 @@ pub(super) fn begin(
     path: &Path,
     mountpoint: &Path,
     measured: Option<(Exposition, Name)>,
+    reloader: Arc<Reloader>,
 ) -> Result<Told, BackendError> {
     let figures = measured.map(|(exposition, name)| Figures { exposition, sampler: Sampler::new(volume.clone(), &name) });
     let desk = Arc::new(Desk {
@@ -50,11 +52,12 @@ pub(super) fn begin(
         path: path.into(),
         mountpoint: mountpoint.into(),
         began: Instant::now(),
+        reloader,
         figures,
         http: OnceLock::new(),
         is_mounted: AtomicBool::new(false),
     });
-    let http = match volume.shared().settings.http.listen {
+    let http = match volume.shared().settings().http.listen {
         Some(address) => listen(address, &desk)?,
         None => None,
     };
@@ -100,6 +103,20 @@ fn why_not(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl Told {
+    pub(super) fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// What the mount's own file of figures says: the status, as JSON.
+    pub(super) fn stats(&self) -> Stats {
+        let desk = self.desk.clone();
+        Stats(Arc::new(move || {
+            let mut text = serde_json::to_vec(&desk.status()).unwrap_or_default();
+            text.push(b'\n');
+            text
+        }))
+    }
+
     /// The kernel has been given the mount.
     pub(super) fn mounted(&self, traffic: Traffic) {
         if let Some(figures) = &self.desk.figures {

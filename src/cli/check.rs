@@ -29,7 +29,7 @@ impl Check {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = info::volume(&self.volume)?;
         let lock = VolumeLock::take_to_read(&volume, None, Duration::ZERO)?;
-        lock.note().into_iter().for_each(|note| output::note(note, context.json));
+        lock.note().into_iter().for_each(|note| output::note(note, context));
         if let Some(inside) = &self.path {
             return self.check_path(&volume, inside, context);
         }
@@ -48,6 +48,8 @@ impl Check {
         }
         if context.json {
             output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
+        } else if report.findings.is_empty() && report.not_shown == 0 {
+            output::done(&text(&report), context)?;
         } else {
             output::text_line(&text(&report))?;
         }

@@ -1,12 +1,16 @@
-//! `infmap config check FILE` and `infmap config show`: what settings there are, and what is wrong with them.
+//! `infmap config ...`: what settings there are, what is wrong with them, and putting them into force.
+
+mod migrating;
+mod reloading;
 
 use super::error::CliError;
 use super::settings::{self, SettingsArguments};
 use super::{Context, output};
-use crate::config::{Layers, show};
+use crate::config::{Layers, json_schema, preset, show, table};
+use infmap_actors::settings::Preset;
 use std::path::PathBuf;
 
-/// Check a file of settings, or show the settings in force.
+/// Check, show, describe, migrate or reload settings.
 #[derive(clap::Args)]
 pub struct Config {
     #[command(subcommand)]
@@ -25,6 +29,18 @@ enum ConfigVerb {
         #[arg(long)]
         origin: bool,
     },
+    /// List the presets: whole configurations to begin with, and what each is for.
+    Presets,
+    /// Print the JSON Schema of a file of settings, for editors.
+    Schema {
+        /// Print a table of all keys in Markdown instead.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Bring a file to the newest version; the file as it was stays beside it.
+    Migrate(migrating::Migrate),
+    /// Have a mount read its settings again, and say what became of each that differs.
+    Reload(reloading::Reload),
 }
 
 impl Config {
@@ -35,17 +51,32 @@ impl Config {
                 layers.yaml(&settings::named(&file)?);
                 let loaded = layers.finish().map_err(|mistakes| CliError::mistakes(&mistakes))?;
                 if let Some(what) = settings::too_large(&loaded.settings) {
-                    output::note(&format!("{what}: a mount here would be refused"), context.json);
+                    output::note(&format!("{what}: a mount here would be refused"), context);
                 }
                 if context.json {
                     return output::json(&show::json(&loaded));
                 }
-                output::text_line(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()))
+                output::done(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()), context)
             }
             ConfigVerb::Show { settings, origin } => {
                 let loaded = settings::load(&settings, None, &[])?;
                 if context.json { output::json(&show::json(&loaded)) } else { output::text_line(&show::yaml(&loaded, origin)) }
             }
+            ConfigVerb::Presets => presets(context),
+            ConfigVerb::Schema { markdown: true } => output::text_line(table::markdown().trim_end()),
+            ConfigVerb::Schema { markdown: false } => output::text_line(&json_schema::text()),
+            ConfigVerb::Migrate(verb) => verb.run(context),
+            ConfigVerb::Reload(verb) => verb.run(context),
         }
     }
+}
+
+fn presets(context: &Context) -> Result<(), CliError> {
+    if context.json {
+        let row = |preset: &Preset| serde_json::json!({ "name": preset.name(), "purpose": preset::purpose(*preset), "text": &*preset::source(*preset).text });
+        return output::json(&serde_json::json!({ "presets": Preset::ALL.iter().map(row).collect::<Vec<_>>() }));
+    }
+    let paragraph = |preset: &Preset| format!("{}\n  {}", preset.name(), preset::purpose(*preset).join("\n  "));
+    let all: Vec<String> = Preset::ALL.iter().map(paragraph).collect();
+    output::text_line(&format!("{}\n\nSay `preset: NAME` in a file, or --preset NAME.", all.join("\n\n")))
 }

@@ -51,7 +51,7 @@ impl CliError {
     }
 
     /// An error of the system where something is written that is no part of a volume.
-    pub fn output(place: &str) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn output(place: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let (message, help) = (format!("cannot write to {place}"), format!("no room is left where {place} is written: free some there"));
         move |source| match system(&source) {
             Code::NoSpace => Self::new(Code::NoSpace, format!("{message}: {source}")).help(help),

@@ -14,6 +14,11 @@ pub struct Explain {
 }
 
 impl Explain {
+    /// The explanation of what [`is_code`] takes for one.
+    pub fn of(code: &str) -> Self {
+        Self { code: Some(code.into()) }
+    }
+
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let codes = match &self.code {
             Some(text) => vec![find(text)?],
@@ -33,6 +38,11 @@ impl Explain {
 /// As messages show it.
 fn name(code: Code) -> String {
     format!("IM{}", code.number())
+}
+
+/// Whether this looks like a code and like no verb.
+pub fn is_code(text: &str) -> bool {
+    text.get(..2).is_some_and(|letters| letters.eq_ignore_ascii_case("im")) && text.bytes().skip(2).all(|byte| byte.is_ascii_digit())
 }
 
 /// `IM1042`, `im1042`, `1042`, `error[IM1042]`.

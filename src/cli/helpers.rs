@@ -43,7 +43,7 @@ impl InstallHelpers {
             );
         }
         let done = if self.remove { "Removed" } else { "Installed" };
-        output::text_line(&format!("{done} {} in {}.", NAMES.join(", "), self.into.display()))
+        output::done(&format!("{done} {} in {}.", NAMES.join(", "), self.into.display()), context)
     }
 }
 

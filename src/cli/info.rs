@@ -57,7 +57,7 @@ impl Info {
         }
         table(&rows(&facts, limit.as_ref().ok().copied(), &owner, mount.as_ref()))?;
         if let Err(error) = limit {
-            output::note(&format!("the settings are refused, and a mount will be: {}", error.message), false);
+            output::note(&format!("the settings are refused, and a mount will be: {}", error.message), context);
         }
         mount.and_then(Result::ok).as_ref().map_or(Ok(()), status::judge_writable)
     }

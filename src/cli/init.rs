@@ -40,7 +40,7 @@ impl Init {
             return output::json(&facts);
         }
         let volume = self.volume.display();
-        output::text_line(&format!("Made the volume {volume}.\nMount it with: infmap mount {volume} DIR"))
+        output::done(&format!("Made the volume {volume}.\nMount it with: infmap mount {volume} DIR"), context)
     }
 }
 

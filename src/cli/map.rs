@@ -41,10 +41,10 @@ impl Map {
         let text = format!("Drew {} images into {place} ({size}).", rendered.images);
         match (destination, context.json) {
             (Destination::File(_), true) => output::json(&rendered),
-            (Destination::File(_), false) => output::text_line(&text),
+            (Destination::File(_), false) => output::done(&text, context),
             // There the picture is, and nothing else.
-            (Destination::Stdout, json) => {
-                output::note(&text, json);
+            (Destination::Stdout, _) => {
+                output::note(&text, context);
                 Ok(())
             }
         }

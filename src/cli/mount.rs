@@ -6,14 +6,15 @@
 use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
-use crate::backend::{self, Left, Serve, Stop};
+use crate::backend::{self, Left, Reload, Serve, Stop};
 use crate::config::value;
+use crate::logging::Logging;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
-use infmap_actors::settings::{Damaged, LogFormat, Settings};
+use infmap_actors::settings::Damaged;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,15 +71,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 impl Mount {
     pub fn run(mut self, context: &Context) -> Result<(), CliError> {
         let deadline = Instant::now() + self.patience();
-        if self.daemon_child {
+        // One that mounts stays among the processes that an automounter lets pass, until it has: it would wait for itself.
+        if self.daemon_child && self.supervise {
             daemon::leave_session();
         }
         let options = options::parse(self.options.iter().map(String::as_str))?;
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
-        let settings = settings::load(&self.settings, Some(&volume), &options.assignments)?.settings;
+        let mut sources = settings::sources(&self.settings, Some(&volume), &options.assignments);
+        let settings = settings::read(&sources)?.settings;
         if let Some(what) = settings::too_large(&settings) {
-            return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; config/small.yaml runs in 32 MiB"));
+            return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; `preset: small` runs in 32 MiB"));
         }
         let flags = if settings.mount.damaged == Damaged::Zero { options.flags.only_to_read()? } else { options.flags };
         let flags = flags.resolve(&volume.to_string_lossy());
@@ -86,7 +89,7 @@ impl Mount {
             // What is wrong with the call itself is refused here, with its own code.
             return self.start_daemon(context);
         }
-        log_to_stderr(&settings);
+        let logging = Logging::start(&settings.log, || output::Messages);
         if self.supervise && !self.supervised {
             return self.stay_above(context, &volume);
         }
@@ -109,13 +112,24 @@ impl Mount {
             tracing::warn!("{}", backend::LOG_GONE);
         }
         let lock = take_lock(&volume, &point.path, flags.read_only, deadline.saturating_duration_since(Instant::now()))?;
-        let stop = Stop::default();
-        if let Err(error) = signals::listen(stop.clone(), point.path.clone(), self.daemon_child) {
+        // A daemon leaves the directory that it was started in.
+        sources.make_absolute();
+        let ((wish, wishes), stop) = (backend::wishes(), Stop::default());
+        if let Err(error) = signals::listen(stop.clone(), point.path.clone(), signals::has_terminal(), wish) {
             lock.give_back();
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
-        let served = backend::serve(Serve { volume, mountpoint: point.path.clone(), settings, flags, ready, stop });
+        let served = backend::serve(Serve {
+            volume,
+            mountpoint: point.path.clone(),
+            settings,
+            flags,
+            ready,
+            stop,
+            reload: Reload { sources, logging },
+            wishes,
+        });
         match served.left {
             Left::AsFound => lock.give_back(),
             Left::Unfinished => drop(lock),
@@ -141,7 +155,7 @@ impl Mount {
             command
         };
         let (limit, patience) = (self.restarts, self.patience());
-        let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, is_daemon: self.daemon_child };
+        let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, has_terminal: signals::has_terminal() };
         let log = volume.join("run/daemon.log");
         let ended = supervisor::supervise(&what, || {
             if self.daemon_child
@@ -219,21 +233,13 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
                 tracing::error!(%error, "the process that supervises this one does not hear that it is ready");
             }
             tracing::info!(mountpoint = %mountpoint.display(), "mounted; Ctrl-C unmounts");
-        } else if let Err(error) = daemon::say_ready(&log) {
+            return;
+        }
+        daemon::leave_session();
+        if let Err(error) = daemon::say_ready(&log) {
             tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
         } else {
             tracing::info!(mountpoint = %mountpoint.display(), "mounted");
         }
     })
-}
-
-/// Sends the messages of this process to stderr, which a daemon turns into a file.
-fn log_to_stderr(settings: &Settings) {
-    let level = settings.log.level.name().parse().unwrap_or(tracing::Level::INFO);
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(|| output::Messages).with_ansi(false);
-    // A second subscriber is refused; the first one stays.
-    let _ = match settings.log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
 }

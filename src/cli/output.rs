@@ -3,6 +3,7 @@
 //! Owns: the two forms. Must be true: a reader that goes away (`| head`) ends the output without a word.
 //! Fails: with the system's error of stdout.
 
+use super::Context;
 use super::error::CliError;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -30,10 +31,30 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     shown.collect::<String>().into()
 }
 
+/// Prints a text that another program reads as it is.
+pub fn raw(text: &str) -> Result<(), CliError> {
+    line(text)
+}
+
+/// Says that something is done, to whoever wants to hear it.
+pub fn done(text: &str, context: &Context) -> Result<(), CliError> {
+    if context.quiet { Ok(()) } else { text_line(text) }
+}
+
 fn line(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
     written.or_else(unless_left).map_err(CliError::output("stdout"))
+}
+
+/// Prints a line; false if its reader has gone away.
+pub fn still_read(text: &str) -> Result<bool, CliError> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", plain(text)).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::output("stdout")(error)),
+    }
 }
 
 /// An error of a stream, unless its reader has gone away.
@@ -61,8 +82,11 @@ impl Write for Messages {
 }
 
 /// Says something on stderr that is worth knowing and no error.
-pub fn note(text: &str, json: bool) {
-    if json {
+pub fn note(text: &str, context: &Context) {
+    if context.quiet {
+        return;
+    }
+    if context.json {
         say(&serde_json::json!({ "message_type": "note", "message": text }).to_string())
     } else {
         say(&plain(&format!("note: {text}")))
@@ -74,6 +98,29 @@ pub fn table(rows: &[(&str, String)]) -> Result<(), CliError> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<width$}  {}", value.replace('\n', "\\n"))).collect();
     text_line(&lines.join("\n"))
+}
+
+/// Prints lines of values below a head, in columns; numbers are not told from text.
+pub fn columns(head: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+    let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+    let lines: Vec<&Vec<String>> = [&head].into_iter().chain(rows).collect();
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{:<width$}", cell.replace('\n', "\\n"))).collect();
+        cells.join("  ").trim_end().to_string()
+    };
+    text_line(&lines.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// A time for people.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
 }
 
 /// Bytes for people: three digits and a binary unit.
@@ -98,5 +145,10 @@ mod tests {
     fn bytes_are_short_for_people() {
         let shown = [0, 1023, 1024, 1536, 4 << 20, u64::MAX].map(human);
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "4.0 MiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn times_are_short_for_people() {
+        assert_eq!([0, 59, 60, 3725, 90_000].map(span), ["0 s", "59 s", "1 min", "1 h 2 min", "1 d 1 h"]);
     }
 }

@@ -76,7 +76,7 @@ impl Recover {
         if context.json {
             output::json(&serde_json::json!({ "message_type": "recovered", "recovered": recovered }))?;
         } else {
-            output::text_line(&text(&recovered))?;
+            output::done(&text(&recovered), context)?;
         }
         if recovered.whole {
             return Ok(());

@@ -43,8 +43,10 @@ impl Repair {
         let (report, _) = done?;
         if context.json {
             output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
-        } else {
+        } else if report.leaves_damage() || report.changes_something() {
             output::text_line(&text(&report))?;
+        } else {
+            output::done(&text(&report), context)?;
         }
         match (report.leaves_damage(), report.changes_something()) {
             (true, _) => Err(CliError::new(Code::CheckFound, format!("damage is left in {}", self.volume.display())).help(HELP)),

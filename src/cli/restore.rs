@@ -67,9 +67,9 @@ impl Restore {
         if context.json {
             output::json(&serde_json::json!({ "message_type": "restored", "restored": restored }))?;
         } else {
-            restored.notes.iter().for_each(|note| output::note(note, false));
+            restored.notes.iter().for_each(|note| output::note(note, context));
             tell(&restored);
-            output::text_line(&text(&restored))?;
+            output::done(&text(&restored), context)?;
         }
         match restored.incomplete.len() as u64 + restored.incomplete_more {
             0 => Ok(()),

@@ -88,7 +88,7 @@ struct MountArgument {
     place: PathBuf,
 }
 
-fn parse_place(text: &str) -> Result<(i64, i64), String> {
+pub fn parse_place(text: &str) -> Result<(i64, i64), String> {
     let place = text.split_once(',').and_then(|(x, y)| Some((x.trim().parse().ok()?, y.trim().parse().ok()?)));
     place.ok_or_else(|| "a place is two numbers: 3,-1".into())
 }
@@ -158,7 +158,7 @@ fn say(facts: &Facts, what: &str, context: &Context) -> Result<(), CliError> {
     }
     let run = facts.run.as_ref().or(facts.history.first());
     let far = run.map_or_else(String::new, |run| format!(", {} done", shown::part(run)));
-    output::text_line(&format!("{what}{far}."))
+    output::done(&format!("{what}{far}."), context)
 }
 
 fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError> {

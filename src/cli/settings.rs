@@ -5,14 +5,13 @@
 
 use super::error::{CliError, Code};
 use super::output::human;
-use crate::config::{Layers, Loaded, Source, nearest, schema};
+use crate::config::sources::{self, Sources, Unread};
+use crate::config::{Loaded, Source, nearest, schema};
 use crate::memory;
 use infmap_actors::settings::Settings;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// Settings longer than this are not settings.
-const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// The options that every verb with settings has.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -20,6 +19,9 @@ pub struct SettingsArguments {
     /// A YAML file with settings; see config/default.yaml.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A whole configuration to begin with; `infmap config presets` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
     /// One setting, for example memory.budget=1GiB. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -27,31 +29,30 @@ pub struct SettingsArguments {
 
 /// Reads all sources. `volume` may hold a config.yaml of its own; `more` are assignments of `-o`.
 pub fn load(arguments: &SettingsArguments, volume: Option<&Path>, more: &[String]) -> Result<Loaded, CliError> {
-    let mut layers = Layers::default();
+    read(&sources(arguments, volume, more))
+}
+
+/// The sources of a call.
+pub fn sources(arguments: &SettingsArguments, volume: Option<&Path>, more: &[String]) -> Sources {
     let home = std::env::var_os("XDG_CONFIG_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
-    let usual = [
-        Some(PathBuf::from("/etc/infmap/config.yaml")),
-        home.map(|home| home.join("infmap/config.yaml")),
-        volume.map(|volume| volume.join("config.yaml")),
-    ];
-    for path in usual.iter().flatten() {
-        match file(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::NotADirectory => {}
-            read => layers.yaml(&read.map_err(CliError::io(format!("cannot read {}", path.display())))?),
-        }
-    }
-    if let Some(path) = &arguments.config {
-        layers.yaml(&named(path)?);
-    }
-    layers.variables(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))));
-    for assignment in more {
-        layers.assignment("-o", assignment);
-    }
-    for assignment in &arguments.set {
-        layers.assignment("--set", assignment);
-    }
-    layers.finish().map_err(|mistakes| CliError::mistakes(&mistakes))
+    let mut sources = Sources::usual(home, volume);
+    sources.named.clone_from(&arguments.config);
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    sources.take_variables(std::env::vars_os().filter_map(text));
+    sources.assignments.extend(arguments.preset.iter().map(|preset| ("--preset", format!("preset={preset}"))));
+    sources.assignments.extend(more.iter().map(|assignment| ("-o", assignment.clone())));
+    sources.assignments.extend(arguments.set.iter().map(|assignment| ("--set", assignment.clone())));
+    sources
+}
+
+/// Reads the sources of a call.
+pub fn read(sources: &Sources) -> Result<Loaded, CliError> {
+    sources.read().map_err(|unread| match unread {
+        Unread::Mistakes(mistakes) => CliError::mistakes(&mistakes),
+        Unread::File(path, error) if sources.named.as_ref() == Some(&path) => unreadable(&path, &error),
+        Unread::File(path, error) => CliError::io(format!("cannot read {}", path.display()))(error),
+    })
 }
 
 /// What is wrong with a budget of more memory than this process can have; nothing, if it is not.
@@ -63,7 +64,11 @@ pub fn too_large(settings: &Settings) -> Option<String> {
 
 /// Reads a file that was named, so it must be there.
 pub fn named(path: &Path) -> Result<Source, CliError> {
-    file(path).map_err(|error| match error.kind() {
+    sources::file(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    match error.kind() {
         ErrorKind::NotFound => {
             let beside = std::fs::read_dir(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
             let names: Vec<String> =
@@ -76,16 +81,7 @@ pub fn named(path: &Path) -> Result<Source, CliError> {
             }
         }
         _ => CliError::new(Code::Config, format!("cannot read {}: {error}", path.display())).help("name a readable YAML file"),
-    })
-}
-
-fn file(path: &Path) -> std::io::Result<Source> {
-    if std::fs::metadata(path)?.len() > FILE_MAX_BYTES {
-        return Err(std::io::Error::new(ErrorKind::InvalidData, "it is longer than 1 MiB"));
     }
-    let bytes = std::fs::read(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
-    Ok(Source::new(&path.to_string_lossy(), &text))
 }
 
 /// The keys, for the help of the verbs.

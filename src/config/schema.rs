@@ -5,7 +5,7 @@
 //! Fails: never; a path that is not in the table is `None`.
 
 use super::value::{Kind, Value};
-use infmap_actors::settings::{self as s, Atime, Compression, Damaged, FuseOpen, LogFormat, LogLevel, Prefetch, Settings, Sync};
+use infmap_actors::settings::{self as s, Atime, Compression, Damaged, FuseOpen, LogFormat, LogLevel, Prefetch, Preset, Settings, Sync};
 use std::time::Duration;
 
 /// When a change of a key takes effect.
@@ -98,9 +98,18 @@ macro_rules! switch {
     };
 }
 
+/// The row of a key that takes effect while a volume is mounted.
+macro_rules! live {
+    ($key:expr) => {
+        Key { class: Class::Live, ..$key }
+    };
+}
+
 const MAILBOX: Kind = Kind::Count { range: s::MAILBOX_RANGE, unit: "messages" };
 const POOL: Kind = Kind::Count { range: s::POOL_THREADS_RANGE, unit: "threads" };
 const WRITERS: Kind = Kind::Count { range: s::WRITER_THREADS_RANGE, unit: "threads" };
+const PASSES: Kind = Kind::Count { range: s::PASSES_RANGE, unit: "messages" };
+const DEADLINE: Kind = Kind::Duration { range: s::DEADLINE_RANGE_MS };
 const FUSE_THREADS: Kind = Kind::Count { range: s::FUSE_THREADS_RANGE, unit: "threads" };
 const FUSE_SPIN: Kind = Kind::Count { range: s::FUSE_SPIN_US_RANGE, unit: "us" };
 
@@ -114,68 +123,116 @@ pub static KEYS: &[Key] = &[
         get: |_| Value::Number(1),
         set: |_, _| {},
     },
-    number!(
+    live!(word!("preset", Preset, "The whole configuration that this one begins with.", preset)),
+    live!(switch!("config.watch", "Whether a mount reads its files of settings again when one has changed.", config.watch)),
+    live!(number!(
         "memory.budget",
         Kind::Size { range: s::BUDGET_RANGE },
         "Memory for everything: buffers, caches, tables, messages.",
         memory.budget as u64
-    ),
+    )),
     switch!("memory.ready", "Whether a mount touches the memory that writes will need.", memory.ready),
-    number!("actors.cache.threads", POOL, "Threads that take writes over and keep the caches.", actors.cache.threads as usize),
-    number!("actors.cache.mailbox", MAILBOX, "Requests that wait for one part of the cache.", actors.cache.mailbox as usize),
-    number!("actors.pixel_writer.threads", WRITERS, "Threads that draw, protect and write images.", actors.pixel_writer.threads as usize),
-    number!("actors.pixel_writer.mailbox", MAILBOX, "Requests that wait for one open image.", actors.pixel_writer.mailbox as usize),
-    number!("actors.pixel_reader.threads", POOL, "Threads that read and verify images.", actors.pixel_reader.threads as usize),
-    number!("actors.pixel_reader.mailbox", MAILBOX, "Requests that wait for one reader.", actors.pixel_reader.mailbox as usize),
-    number!(
+    live!(number!("actors.cache.threads", POOL, "Threads that take writes over and keep the caches.", actors.cache.threads as usize)),
+    live!(number!("actors.cache.mailbox", MAILBOX, "Requests that wait for one part of the cache.", actors.cache.mailbox as usize)),
+    live!(number!(
+        "actors.pixel_writer.threads",
+        WRITERS,
+        "Threads that draw, protect and write images.",
+        actors.pixel_writer.threads as usize
+    )),
+    live!(number!("actors.pixel_writer.mailbox", MAILBOX, "Requests that wait for one open image.", actors.pixel_writer.mailbox as usize)),
+    live!(number!("actors.pixel_reader.threads", POOL, "Threads that read and verify images.", actors.pixel_reader.threads as usize)),
+    live!(number!("actors.pixel_reader.mailbox", MAILBOX, "Requests that wait for one reader.", actors.pixel_reader.mailbox as usize)),
+    live!(number!(
         "actors.cleaner.io_share",
         Kind::Percent { range: s::SHARE_RANGE },
         "Share of the time in which mostly dead images are cleaned while nobody waits for room.",
         actors.cleaner.io_share_percent as u64
-    ),
-    number!(
+    )),
+    live!(number!(
         "actors.cleaner.start_at_dead",
         Kind::Percent { range: s::DEAD_RANGE },
         "Share of all images that must be dead for cleaning to begin by itself.",
         actors.cleaner.start_at_dead_percent as u64
-    ),
-    number!(
+    )),
+    live!(number!(
         "actors.scanner.io_limit",
         Kind::Rate { range: s::SCAN_RATE_RANGE },
         "How fast images are verified that nobody waits for.",
         actors.scanner.io_limit as u64
-    ),
-    number!(
+    )),
+    live!(number!(
         "actors.scanner.io_share",
         Kind::Percent { range: s::SHARE_RANGE },
         "Share of the time in which images are verified while somebody reads.",
         actors.scanner.io_share_percent as u64
-    ),
-    number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize),
-    number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize),
-    number!("cache.l1", Kind::Percent { range: s::L1_RANGE }, "Share of the flexible memory for decoded data.", cache.l1_percent as u64),
-    number!("cache.l2", Kind::Percent { range: s::L2_RANGE }, "Share of the flexible memory for compressed data.", cache.l2_percent as u64),
-    word!("cache.prefetch", Prefetch, "Whether sequential readers are read ahead for.", cache.prefetch),
-    word!("compression", Compression, "When file data is compressed.", compression),
+    )),
+    live!(number!("actors.vat.mailbox", MAILBOX, "Changes of names and tables that wait.", actors.vat_mailbox as usize)),
+    live!(number!("actors.wal.mailbox", MAILBOX, "Syncs that wait for the log.", actors.wal_mailbox as usize)),
+    live!(number!(
+        "actors.lanes.data.passes",
+        PASSES,
+        "Urgent messages that go before a report of what was placed.",
+        actors.lanes.data.passes as usize
+    )),
+    live!(number!("actors.lanes.data.deadline", DEADLINE, "How long urgent messages go before it.", actors.lanes.data.deadline_ms as u64)),
+    live!(number!(
+        "actors.lanes.write_behind.passes",
+        PASSES,
+        "Messages that go before writing behind and commits.",
+        actors.lanes.write_behind.passes as usize
+    )),
+    live!(number!(
+        "actors.lanes.write_behind.deadline",
+        DEADLINE,
+        "How long others go before them.",
+        actors.lanes.write_behind.deadline_ms as u64
+    )),
+    live!(number!(
+        "actors.lanes.background.passes",
+        PASSES,
+        "Messages that go before read-ahead, scanner and cleaner.",
+        actors.lanes.background.passes as usize
+    )),
+    live!(number!(
+        "actors.lanes.background.deadline",
+        DEADLINE,
+        "How long others go before those.",
+        actors.lanes.background.deadline_ms as u64
+    )),
+    live!(number!(
+        "cache.l1",
+        Kind::Percent { range: s::L1_RANGE },
+        "Share of the flexible memory for decoded data.",
+        cache.l1_percent as u64
+    )),
+    live!(number!(
+        "cache.l2",
+        Kind::Percent { range: s::L2_RANGE },
+        "Share of the flexible memory for compressed data.",
+        cache.l2_percent as u64
+    )),
+    live!(word!("cache.prefetch", Prefetch, "Whether sequential readers are read ahead for.", cache.prefetch)),
+    live!(word!("compression", Compression, "When file data is compressed.", compression)),
     word!("durability.sync", Sync, "What an acknowledged sync means.", durability.sync),
     Key {
         path: "durability.commit_interval",
         kind: Kind::Duration { range: s::COMMIT_INTERVAL_RANGE_MS },
-        class: Class::Remount,
+        class: Class::Live,
         doc: "Time between ordered commits: what a power cut can take of unsynced work.",
         get: |s| Value::Number(u64::try_from(s.durability.commit_interval.as_millis()).unwrap_or(u64::MAX)),
         set: |s, v| s.durability.commit_interval = Duration::from_millis(v.number()),
     },
-    number!(
+    live!(number!(
         "durability.checkpoint_at",
         Kind::Size { range: s::CHECKPOINT_AT_RANGE },
         "Bytes of log that start a checkpoint.",
         durability.checkpoint_at as u64
-    ),
+    )),
     Key {
         path: "integrity.scrub_every",
         kind: Kind::DurationOrNever { range: s::SCRUB_EVERY_RANGE_MS },
-        class: Class::Remount,
+        class: Class::Live,
         doc: "Time from the end of one scrub of a mounted volume to the beginning of the next.",
         get: |s| {
             let ms = |every: Duration| Value::Number(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
@@ -206,8 +263,8 @@ pub static KEYS: &[Key] = &[
         get: |s| s.http.listen.map_or(Value::Nothing, Value::Address),
         set: |s, v| s.http.listen = if let Value::Address(address) = v { Some(address) } else { None },
     },
-    word!("log.level", LogLevel, "The least important message that is logged.", log.level),
-    word!("log.format", LogFormat, "How a message is written.", log.format),
+    live!(word!("log.level", LogLevel, "The least important message that is logged.", log.level)),
+    live!(word!("log.format", LogFormat, "How a message is written.", log.format)),
 ];
 
 /// The key of a path.

@@ -2,7 +2,9 @@
 //!
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
-use super::protocol::{self, Cleaned, DamagePage, ProtocolError, REPLY_MAX_BYTES, Reply, Request, Status};
+use super::protocol::{
+    self, CacheTier, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status, Warmed,
+};
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it has for what waits for the disk, and behind the requests of people.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long it has to read its settings again: threads that go finish what they are at.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +82,14 @@ pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
     }
 }
 
+/// Has it read its settings again.
+pub fn reload(volume: &Path) -> Result<Reloaded, ControlError> {
+    match ask_patiently(volume, &Request::Reload, RELOAD_PATIENCE)? {
+        Reply::Reloaded(reloaded) => Ok(*reloaded),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
 /// What is lost of files, all of it.
 pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
     let mut all = DamagePage::default();
@@ -95,6 +108,75 @@ pub fn damage(volume: &Path) -> Result<DamagePage, ControlError> {
         if all.next.is_none() {
             return Ok(all);
         }
+    }
+}
+
+/// Where a file lies, page by page; `tell` says whether to go on.
+pub fn locate(volume: &Path, inode: u64, tell: &mut dyn FnMut(LocatedPage) -> bool) -> Result<(), ControlError> {
+    let mut after = 0;
+    loop {
+        match ask_patiently(volume, &Request::Locate { inode, after }, LONG_PATIENCE)? {
+            Reply::Located(page) => {
+                // A daemon that turns in a circle is not followed.
+                let next = page.next.filter(|next| *next > after);
+                let goes_on = tell(*page);
+                match next.filter(|_| goes_on) {
+                    Some(next) => after = next,
+                    None => return Ok(()),
+                }
+            }
+            other => return Err(ControlError::unasked(&other)),
+        }
+    }
+}
+
+/// Whose the clusters of a place are, page by page; `tell` says whether to go on.
+pub fn find(volume: &Path, (x, y): (i64, i64), cluster: Option<u16>, tell: &mut dyn FnMut(FoundPage) -> bool) -> Result<(), ControlError> {
+    let mut after = None;
+    loop {
+        match ask_patiently(volume, &Request::Find { x, y, cluster, after }, LONG_PATIENCE)? {
+            Reply::Found(page) => {
+                let next = page.next.filter(|next| after.is_none_or(|after| *next > after));
+                let goes_on = tell(*page);
+                match next.filter(|_| goes_on) {
+                    Some(next) => after = Some(next),
+                    None => return Ok(()),
+                }
+            }
+            other => return Err(ControlError::unasked(&other)),
+        }
+    }
+}
+
+/// What the caches hold.
+pub fn caches(volume: &Path) -> Result<Vec<CacheTier>, ControlError> {
+    match ask(volume, &Request::Caches)? {
+        Reply::Caches { tiers } => Ok(tiers),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// Makes durable what was written so far. Says what is dirty by then.
+pub fn flush(volume: &Path) -> Result<u64, ControlError> {
+    match ask_patiently(volume, &Request::Flush, LONG_PATIENCE)? {
+        Reply::Flushed { dirty_bytes } => Ok(dirty_bytes),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// Drops what was read and can be read again. Says how many bytes that were.
+pub fn drop_clean(volume: &Path) -> Result<u64, ControlError> {
+    match ask(volume, &Request::DropClean)? {
+        Reply::Dropped { bytes } => Ok(bytes),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// A turn of reading files into the cache.
+pub fn warm(volume: &Path, files: Vec<(u64, u64)>, urgent: bool) -> Result<Warmed, ControlError> {
+    match ask_patiently(volume, &Request::Warm { files, urgent }, LONG_PATIENCE)? {
+        Reply::Warmed(warmed) => Ok(warmed),
+        other => Err(ControlError::unasked(&other)),
     }
 }
 

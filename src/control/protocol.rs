@@ -3,9 +3,15 @@
 //! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
+mod caches;
+mod config;
 mod damage;
+mod places;
 
+pub use caches::{CacheTier, Warmed};
+pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
+pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,10 +40,39 @@ pub enum Request {
     ScrubCancel,
     /// Make a round of cleaning, and answer when what it gained is free.
     Clean,
+    /// Read the settings again. Waits for threads that come or go.
+    Reload,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
     Damage {
         #[serde(default)]
         after: Option<(u64, u64)>,
+    },
+    /// Where on the map a file lies, from an offset on. Waits for the disk.
+    Locate {
+        inode: u64,
+        #[serde(default)]
+        after: u64,
+    },
+    /// Whose the clusters of a place are, or one of them, those behind `after`. Waits for the disk.
+    Find {
+        x: i64,
+        y: i64,
+        #[serde(default)]
+        cluster: Option<u16>,
+        #[serde(default)]
+        after: Option<(u64, u16)>,
+    },
+    /// What the caches hold. Waits for nobody.
+    Caches,
+    /// Make durable what was written so far. Waits for the disk.
+    Flush,
+    /// Drop what was read and can be read again.
+    DropClean,
+    /// Read files into the cache, each from an offset on, for a second or so. Waits for the disk; unless `urgent`, behind all requests.
+    Warm {
+        files: Vec<(u64, u64)>,
+        #[serde(default)]
+        urgent: bool,
     },
     /// Forget what is noted of these inodes, or everything.
     ForgetDamage {
@@ -64,7 +99,21 @@ pub enum Reply {
         why: String,
     },
     Cleaned(Cleaned),
+    Reloaded(Box<Reloaded>),
     Damage(Box<DamagePage>),
+    Located(Box<LocatedPage>),
+    Found(Box<FoundPage>),
+    Caches {
+        tiers: Vec<CacheTier>,
+    },
+    /// What is dirty by now.
+    Flushed {
+        dirty_bytes: u64,
+    },
+    Dropped {
+        bytes: u64,
+    },
+    Warmed(Warmed),
     /// So many entries were forgotten.
     Forgot {
         count: u64,
@@ -111,6 +160,7 @@ pub struct Status {
     pub stuck: Vec<Stuck>,
     pub damage: Damage,
     pub scrub: ScrubSummary,
+    pub config: ConfigStatus,
     /// The kernel has been given it, and has not been told that it ends.
     pub is_mounted: bool,
     pub http: Http,

@@ -7,15 +7,17 @@
 //! not ask again until the next mount.
 
 use super::answer::{Refuse, Shared, Ticket, answered_here};
-use super::convert::{Lifetimes, from_request, set_time};
+use super::convert::{from_request, set_time};
 use super::herald::Herald;
-use super::in_flight::{Handles, InFlight, Traffic};
+use super::in_flight::{InFlight, Traffic};
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
-use super::meters::{Meters, Op};
+use super::meters::Op;
 use super::negotiate::{Agreed, negotiate};
+use super::request::{attribute_change, mode_of, new_node, rename_mode};
 use super::send::{send_attributes, send_created, send_done, send_entry, send_space};
 use super::settings::{MountSettings, OpenMode};
+use super::shadow::Shadow;
 use super::{NO_HANDLE, range, xattr};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner,
@@ -23,7 +25,7 @@ use fuser::{
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use infmap_actors::Volume;
-use infmap_actors::api::{Answer, AttributeChange, Attributes, ClearRange, NewNode, Rename, RenameMode, SetXattr, WriteHow};
+use infmap_actors::api::{Answer, Attributes, ClearRange, NewNode, Rename, SetXattr, WriteHow};
 use infmap_actors::replier::Replier;
 use infmap_actors::settings::Atime;
 use infmap_actors::volume::CopyRange;
@@ -45,7 +47,7 @@ pub(super) struct Door {
     agreed: Agreed,
     lookout: Option<Lookout>,
     herald: Arc<Herald>,
-    handles: Arc<Handles>,
+    shadow: Option<Arc<Shadow>>,
     /// A request was answered since the last look that followed a FORGET.
     has_answered: AtomicBool,
     /// The client is one that writes and syncs: nothing but writes and times came since its last sync.
@@ -59,25 +61,20 @@ impl Door {
         let watched = in_flight.clone();
         volume.watchdog().watch(Box::new(move |now_us| watched.overdue(now_us)));
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed, in_flight, herald.clone())),
+            shared: Arc::new(Shared::new(volume, settings, agreed, in_flight, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
             herald,
-            handles: Arc::default(),
+            // The kernel opens by itself where it was told to, and would find a file without bytes.
+            shadow: settings.stats.clone().filter(|_| settings.open == OpenMode::Daemon).map(|stats| Arc::new(Shadow::new(stats))),
             has_answered: AtomicBool::new(false),
             is_syncing: AtomicBool::new(false),
         }
     }
 
-    /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic::new(self.shared.in_flight.clone(), self.handles.clone())
-    }
-
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
-        let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald }
+        Traffic::new(self.shared.in_flight.clone(), self.herald.handles())
     }
 
     /// Asks the volume, and sends what it answers.
@@ -132,6 +129,9 @@ impl Door {
     }
 
     fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
+        if Shadow::has(ino) {
+            return self.watched(op, || Shadow::list(&self.shared, offset, Ticket::new(&self.shared, op, page)));
+        }
         if offset == 0 {
             self.note_access(ino);
         }
@@ -163,40 +163,20 @@ impl Door {
     }
 }
 
-fn new_node(req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32) -> NewNode {
-    NewNode { parent: Inode(parent.0), name: name.as_bytes().to_vec(), mode, umask, uid: req.uid(), gid: req.gid(), rdev: 0 }
-}
-
-fn mode_of(kind: FileKind, mode: u32) -> u32 {
-    kind.mode_bits() | (mode & 0o7777)
-}
-
-fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
-    match flags {
-        _ if flags.is_empty() => Some(RenameMode::Replace),
-        RenameFlags::RENAME_NOREPLACE => Some(RenameMode::NoReplace),
-        RenameFlags::RENAME_EXCHANGE => Some(RenameMode::Exchange),
-        _ => None,
-    }
-}
-
-/// What a SETATTR changes. Privileges fall with a size that somebody other than root sets: the kernel's own bit for that
-/// (`FATTR_KILL_SUIDGID`, by CAP_FSETID) is hidden by fuser 0.18. That they fall with an owner or group the volume knows.
-fn attribute_change(uid_of_caller: u32, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>) -> AttributeChange {
-    let clear_privileges = size.is_some() && uid_of_caller != 0;
-    AttributeChange { permissions: mode.map(|mode| mode & 0o7777), uid, gid, size, clear_privileges, ..AttributeChange::default() }
-}
-
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
         let (volume, in_flight) = (self.shared.volume.clone(), self.shared.in_flight.clone());
-        self.shared = Arc::new(Self::share(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
+        self.shared = Arc::new(Shared::new(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::may_have(parent, name)) {
+            let ticket = Ticket::new(&self.shared, Op::Lookup, reply);
+            return self.watched(Op::Lookup, || shadow.clone().lookup(&self.shared, parent, name, ticket));
+        }
         // A name that is not there is answered ENOENT, which the kernel does not keep: programs create such names next.
         self.answer(Op::Lookup, reply, |volume, r| volume.lookup(Inode(parent.0), name.as_bytes(), r), send_entry);
     }
@@ -213,6 +193,10 @@ impl Filesystem for Door {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::has(ino)) {
+            let shown = shadow.attributes(ino);
+            return self.say(Op::Getattr, reply, |reply| reply.attr(&Shadow::lifetime(), &shown));
+        }
         self.answer(Op::Getattr, reply, |volume, r| volume.attributes(Inode(ino.0), r), send_attributes);
     }
 
@@ -292,12 +276,14 @@ impl Filesystem for Door {
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if Shadow::has(ino) {
+            return self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_DIRECT_IO));
+        }
         self.herald.opened(ino, flags.acc_mode());
         self.show_written_anew(ino, flags.acc_mode());
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();
-                Handles::opened(&self.handles.files);
                 self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, flags));
             }
             OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
@@ -307,14 +293,12 @@ impl Filesystem for Door {
     fn create(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32, reply: ReplyCreate) {
         let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
         let (herald, mode, handle) = (self.herald.clone(), OpenFlags(flags).acc_mode(), self.handle_flags());
-        let handles = self.handles.clone();
         self.answer(
             Op::Create,
             reply,
             |volume, r| volume.create(node, r),
             move |shared, reply, attributes: Attributes| {
                 herald.opened(INodeNo(attributes.inode.0), mode);
-                Handles::opened(&handles.files);
                 send_created(shared, reply, attributes, handle);
             },
         );
@@ -331,6 +315,9 @@ impl Filesystem for Door {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::has(ino)) {
+            return self.watched(Op::Read, || shadow.read(offset, size, Ticket::new(&self.shared, Op::Read, reply)));
+        }
         if flags.0 & O_NOATIME == 0 {
             self.note_access(ino);
         }
@@ -382,9 +369,10 @@ impl Filesystem for Door {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.herald.closed(ino, flags.acc_mode());
-        Handles::closed(&self.handles.files);
-        self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
+        if !Shadow::has(ino) {
+            self.herald.closed(ino, flags.acc_mode());
+            self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
+        }
         self.say(Op::Release, reply, ReplyEmpty::ok);
     }
 
@@ -394,7 +382,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
-        Handles::opened(&self.handles.directories);
+        self.herald.opened_directory();
         self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
@@ -407,7 +395,7 @@ impl Filesystem for Door {
     }
 
     fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
-        Handles::closed(&self.handles.directories);
+        self.herald.closed_directory();
         self.say(Op::Releasedir, reply, ReplyEmpty::ok);
     }
 
@@ -420,13 +408,19 @@ impl Filesystem for Door {
     }
 
     fn setxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32, reply: ReplyEmpty) {
-        let Some(how) = xattr::set_how(flags) else { return self.refuse(Op::Setxattr, reply, Errno::EINVAL) };
+        let how = match xattr::set_how(name, flags) {
+            Ok(how) => how,
+            Err(errno) => return self.refuse(Op::Setxattr, reply, errno),
+        };
         let what = SetXattr { inode: Inode(ino.0), name: name.as_bytes().to_vec(), value: value.to_vec(), how };
         self.answer(Op::Setxattr, reply, |volume, r| volume.set_xattr(what, r), |_, reply, _| reply.ok());
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let replier = xattr::sized(Ticket::new(&self.shared, Op::Getxattr, reply), size);
+        if name == xattr::LAYOUT {
+            return self.ask(Op::Getxattr, |_| xattr::ask_layout(&self.shared, Inode(ino.0), replier));
+        }
         self.ask(Op::Getxattr, |volume| volume.xattr(Inode(ino.0), name.as_bytes().to_vec(), replier));
     }
 
@@ -472,15 +466,7 @@ impl Filesystem for Door {
             return self.refuse(Op::Lseek, reply, Errno::EINVAL);
         };
         let ticket = Ticket::new(&self.shared, Op::Lseek, reply);
-        let (shared, inode) = (self.shared.clone(), Inode(ino.0));
-        let found = ticket.replier(|_, reply, at: u64| reply.offset(i64::try_from(at).unwrap_or(i64::MAX)));
-        let look = move |known| {
-            shared.guarded(Op::Lseek, |volume| match known {
-                true => volume.seek(inode, offset, what, found),
-                // Somebody writes while we look: all of it is data then.
-                false => volume.attributes(inode, found.map(move |seen: Answer<Attributes>| range::all_data(seen?.size, offset, what))),
-            });
-        };
+        let look = range::look(self.shared.clone(), Inode(ino.0), offset, what, ticket);
         self.watched(Op::Lseek, || self.herald.when_known(ino, look));
     }
 
@@ -502,29 +488,5 @@ impl Filesystem for Door {
         let ticket = Ticket::new(&self.shared, Op::CopyFileRange, reply);
         let replier = self.after_clearing(ticket.replier(|_, reply: ReplyWrite, copied: u64| reply.written(copied as u32)));
         self.ask(Op::CopyFileRange, |volume| volume.copy(range, replier));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn renames_that_are_not_understood_are_refused() {
-        assert_eq!(rename_mode(RenameFlags::empty()), Some(RenameMode::Replace));
-        assert_eq!(rename_mode(RenameFlags::RENAME_NOREPLACE), Some(RenameMode::NoReplace));
-        assert_eq!(rename_mode(RenameFlags::RENAME_EXCHANGE), Some(RenameMode::Exchange));
-        for bits in 3..64 {
-            assert_eq!(rename_mode(RenameFlags::from_bits_retain(bits)), None, "{bits}");
-        }
-    }
-
-    #[test]
-    fn privileges_fall_with_a_size_that_a_user_sets_and_an_owner_is_the_volumes_affair() {
-        let falls = |caller, uid, gid, size| attribute_change(caller, None, uid, gid, size).clear_privileges;
-        assert!(falls(1000, None, None, Some(0)));
-        assert!(!falls(0, None, None, Some(0)) && !falls(1000, None, None, None));
-        // A directory keeps its setgid, so it is judged where the kind is known.
-        assert!(!falls(0, Some(1), None, None) && !falls(0, None, Some(1), None));
     }
 }

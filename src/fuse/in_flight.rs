@@ -120,18 +120,6 @@ pub(super) struct Handles {
     pub directories: AtomicI64,
 }
 
-impl Handles {
-    /// One more is open.
-    pub(super) fn opened(of: &AtomicI64) {
-        of.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One fewer.
-    pub(super) fn closed(of: &AtomicI64) {
-        of.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The requests of one kind that were taken and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnderWay {

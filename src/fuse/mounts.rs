@@ -54,6 +54,11 @@ pub(super) fn let_written_wait(device: (u32, u32), bytes: u64) -> io::Result<()>
     if now < bytes { std::fs::write(&setting, format!("{bytes}\n")) } else { Ok(()) }
 }
 
+/// Lets the kernel have so many requests under way that no caller waits for. Takes the owner of the mount.
+pub(super) fn set_background(device: (u32, u32), requests: u16) -> io::Result<()> {
+    std::fs::write(format!("/sys/fs/fuse/connections/{}/max_background", device.1), format!("{requests}\n"))
+}
+
 /// Ends the connection of a mount whose threads are gone: its callers get ENOTCONN instead of waiting for ever. The mount stays.
 pub(super) fn abort_connection(device: (u32, u32)) -> io::Result<()> {
     std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1\n")

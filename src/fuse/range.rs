@@ -3,7 +3,12 @@
 //! Owns: their numbers (`include/uapi/linux/falloc.h`, `include/uapi/linux/fs.h`). Must be true: what is not understood is refused, never
 //! taken for another. Fails: with `None`, which the caller answers EOPNOTSUPP or EINVAL.
 
-use infmap_actors::api::{Answer, ClearHow, Refusal, SeekWhat};
+use super::answer::{Shared, Ticket};
+use super::meters::Op;
+use fuser::ReplyLseek;
+use infmap_actors::api::{Answer, Attributes, ClearHow, Refusal, SeekWhat};
+use infmap_storage::row::Inode;
+use std::sync::Arc;
 
 const KEEP_SIZE: i32 = 0x01;
 const PUNCH_HOLE: i32 = 0x02;
@@ -31,8 +36,20 @@ pub(super) fn seek_what(whence: i32) -> Option<SeekWhat> {
     }
 }
 
+/// Looks for data or a hole; `known`: the volume has all that was written. What is called returns before it is found.
+pub(super) fn look(shared: Arc<Shared>, inode: Inode, offset: u64, what: SeekWhat, ticket: Ticket<ReplyLseek>) -> impl FnOnce(bool) + Send {
+    let found = ticket.replier(|_, reply, at: u64| reply.offset(i64::try_from(at).unwrap_or(i64::MAX)));
+    move |known| {
+        shared.guarded(Op::Lseek, |volume| match known {
+            true => volume.seek(inode, offset, what, found),
+            // Somebody writes while we look: all of it is data then.
+            false => volume.attributes(inode, found.map(move |seen: Answer<Attributes>| all_data(seen?.size, offset, what))),
+        });
+    }
+}
+
 /// Where data or a hole begins in a file that is all data.
-pub(super) fn all_data(size: u64, offset: u64, what: SeekWhat) -> Answer<u64> {
+fn all_data(size: u64, offset: u64, what: SeekWhat) -> Answer<u64> {
     match what {
         _ if offset >= size => Err(Refusal::NoData),
         SeekWhat::Data => Ok(offset),

@@ -14,7 +14,7 @@ use super::helper::mount_by_helper;
 use super::herald::Herald;
 use super::in_flight::Traffic;
 use super::lookout::Lookout;
-use super::mounts::{abort_connection, is_plain, let_written_wait, set_read_ahead, take_away};
+use super::mounts::{abort_connection, is_plain, let_written_wait, set_background, set_read_ahead, take_away};
 use super::settings::MountSettings;
 use crate::mount::mountinfo;
 use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
@@ -80,6 +80,14 @@ impl Unmounter {
             Err(_) if matches!(self.is_mounted(), Ok(false)) => Ok(()),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Lets the kernel have so many requests under way that no caller waits for.
+    ///
+    /// # Errors
+    /// When it cannot be told: its control filesystem is not mounted, or the mount is another user's.
+    pub fn set_background(&self, requests: u16) -> io::Result<()> {
+        set_background(self.mount.device, requests)
     }
 
     /// Whether it is still the mount that is seen at its mountpoint, in this mount namespace.

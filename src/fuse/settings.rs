@@ -3,6 +3,7 @@
 //! Owns: `MountSettings`, `OpenMode` and their defaults. Must be true: all of it is fixed while mounted. Fails: never; what cannot be
 //! is refused by `Mounted::start`.
 
+use super::shadow::Stats;
 use infmap_actors::settings::Atime;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct MountSettings {
     /// Requests that the kernel sends without a caller waiting: read-ahead and write-back. fuser's 16 starve a deep read-ahead, and
     /// each of write-back holds a WRITE in memory.
     pub background_requests: u16,
+    /// What the file `.infmap/stats` says; `None`: there is none.
+    pub stats: Option<Stats>,
     /// How long the kernel trusts a name.
     pub entry_lifetime: Duration,
     /// How long the kernel trusts attributes. Regular files under writeback cache: at most a minute, see `convert`.
@@ -86,6 +89,7 @@ impl Default for MountSettings {
             read_ahead_bytes: 1 << 20,
             written_bytes: None,
             background_requests: 64,
+            stats: None,
             entry_lifetime: Duration::from_secs(3600),
             attribute_lifetime: Duration::from_secs(3600),
         }

@@ -7,6 +7,7 @@
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
 use super::{MountError, mountinfo, point};
+use infmap_storage::device::Heir;
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -145,7 +146,11 @@ fn write(file: &mut File, text: &[u8]) -> std::io::Result<()> {
 }
 
 fn open_to_write(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if let Some(heir) = path.parent().and_then(|volume| Heir::of(File::open(volume).ok()?)) {
+        heir.give(&file);
+    }
+    Ok(file)
 }
 
 /// Waits up to `patience` for an owner that is not mounted any more.

@@ -1,11 +1,14 @@
-//! SIGTERM, SIGINT and SIGHUP: the first asks the mount to end in order, the second ends it now. SIGXFSZ: an error like any other.
+//! SIGTERM, SIGINT: the first asks the mount to end in order, the second ends it now. SIGHUP: the settings are read again, but where a
+//! terminal can be lost, whose end it then is. SIGUSR1: the status, into the log. SIGUSR2: a log with details, or without. SIGXFSZ: an
+//! error like any other.
 //!
-//! Owns: one thread that waits for signals. Must be true: nothing runs in a signal's own context; the second signal detaches
-//! the mount, so that no dead one is left. Fails: if the system refuses the registration.
+//! Owns: one thread that waits for signals. Must be true: nothing runs in a signal's own context; a wish is handed on and not waited for,
+//! so that the next signal is heard; the second signal to end detaches the mount, so that no dead one is left. Fails: if the system refuses
+//! the registration.
 
 use super::{MountError, unmount};
-use crate::backend::Stop;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use crate::backend::{Stop, Wish, Wishes};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,12 +22,27 @@ pub fn survive_file_limit() {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Listens from now on. A daemon has no terminal to lose: there SIGHUP is ignored.
-pub fn listen(stop: Stop, mountpoint: PathBuf, daemon: bool) -> Result<(), MountError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(MountError::io("cannot listen for signals"))?;
+/// Whether this process has a terminal that can be lost, which SIGHUP would tell.
+#[must_use]
+pub fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Listens from now on. Without a terminal to lose, SIGHUP is a wish.
+pub fn listen(stop: Stop, mountpoint: PathBuf, has_terminal: bool, wishes: Wishes) -> Result<(), MountError> {
+    let all = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
+    let mut signals = Signals::new(all).map_err(MountError::io("cannot listen for signals"))?;
     let listener = move || {
         for signal in signals.forever() {
-            if signal == SIGHUP && daemon {
+            let wish = match signal {
+                SIGHUP if !has_terminal => Some(Wish::Reload),
+                SIGUSR1 => Some(Wish::Status),
+                SIGUSR2 => Some(Wish::Details),
+                _ => None,
+            };
+            if let Some(wish) = wish {
+                // Before it is mounted it waits there; nobody listens any more when it is unmounted.
+                let _ = wishes.send(wish);
                 continue;
             }
             if stop.requested() {

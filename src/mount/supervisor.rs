@@ -8,7 +8,7 @@
 use super::daemon::{self, Outcome};
 use super::{MountError, mountinfo, point, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -57,8 +57,8 @@ pub struct Supervised<'a> {
     pub limit: Limit,
     /// Time for a daemon to get ready.
     pub patience: Duration,
-    /// There is no terminal to lose: SIGHUP means nothing.
-    pub is_daemon: bool,
+    /// There is a terminal to lose: SIGHUP tells its end.
+    pub has_terminal: bool,
 }
 
 /// Crashes of late.
@@ -85,7 +85,7 @@ enum Fate {
 
 /// Keeps a mount alive until it ends in order. `ready` is called when the first daemon is.
 pub fn supervise(what: &Supervised<'_>, ready: impl FnOnce()) -> Result<Ended, MountError> {
-    let reins = Reins::hold(what.is_daemon)?;
+    let reins = Reins::hold(what.has_terminal)?;
     let dir = point::untouched(what.dir);
     let mut record = Record::default();
     let (mut child, outcome) = start(what, &reins)?;
@@ -188,13 +188,24 @@ struct Held {
 
 impl Reins {
     /// Listens for signals from now on.
-    fn hold(is_daemon: bool) -> Result<Self, MountError> {
+    fn hold(has_terminal: bool) -> Result<Self, MountError> {
         let reins = Self::default();
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(MountError::io("cannot listen for signals"))?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map_err(MountError::io("cannot listen for signals"))?;
         let inner = reins.inner.clone();
         let listener = move || {
-            for signal in signals.forever().filter(|signal| *signal != SIGHUP || !is_daemon) {
+            for signal in signals.forever() {
                 let mut held = inner.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let wish = match signal {
+                    SIGHUP if !has_terminal => Some(Signal::HUP),
+                    SIGUSR1 => Some(Signal::USR1),
+                    SIGUSR2 => Some(Signal::USR2),
+                    _ => None,
+                };
+                if let Some(wish) = wish {
+                    // For the daemon; between two of them it means nothing.
+                    let _ = held.daemon.as_ref().map(|daemon| pidfd_send_signal(daemon, wish));
+                    continue;
+                }
                 held.ending = true;
                 let signal = if signal == SIGINT { Signal::INT } else { Signal::TERM };
                 if let Some(daemon) = &held.daemon {

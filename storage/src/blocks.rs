@@ -6,6 +6,7 @@
 use crate::limits::CLUSTER_BYTES;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Bytes = Box<[u8; CLUSTER_BYTES]>;
 
@@ -13,19 +14,19 @@ type Bytes = Box<[u8; CLUSTER_BYTES]>;
 #[derive(Clone)]
 pub struct BlockPool {
     stock: Arc<Mutex<Vec<Bytes>>>,
-    keep: usize,
+    keep: Arc<AtomicUsize>,
 }
 
 impl BlockPool {
     /// A pool that keeps at most `keep` unused blocks.
     #[must_use]
     pub fn new(keep: usize) -> Self {
-        Self { stock: Arc::default(), keep }
+        Self { stock: Arc::default(), keep: Arc::new(AtomicUsize::new(keep)) }
     }
 
     /// Makes blocks until `blocks` are unused, or as many as the pool may keep.
     pub fn fill(&self, blocks: usize) {
-        while self.stock.lock().len() < blocks.min(self.keep) {
+        while self.stock.lock().len() < blocks.min(self.keep.load(Ordering::Relaxed)) {
             let made = fresh();
             self.stock.lock().push(made);
         }
@@ -35,6 +36,17 @@ impl BlockPool {
     #[must_use]
     pub fn unused_bytes(&self) -> u64 {
         (self.stock.lock().len() * CLUSTER_BYTES) as u64
+    }
+
+    /// Keeps so many unused blocks from now on. Those beyond are freed: at once, or when they come back.
+    pub fn set_keep(&self, keep: usize) {
+        let mut stock = self.stock.lock();
+        self.keep.store(keep, Ordering::Relaxed);
+        let stay = keep.min(stock.len());
+        let freed = stock.split_off(stay);
+        stock.shrink_to_fit();
+        drop(stock);
+        drop(freed);
     }
 
     /// A block of zeros.
@@ -84,7 +96,7 @@ impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes.take() {
             let mut stock = self.pool.stock.lock();
-            if stock.len() < self.pool.keep {
+            if stock.len() < self.pool.keep.load(Ordering::Relaxed) {
                 stock.push(bytes);
             }
         }
@@ -148,6 +160,19 @@ mod tests {
         assert_eq!(theirs.bytes()[0], 0);
         mine.clear_from(4092);
         assert_eq!(&mine.bytes()[4088..], b"\0\0ab\0\0\0\0");
+    }
+
+    #[test]
+    fn a_stock_that_is_made_smaller_frees_what_it_has_and_what_comes_back() {
+        let pool = BlockPool::new(8);
+        pool.fill(5);
+        let out = pool.zeroed();
+        pool.set_keep(2);
+        drop(out);
+        assert_eq!(pool.stock.lock().len(), 2);
+        pool.set_keep(9);
+        pool.fill(9);
+        assert_eq!(pool.stock.lock().len(), 9);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub struct BufferPool {
     stock: Arc<Mutex<Vec<AlignedBuf>>>,
     make: fn(usize) -> AlignedBuf,
     size_bytes: usize,
-    keep: usize,
+    keep: Arc<AtomicUsize>,
     /// Buffers that there are, those on loan included.
     made: Arc<AtomicUsize>,
 }
@@ -89,7 +89,7 @@ impl BufferPool {
     /// A pool of buffers of `size_bytes` that keeps at most `keep` unused ones. Nothing is allocated yet.
     #[must_use]
     pub fn new(size_bytes: usize, keep: usize) -> Self {
-        Self { stock: Arc::default(), make: AlignedBuf::zeroed, size_bytes, keep, made: Arc::default() }
+        Self { stock: Arc::default(), make: AlignedBuf::zeroed, size_bytes, keep: Arc::new(AtomicUsize::new(keep)), made: Arc::default() }
     }
 
     /// As [`Self::new`], of buffers made by [`AlignedBuf::huge`].
@@ -100,10 +100,20 @@ impl BufferPool {
 
     /// Makes all buffers that the pool may keep, and touches their pages.
     pub fn fill(&self) {
-        let mut made: Vec<_> = (0..self.keep).map(|_| self.take()).collect();
+        let mut made: Vec<_> = (0..self.keep.load(Ordering::Relaxed)).map(|_| self.take()).collect();
         for buffer in &mut made {
             buffer.iter_mut().step_by(DIRECT_ALIGN).for_each(|byte| *byte = 0);
         }
+    }
+
+    /// Keeps so many unused ones from now on. Those beyond are freed: at once, or when they come back.
+    pub fn set_keep(&self, keep: usize) {
+        let mut stock = self.stock.lock();
+        self.keep.store(keep, Ordering::Relaxed);
+        let stay = keep.min(stock.len());
+        let freed = stock.split_off(stay);
+        drop(stock);
+        drop(freed);
     }
 
     /// A buffer; its bytes are whatever its last user left (zero when fresh). It returns to the pool when dropped.
@@ -154,7 +164,7 @@ impl Drop for PooledBuf {
     fn drop(&mut self) {
         let Some(pool) = &self.pool else { return };
         let mut stock = pool.stock.lock();
-        if stock.len() < pool.keep {
+        if stock.len() < pool.keep.load(Ordering::Relaxed) {
             stock.extend(self.buf.take());
         } else {
             pool.made.fetch_sub(1, Ordering::Relaxed);
@@ -184,6 +194,18 @@ mod tests {
         let buffers: Vec<_> = (0..4).map(|_| AlignedBuf::huge(1 << 20)).collect();
         assert!(buffers.iter().all(|buffer| (buffer.as_ptr() as usize).is_multiple_of(HUGE_PAGE_BYTES)));
         assert_eq!(AlignedBuf::huge(128 << 10).layout.align(), DIRECT_ALIGN);
+    }
+
+    #[test]
+    fn a_pool_that_is_made_smaller_frees_what_it_has_and_what_comes_back() {
+        let pool = BufferPool::new(4096, 3);
+        let out = pool.take();
+        drop([pool.take(), pool.take()]);
+        assert_eq!(pool.stock.lock().len(), 2);
+        pool.set_keep(1);
+        assert_eq!(pool.stock.lock().len(), 1);
+        drop(out);
+        assert_eq!(pool.stock.lock().len(), 1);
     }
 
     #[test]

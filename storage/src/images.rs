@@ -70,6 +70,11 @@ impl Images {
         Self { device, open, evictions, opened: AtomicU64::new(0), buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
     }
 
+    /// Keeps buffers for so many reads at once from now on.
+    pub fn set_parallel(&self, parallel: usize) {
+        self.buffers.set_keep(parallel);
+    }
+
     /// Has somebody told of each image that did not give what it should, from the thread that reads. The first one counts.
     pub fn on_suspect(&self, tell: impl Fn(RegionId) + Send + Sync + 'static) {
         let _ = self.suspected.set(Box::new(tell));

@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod hilbert;
 pub mod images;
 pub mod limits;
+pub mod locate;
 pub mod map_view;
 pub mod names;
 pub mod nodes;

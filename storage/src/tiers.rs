@@ -104,6 +104,12 @@ impl Tiers {
         }
     }
 
+    /// Makes the tiers larger or smaller. What does not fit any more is evicted before this returns.
+    pub fn resize(&self, l1_bytes: u64, l2_bytes: u64) {
+        self.decoded.cache.set_capacity(l1_bytes);
+        self.stored.cache.set_capacity(l2_bytes);
+    }
+
     /// The decoded cluster or unit at an address.
     #[must_use]
     pub fn decoded(&self, at: Address) -> Option<Decoded> {
@@ -148,6 +154,12 @@ impl Tiers {
         self.compressed.0.fetch_add(decoded_bytes, Ordering::Relaxed);
         self.compressed.1.fetch_add(stored.len() as u64, Ordering::Relaxed);
         self.stored.cache.insert(at, stored);
+    }
+
+    /// Forgets everything: it can be read again.
+    pub fn clear(&self) {
+        self.decoded.cache.clear();
+        self.stored.cache.clear();
     }
 
     /// A piece that is about to be read ahead.

@@ -37,14 +37,14 @@ impl Cache {
                 post => post.refuse(Refusal::ReadOnly, cx),
             };
         }
-        let at_once = self.shared.settings.log_at_once();
+        let at_once = self.shared.settings().log_at_once();
         let Some(file) = self.file(inode) else { return };
         if file.buffer.volatile_bytes() <= at_once {
             return self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
         }
         file.after.push((file.buffer.live().version, after));
         self.place(inode, u64::MAX, cx);
-        for writer in &self.peers.writers {
+        for writer in self.peers.writers.iter().take(self.shared.most_writers()) {
             cx.post(writer, Lane::WriteBehind, WriteMessage::Flush);
         }
     }
@@ -52,7 +52,7 @@ impl Cache {
     /// Somebody closed the file. If it was emptied and written anew, the bytes follow the cut into the log at once, so that whoever
     /// sees the cut after a power cut most likely sees them too. What is too much for the log is placed.
     pub(super) fn closed(&mut self, inode: Inode, cx: &mut Context<'_>) {
-        let at_once = self.shared.settings.log_at_once();
+        let at_once = self.shared.settings().log_at_once();
         let Some(file) = self.file(inode).filter(|file| file.emptied && !file.is_busy() && file.buffer.held_bytes() > 0) else { return };
         file.emptied = false;
         if file.buffer.volatile_bytes() <= at_once {
@@ -64,7 +64,7 @@ impl Cache {
 
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
-        let at_once = self.shared.settings.log_at_once();
+        let at_once = self.shared.settings().log_at_once();
         let Some(file) = self.file(inode) else { return };
         let inline = take_inline(file);
         // More than is logged at once goes into several groups. One is posted before the next is taken: it must not claim a size that
@@ -100,7 +100,7 @@ impl Cache {
         while left > 0 {
             let bytes = left.min(REGION_BYTES as u64);
             let (ticket, runs) = file.buffer.take_for_placing(bytes);
-            let writer = &writers[shared.next_writer(bytes, writers.len())];
+            let writer = &writers[shared.next_writer(bytes)];
             let job = PlaceJob { from: from.clone(), inode, ticket, runs: runs.into() };
             shared.budget.queued(job.bytes());
             cx.post(writer, Lane::WriteBehind, WriteMessage::Place(job));
@@ -163,7 +163,7 @@ impl Cache {
     }
 
     fn log_for_drain(&mut self, inode: Inode, cx: &mut Context<'_>) {
-        let at_once = self.shared.settings.log_at_once();
+        let at_once = self.shared.settings().log_at_once();
         while let Some(file) = self.file(inode) {
             let data = file.buffer.take_for_drain(at_once);
             if data.is_empty() {

@@ -116,7 +116,7 @@ impl Cache {
             cx.reply(replier, Ok(length));
         }
         if unplaced >= EXPECT_BYTES && !shared.expecting.load(Ordering::Relaxed) && !shared.expecting.swap(true, Ordering::Relaxed) {
-            self.peers.writers.iter().for_each(|writer| cx.post(writer, Lane::WriteBehind, WriteMessage::Expect));
+            self.peers.writers.iter().take(shared.writers()).for_each(|writer| cx.post(writer, Lane::WriteBehind, WriteMessage::Expect));
         }
         if unplaced >= REGION_BYTES as u64 {
             self.place(inode, REGION_BYTES as u64, cx);

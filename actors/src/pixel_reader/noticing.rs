@@ -36,7 +36,7 @@ pub(super) fn read(
         _ => ImageError::Damaged { at }.into(),
     };
     notice(shared, view, inode, offset, length, &lost);
-    match shared.settings.mount.damaged {
+    match shared.settings().mount.damaged {
         Damaged::Zero => Ok(()),
         Damaged::Error => Err(refused),
     }

@@ -148,7 +148,7 @@ impl Scanner {
     /// Whether so much time has passed since the last run over everything that came to its end, and since one that did not at least
     /// [`AGAIN_S`]. A clock that was set back far does not put it off for ever.
     fn is_time(&self, cx: &Context<'_>) -> bool {
-        let Some(every) = self.shared.settings.integrity.scrub_every else { return false };
+        let Some(every) = self.shared.settings().integrity.scrub_every else { return false };
         let mounted_s = cx.now_us().saturating_sub(self.began_us) / 1_000_000;
         let last = |state| {
             let mut runs = self.memory.history.iter().filter(|run| run.scope == Scope::All);

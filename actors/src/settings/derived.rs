@@ -2,7 +2,7 @@
 //!
 //! Owns: the arithmetic, no memory. Must be true: SET-2 the parts of a plan never add up to more than the budget; SET-3 a part
 //! holds what it must hold at once: two of the largest writes among the dirty blocks, one among the messages.
-//! Fails: never, for settings in range.
+//! Fails: never, for settings in range; with a promise to the kernel that is too large for the budget, [`Settings::is_plan_sound`] says so.
 //!
 //! The budget has a fixed part, allocated at start and never lent, and a flexible part, divided by percent:
 //!
@@ -26,7 +26,7 @@
 //! reads: while a round of cleaning lasts, or a scrub, it stands beside the budget. So does, with any budget, the file of a damaged image
 //! as it was written (4.6 MiB, and 256 KiB to read it back) while the scanner puts it back.
 
-use super::{KIB, MIB, Settings};
+use super::{KIB, MIB, Prefetch, Settings, WRITER_SLOTS};
 use infmap_storage::limits::GROUP_MAX_BYTES;
 use infmap_storage::region::{CODE_TABLES_BYTES, ENCODER_BYTES};
 
@@ -117,7 +117,7 @@ impl Settings {
     #[must_use]
     pub fn memory_plan(&self) -> MemoryPlan {
         let budget = self.memory.budget;
-        let affordable = usize::try_from(budget / BUDGET_PER_WRITER).unwrap_or(usize::MAX).max(1);
+        let affordable = usize::try_from(budget / BUDGET_PER_WRITER).unwrap_or(usize::MAX).clamp(1, WRITER_SLOTS);
         let writer_threads = self.actors.pixel_writer.threads.clamp(1, affordable);
         let mut plan = MemoryPlan {
             budget,
@@ -140,13 +140,43 @@ impl Settings {
         plan.nodes = working / 10 * 3;
         plan.messages = working / 10 * 2;
         plan.prefetch = working / 10;
+        if plan.messages < self.memory.promised {
+            self.keep_promise(&mut plan);
+        }
         plan
+    }
+
+    /// Gives messages what was promised, and divides the rest as before.
+    fn keep_promise(&self, plan: &mut MemoryPlan) {
+        let flexible = self.memory.budget.saturating_sub(plan.fixed());
+        plan.messages = self.memory.promised.min(flexible);
+        let rest = flexible - plan.messages;
+        plan.l1 = rest / 100 * self.cache.l1_percent;
+        plan.l2 = rest / 100 * self.cache.l2_percent;
+        let working = rest.saturating_sub(plan.l1 + plan.l2);
+        (plan.dirty, plan.nodes, plan.prefetch) = (working / 8 * 4, working / 8 * 3, working / 8);
+    }
+
+    /// Whether the parts of the plan hold what they must hold at once (SET-3). Only a promise can be too large for them.
+    #[must_use]
+    pub fn is_plan_sound(&self) -> bool {
+        let plan = self.memory_plan();
+        plan.dirty >= 2 * u64::from(self.max_write()) && plan.messages >= self.memory.promised
     }
 
     /// Bytes of the largest write that the kernel may send: 1 MiB, or 128 KiB when the budget is below 64 MiB.
     #[must_use]
     pub fn max_write(&self) -> u32 {
         if self.memory.budget < SMALL_BUDGET { 128 * 1024 } else { 1024 * 1024 }
+    }
+
+    /// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
+    #[must_use]
+    pub fn read_ahead_window(&self) -> u64 {
+        match self.cache.prefetch {
+            Prefetch::Off => 0,
+            Prefetch::Adaptive => u64::from(self.max_write()).min(self.memory_plan().prefetch),
+        }
     }
 
     /// Bytes of file data that go into the log at once at most: what a group of records may hold, or half the log's share of a small
@@ -237,13 +267,20 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_set_fits_into_the_budget(
-            budget in BUDGET_RANGE, small in proptest::bool::ANY, writers in 1usize..=16, l1 in L1_RANGE, l2 in L2_RANGE
+            budget in BUDGET_RANGE, small in proptest::bool::ANY, writers in 1usize..=16, l1 in L1_RANGE, l2 in L2_RANGE,
+            promise in 0..100 * MIB
         ) {
             let budget = if small { *BUDGET_RANGE.start() + budget % (256 * MIB) } else { budget };
             let settings = with(budget, writers, l1, l2);
             prop_assume!(settings.contradiction().is_none());
             let plan = settings.memory_plan();
             prop_assert!(plan.total() <= budget, "{:?}", plan);
+            prop_assert!(settings.is_plan_sound());
+            let mut promised = settings.clone();
+            promised.memory.promised = plan.messages + promise;
+            let kept = promised.memory_plan();
+            prop_assert!(kept.total() <= budget, "{:?}", kept);
+            prop_assert!(!promised.is_plan_sound() || kept.messages >= promised.memory.promised, "{:?}", kept);
             prop_assert!(plan.dirty >= 2 * u64::from(settings.max_write()), "{:?}", plan);
             prop_assert!(plan.messages >= u64::from(settings.max_write()), "{:?}", plan);
             let background = u64::from(settings.background_requests()) * u64::from(settings.max_write());

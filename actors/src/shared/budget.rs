@@ -19,7 +19,7 @@ type Callback = Box<dyn FnOnce() + Send>;
 
 /// The budget of dirty bytes, and what is known of the medium.
 pub struct Budget {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
     /// Bytes that the medium can still take, reserve deducted.
     space: AtomicU64,
@@ -53,7 +53,7 @@ impl Budget {
     #[must_use]
     pub fn new(limit: u64) -> Self {
         Self {
-            limit,
+            limit: AtomicU64::new(limit),
             used: AtomicU64::new(0),
             space: AtomicU64::new(u64::MAX),
             backlog: AtomicU64::new(0),
@@ -77,7 +77,7 @@ impl Budget {
             return Err(if self.used() + bytes > space { NoRoom::Space } else { NoRoom::Wait });
         }
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            let fits = used == 0 || used + bytes <= self.limit;
+            let fits = used == 0 || used + bytes <= self.limit();
             (fits && used + bytes <= space).then_some(used + bytes)
         });
         match taken {
@@ -93,7 +93,7 @@ impl Budget {
     /// [`NoRoom`]; nothing was taken.
     pub fn take_for_write(&self, fresh: u64, length: u64) -> Result<(), NoRoom> {
         let backlog = self.backlog.load(Ordering::Acquire);
-        if length >= LARGE_WRITE_BYTES && backlog > BACKLOG_BYTES || backlog > self.limit || self.is_crowded(fresh) {
+        if length >= LARGE_WRITE_BYTES && backlog > BACKLOG_BYTES || backlog > self.limit() || self.is_crowded(fresh) {
             return Err(NoRoom::Backlog);
         }
         self.take(fresh)
@@ -126,7 +126,7 @@ impl Budget {
     /// A pixel writer gathered so many bytes, or gave them up.
     pub fn gathered(&self, bytes: u64) {
         let before = self.backlog.fetch_sub(bytes, Ordering::SeqCst);
-        if before > BACKLOG_BYTES.min(self.limit) || self.is_tight.swap(false, Ordering::SeqCst) {
+        if before > BACKLOG_BYTES.min(self.limit()) || self.is_tight.swap(false, Ordering::SeqCst) {
             self.call();
         }
     }
@@ -153,13 +153,19 @@ impl Budget {
     /// Bytes that there are in all.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Lets so many bytes be in use from now on. Less than are in use: nothing more is let in until enough of them are given back.
+    pub fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Ordering::Relaxed);
+        self.call();
     }
 
     /// Whether so much is in use that placing should begin.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
-        self.used() > self.limit / 2 || self.is_short.load(Ordering::Acquire)
+        self.used() > self.limit() / 2 || self.is_short.load(Ordering::Acquire)
     }
 
     /// Bytes that the medium can still take.
@@ -281,6 +287,21 @@ mod tests {
         budget.wait(NoRoom::Wait, seen, tell());
         assert!(told.load(Ordering::SeqCst), "room came free between the refusal and the wait");
         assert_eq!(budget.take(1000), Ok(()), "a request alone is always let in");
+    }
+
+    #[test]
+    fn a_limit_that_is_lowered_below_what_is_used_lets_nothing_in_until_enough_is_given_back() {
+        let budget = Budget::new(100);
+        assert_eq!(budget.take(80), Ok(()));
+        budget.set_limit(50);
+        assert_eq!(budget.take(1), Err(NoRoom::Wait));
+        assert!(budget.is_pressed());
+        budget.give(40);
+        assert_eq!((budget.take(10), budget.take(1)), (Ok(()), Err(NoRoom::Wait)));
+        let seen = budget.releases();
+        budget.set_limit(51);
+        assert_ne!(budget.releases(), seen, "who waits is told");
+        assert_eq!(budget.take(1), Ok(()));
     }
 
     #[test]

@@ -87,6 +87,10 @@ enum Noticed {
     More,
 }
 
+fn kept_max(budget_bytes: u64) -> usize {
+    (budget_bytes / BUDGET_BYTES).min(KEPT_MAX) as usize
+}
+
 /// What was noticed, by place.
 pub struct DamageList {
     clock: Arc<dyn Clock>,
@@ -100,10 +104,15 @@ impl DamageList {
     /// A list whose size suits so many bytes of memory in all.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, budget_bytes: u64) -> Self {
-        let kept_max = (budget_bytes / BUDGET_BYTES).min(KEPT_MAX) as usize;
+        let kept_max = kept_max(budget_bytes);
         let (kept, by_file, not_kept) = (BTreeMap::new(), BTreeSet::new(), HashSet::new());
         let entries = Entries { kept, by_file, kept_max, not_kept_before: 0, not_kept, version: 0 };
         Self { clock, entries: Mutex::new(entries), changed: Condvar::new(), count: AtomicUsize::new(0) }
+    }
+
+    /// Has it suit so many bytes of memory in all. What is kept already stays.
+    pub fn set_budget(&self, budget_bytes: u64) {
+        self.entries.lock().kept_max = kept_max(budget_bytes);
     }
 
     /// Takes notice of bytes that are lost. What is known already stays as it was first noticed. Returns whether it is new on the list.

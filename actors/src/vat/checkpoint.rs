@@ -225,7 +225,7 @@ impl Vat {
     /// Starts a checkpoint when too many nodes are dirty.
     pub(super) fn watch_dirty_nodes(&mut self, cx: &mut Context<'_>) {
         let (nodes, bytes) = (self.state.gauge.nodes(), self.state.gauge.bytes());
-        if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > DIRTY_NODES || bytes > self.dirty_node_bytes) {
+        if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > DIRTY_NODES || bytes > self.shared.settings().memory_plan().nodes / 2) {
             self.checkpoint_is_due(cx);
         }
     }

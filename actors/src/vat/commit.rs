@@ -79,7 +79,7 @@ impl Vat {
         // Little goes into the log, as an fsync does it; much is placed at once, or it would be written twice.
         // Who waits for room gets it only from what is placed.
         let budget = &self.shared.budget;
-        let place = purpose != Purpose::Commit || budget.used() > self.shared.settings.log_at_once() || budget.is_pressed();
+        let place = purpose != Purpose::Commit || budget.used() > self.shared.settings().log_at_once() || budget.is_pressed();
         let shards = peers.shards.len();
         let drained_left = if place { shards } else { 0 };
         self.commits.gathering =
@@ -105,7 +105,7 @@ impl Vat {
             gathering.parked = self.parked.keys().copied().collect();
         }
         if gathering.posted_left == 0 && gathering.place {
-            for writer in self.peers.iter().flat_map(|peers| &peers.writers) {
+            for writer in self.peers.iter().flat_map(|peers| &peers.writers).take(self.shared.most_writers()) {
                 cx.post(writer, Lane::WriteBehind, WriteMessage::Flush);
             }
         }

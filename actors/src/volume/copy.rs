@@ -66,7 +66,7 @@ impl Copying {
         let CopyRange { from, from_offset, length, .. } = self.range;
         let left = length - self.done;
         let (front, offset) = (self.front.clone(), from_offset + self.done);
-        let piece = left.min(u64::from(front.shared.settings.max_write())) as u32;
+        let piece = left.min(u64::from(front.shared.settings().max_write())) as u32;
         front.read(
             from,
             offset,

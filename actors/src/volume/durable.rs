@@ -25,7 +25,7 @@ pub(super) enum Covers {
 impl Front {
     /// Under `always`, a replier that syncs before it answers; else the same one.
     pub(super) fn durable<T: Send + 'static>(self: &Arc<Self>, covers: Covers, replier: Replier<Answer<T>>) -> Replier<Answer<T>> {
-        if self.shared.settings.durability.sync != Sync::Always {
+        if self.shared.settings().durability.sync != Sync::Always {
             return replier;
         }
         let front = self.clone();

@@ -1,6 +1,7 @@
 //! Opening a volume: recovery, then the actors in the order in which they need each other.
 
 use super::gate::Gate;
+use super::retune::tune_slots;
 use super::{Front, Volume};
 use crate::api::Refusal;
 use crate::cache::{Cache, CacheMessage, ShardPeers, shard_of};
@@ -14,7 +15,7 @@ use crate::pixel_writer::{PixelWriter, WriteMessage};
 use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
-use crate::settings::{Damaged, Prefetch, Settings};
+use crate::settings::{Damaged, Settings, WRITER_SLOTS};
 use crate::shared::{Budget, DamageList, Encoders, Figures, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
@@ -75,7 +76,7 @@ pub struct OpenOptions {
 }
 
 /// Names of the pools of threads.
-mod pool {
+pub(super) mod pool {
     pub const VAT: &str = "vat";
     pub const CACHE: &str = "cache";
     pub const WRITER: &str = "pixel_writer";
@@ -137,7 +138,8 @@ impl Volume {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_on(runtime: &Arc<dyn Runtime>, device: Arc<dyn Device>, mut options: OpenOptions) -> Result<Self, OpenError> {
-        keep_log_small(&mut options.settings, device.as_ref());
+        let log_share = log_share(&options.settings, device.as_ref());
+        options.settings.durability.checkpoint_at = options.settings.durability.checkpoint_at.min(log_share);
         let settings = &options.settings;
         let plan = settings.memory_plan();
         // Zeros that stand for lost bytes must not be stored.
@@ -169,7 +171,7 @@ impl Volume {
             images,
             nodes,
             tiers: Tiers::new(plan.l1, plan.l2),
-            streams: Streams::new(read_ahead_window(settings)),
+            streams: Streams::new(settings.read_ahead_window()),
             blocks: volatile,
             reads: BufferPool::huge(settings.max_write() as usize, settings.actors.pixel_reader.threads + 2),
             image_buffers: BufferPool::huge(IMAGE_MAX_BYTES, plan.image_buffers),
@@ -177,6 +179,7 @@ impl Volume {
             budget: Budget::new(plan.dirty),
             reclaim: Reclaim::default(),
             handed_out: std::sync::atomic::AtomicU64::new(0),
+            most_writers: plan.writer_threads.into(),
             expecting: std::sync::atomic::AtomicBool::new(false),
             capabilities_given: std::sync::atomic::AtomicU64::new(0),
             on_privileges_cleared: std::sync::OnceLock::new(),
@@ -186,7 +189,8 @@ impl Volume {
             health,
             figures: Figures::default(),
             device,
-            settings: options.settings,
+            tuned: ArcSwap::from_pointee(options.settings),
+            log_share,
         });
         tell_of_recovery(&shared, &recovered, began_us);
         look_at_space(&shared);
@@ -205,10 +209,9 @@ fn tell_of_recovery(shared: &Shared, recovered: &Recovered, began_us: u64) {
 }
 
 /// The log of a small medium, or of a volume that is to stay small, takes no more of it than a share.
-fn keep_log_small(settings: &mut Settings, device: &dyn Device) {
+fn log_share(settings: &Settings, device: &dyn Device) -> u64 {
     let total = device.space().map_or(u64::MAX, |space| space.total_bytes);
-    let share = (total.min(settings.limit.unwrap_or(u64::MAX)) / LOG_SHARE).max(LOG_LEAST_BYTES);
-    settings.durability.checkpoint_at = settings.durability.checkpoint_at.min(share);
+    (total.min(settings.limit.unwrap_or(u64::MAX)) / LOG_SHARE).max(LOG_LEAST_BYTES)
 }
 
 /// A device that is asked again when a read fails in passing, which is said and counted.
@@ -229,14 +232,6 @@ fn prepared(device: Arc<dyn Device>, read_only: bool) -> Result<Arc<dyn Device>,
         tracing::warn!(directory, "a directory of the volume was missing, as after a copy that leaves out empty ones; it was made again");
     }
     Ok(device)
-}
-
-/// Bytes that are fetched ahead of a stream: as much as one read may have, and no more than the budget sets aside.
-fn read_ahead_window(settings: &Settings) -> u64 {
-    match settings.cache.prefetch {
-        Prefetch::Off => 0,
-        Prefetch::Adaptive => u64::from(settings.max_write()).min(settings.memory_plan().prefetch),
-    }
 }
 
 /// The log of this mount; none if nothing may be changed.
@@ -271,7 +266,7 @@ fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Setting
 
 fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recovered, log: Log) -> Result<Volume, OpenError> {
     let Recovered { state, root, data, .. } = recovered;
-    let (actors, low) = (shared.settings.actors.clone(), root.low);
+    let (actors, low) = (shared.settings().actors.clone(), root.low);
     let dead = state.dead(&shared.nodes.loading(TreeId::Volume), usize::MAX).map_err(OpenError::from);
     let dead = readable(&shared.health, "which images are dead", dead)?;
     let orphans = state.view(&shared.names()).orphans(UNFINISHED).map_err(OpenError::from);
@@ -289,8 +284,8 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     let wal =
         spawn(runtime, home(pool::WAL, 0), actors.wal_mailbox, |own| Wal::new(shared.clone(), log.writer, vat.clone(), errands, own, low))?;
     let writer =
-        |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone()));
-    let writers = (0..shared.settings.memory_plan().writer_threads).map(writer).collect::<Result<Vec<_>, _>>()?;
+        |n| spawn(runtime, home(pool::WRITER, n), actors.pixel_writer.mailbox, |own| PixelWriter::new(shared.clone(), own, vat.clone(), n));
+    let writers = (0..WRITER_SLOTS).map(writer).collect::<Result<Vec<_>, _>>()?;
     let cleaner = spawn(runtime, home(pool::CLEANER, 0), 64, |own| Cleaner::new(shared.clone(), own, vat.clone()))?;
     let peers = ShardPeers { vat: vat.clone(), readers: readers.clone(), writers: writers.clone(), cleaner: cleaner.clone() };
     let mut logged = logged_files(&shared, data)?;
@@ -312,19 +307,20 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
     // What the door asks for goes on from the Vat to the log, and from the shards to the writers: no room there is none here.
     let vat_gate = Gate::new(runtime, &vat, move || log.has_room());
     let shard_gate = |shard| {
-        let places = places.clone();
-        Gate::new(runtime, shard, move || places.iter().all(Address::has_room))
+        let (places, shared) = (places.clone(), shared.clone());
+        Gate::new(runtime, shard, move || places.iter().take(shared.writers()).all(Address::has_room))
     };
     let shard_gates = shards.iter().map(shard_gate).collect();
     let reader_gates = readers.iter().map(|reader| Gate::new(runtime, reader, || true)).collect();
     tell_of_deaths(&shared, &vat, &shards, &writers);
     let budgets = shared.clone();
     let watchdog = Arc::new(Watchdog::new(runtime.clone(), Box::new(move || budgets.budget.holds_back())));
-    let join = Peers { wal, shards, readers: readers.clone(), writers, checkpointer };
+    let join = Peers { wal, shards, readers: readers.clone(), writers: writers.clone(), checkpointer };
     vat.post(Lane::Foreground, VatMessage::Join(Box::new(join)));
+    tune_slots(runtime, &shared.settings());
     if !shared.health.is_read_only() {
         orphans.into_iter().for_each(|inode| vat.post(Lane::Background, VatMessage::Drop { inode }));
-        keeper.post_after(shared.settings.durability.commit_interval, Lane::Foreground, KeeperMessage::Tick);
+        keeper.post_after(shared.settings().durability.commit_interval, Lane::Foreground, KeeperMessage::Tick { series: 0 });
     }
     let front = Arc::new(Front {
         shared,
@@ -334,7 +330,18 @@ fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recover
         reader_slots: readers,
         holds: super::Holds::default(),
     });
-    Ok(Volume { front, keeper, cleaner, scanner, runtime: runtime.clone(), watchdog, watch: Mutex::default(), pools: None })
+    Ok(Volume {
+        front,
+        keeper,
+        writers,
+        cleaner,
+        scanner,
+        runtime: runtime.clone(),
+        watchdog,
+        watch: Mutex::default(),
+        pools: None,
+        retuning: Mutex::default(),
+    })
 }
 
 /// Has the scanner told of each image that did not give a reader what it should.

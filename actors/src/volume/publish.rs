@@ -38,7 +38,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn caches(shared: &Shared) {
-    let plan = shared.settings.memory_plan();
+    let plan = shared.settings().memory_plan();
     let [l1, l2] = shared.tiers.state();
     for (tier, state, limit) in [("l1", l1, plan.l1), ("l2", l2, plan.l2), ("nodes", shared.nodes.resident.state(), plan.nodes / 2)] {
         gauge!("infmap_cache_bytes", "tier" => tier).set(number(state.bytes));
@@ -67,7 +67,7 @@ fn cache(tier: &'static str, state: &CacheUse) {
 
 /// What each part of the budget holds, and may hold.
 fn memory(shared: &Shared, messages: u64) {
-    let plan = shared.settings.memory_plan();
+    let plan = shared.settings().memory_plan();
     let [l1, l2] = shared.tiers.state();
     let held = |pool: &BufferPool| pool.held_bytes();
     let parity = (plan.encoders * ENCODER_BYTES + CODE_TABLES_BYTES) as u64;
@@ -93,8 +93,8 @@ fn log(shared: &Shared) {
     gauge!("infmap_wal_bytes").set(number(bytes));
     gauge!("infmap_wal_segments").set(number(segments));
     gauge!("infmap_wal_pending_bytes").set(number(pending));
-    gauge!("infmap_wal_checkpoint_bytes").set(number(shared.settings.checkpoint_at()));
-    gauge!("infmap_wal_limit_bytes").set(number(shared.settings.log_limit()));
+    gauge!("infmap_wal_checkpoint_bytes").set(number(shared.settings().checkpoint_at()));
+    gauge!("infmap_wal_limit_bytes").set(number(shared.settings().log_limit()));
 }
 
 fn regions(shared: &Shared) {
@@ -113,7 +113,7 @@ fn regions(shared: &Shared) {
 
 fn capacity(shared: &Shared) {
     let (medium, free) = shared.figures.medium();
-    let limit = shared.settings.limit;
+    let limit = shared.settings().limit;
     let total = limit.unwrap_or(medium).min(medium);
     let available = shared.budget.space().min(total);
     gauge!("infmap_capacity_bytes").set(number(total));

@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod ranges;
+mod retuning;
 mod scrub;
 
 use super::*;
@@ -113,7 +114,7 @@ fn what_was_written_is_read_back_at_once_and_after_checkpoints() {
 #[test]
 fn a_read_of_any_length_is_answered_whole() {
     let bed = Bed::open(new_device());
-    let longest = bed.volume.shared().settings.max_write() as usize;
+    let longest = bed.volume.shared().settings().max_write() as usize;
     let (file, content) = (bed.create("long"), noise(5, 2 * longest + 5000));
     content.chunks(longest).enumerate().for_each(|(n, piece)| bed.write(file, (n * longest) as u64, piece));
     assert!(bed.read(file, 0, u32::MAX) == content, "from what is dirty");

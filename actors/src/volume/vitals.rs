@@ -69,7 +69,7 @@ impl Volume {
             unreadable: shared.health.unreadable(),
             restored: shared.images.restored(),
             damages: shared.damage.len() as u64,
-            is_zeroed: shared.settings.mount.damaged == Damaged::Zero,
+            is_zeroed: shared.settings().mount.damaged == Damaged::Zero,
             stuck: self.watchdog.stuck(),
             now_us: shared.clock.now_us(),
             pools: self.pool_vitals(),

@@ -1,7 +1,10 @@
 //! A mount tells of itself while everything that works in it is stuck.
 
 use super::*;
+use crate::backend::Reload;
+use crate::config::sources::Sources;
 use crate::control::client;
+use crate::logging::Logging;
 use infmap_actors::mailbox::{Envelope, Lane};
 use infmap_actors::runtime::actix_pool::ActixPools;
 use infmap_actors::runtime::{Home, Runtime};
@@ -87,7 +90,9 @@ fn a_mount_tells_of_itself_while_every_thread_of_every_pool_is_stuck() {
     let volume = volume(&runtime);
     let temp = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(temp.path().join("run")).expect("made");
-    let told = begin(&volume, temp.path(), Path::new("/not/really"), measured).expect("told");
+    let from = Reload { sources: Sources::default(), logging: Logging::start(&Settings::default().log, std::io::sink) };
+    let reloader = Arc::new(Reloader::new(volume.clone(), from, false, Settings::default()));
+    let told = begin(&volume, temp.path(), Path::new("/not/really"), measured, reloader).expect("told");
     let address = told.desk.http.get().and_then(|http| http.address.clone()).expect("it listens");
 
     let (begun, begins) = channel();

@@ -19,4 +19,13 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::gauge("process_max_fds", &[], "Files that it may have open."),
     Metric::gauge("process_threads", &[], "Threads of the process."),
     Metric::gauge("process_start_time_seconds", &[], "When the process began, in seconds since 1970.").seconds(),
+    Metric::gauge(
+        "infmap_config_generation",
+        &[],
+        "Number of the settings in force: 1 at the mount, one more with each reload that changed some.",
+    ),
+    Metric::counter("infmap_config_reload_total", &["result"], "Reloads of the settings, by what came of them.").happened(),
+    Metric::gauge("infmap_config_last_reload_timestamp_seconds", &[], "When settings were last put into force by a reload.")
+        .seconds()
+        .happened(),
 ];

@@ -41,6 +41,11 @@ impl NodeCache {
         Self { nodes, evictions, missed: AtomicU64::new(0) }
     }
 
+    /// Makes it larger or smaller. What does not fit any more is evicted before this returns.
+    pub fn resize(&self, capacity_bytes: u64) {
+        self.nodes.set_capacity(capacity_bytes);
+    }
+
     /// Keeps a node for a while: a loaded one, or one that its link gave up.
     pub fn insert(&self, ptr: &NodePtr, node: Arc<Node>) {
         self.nodes.insert(ptr.address, node);
@@ -49,6 +54,11 @@ impl NodeCache {
     /// Forgets a node whose clusters died.
     pub fn remove(&self, address: &Address) {
         self.nodes.remove(address);
+    }
+
+    /// Forgets everything: clean nodes can be loaded again.
+    pub fn clear(&self) {
+        self.nodes.clear();
     }
 
     /// Bytes of memory that are kept.
