@@ -20,7 +20,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,11 +35,16 @@ fn address(volume: &Path) -> String {
     client::status(volume).expect("it answers").http.address.expect("it listens")
 }
 
-/// A bit of everything, again and again, until it is told to end.
-fn work(dir: &Path, is_done: &AtomicBool) {
+/// Whether a load is to go on, after a pause in which others have the processors.
+fn goes_on(ends: &Receiver<()>, pause: Duration) -> bool {
+    ends.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
+}
+
+/// A bit of everything, again and again, until nobody can tell it to end any more.
+fn work(dir: &Path, ends: &Receiver<()>) {
     let (mut numbers, mut random) = (Numbers(4), vec![0; 300_000]);
     let text: Vec<u8> = (0..20_000).flat_map(|n: u32| format!("line {n} shrinks\n").into_bytes()).collect();
-    while !is_done.load(Ordering::Relaxed) {
+    while goes_on(ends, Duration::from_millis(5)) {
         let path = |number: u64| dir.join(number.to_string());
         let number = numbers.below(50);
         numbers.fill(&mut random);
@@ -52,17 +57,6 @@ fn work(dir: &Path, is_done: &AtomicBool) {
         read_again(&path(number));
         assert!(fs::metadata(path(1000)).is_err() && fs::read_dir(dir).expect("listed").count() > 0);
         let _ = fs::remove_file(path(numbers.below(50)));
-        // Two processors have more to do than this.
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Ends the load, however the test does.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -93,16 +87,15 @@ fn every_panel_and_every_alert_is_answered_by_a_real_prometheus() {
     let prometheus = Prometheus::start(&address(&volume.path()), |rules| rules);
     // While others read it would take its time.
     run(infmap().args(["scrub", "start", "--wait"]).arg(mount.dir()));
-    let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| work(mount.dir(), &is_done));
-        scope.spawn(|| {
-            while !is_done.load(Ordering::Relaxed) {
-                read_again(&mount.path("large"));
-                thread::sleep(Duration::from_millis(100));
+        let ((_ends, end), (_ends_too, end_too)) = (mpsc::channel(), mpsc::channel());
+        let dir = mount.dir();
+        scope.spawn(move || work(dir, &end));
+        scope.spawn(move || {
+            while goes_on(&end_too, Duration::from_millis(100)) {
+                read_again(&dir.join("large"));
             }
         });
-        let _ends = Ends(&is_done);
         ask_everything(&prometheus);
         rules_are_evaluated(&prometheus);
         pictures_are_drawn(&prometheus);
@@ -122,7 +115,7 @@ fn ask_everything(prometheus: &Prometheus) {
         }
         let empty: Vec<_> = missing.iter().map(|query| format!("{}\n  {}", query.panel, query.query)).collect();
         assert!(began.elapsed() < PATIENCE, "these are empty, and should not be:\n{}", empty.join("\n"));
-        thread::sleep(Duration::from_secs(1));
+        prometheus.pause();
     }
     println!("every panel had data after {:.1} s", began.elapsed().as_secs_f64());
     for choice in [

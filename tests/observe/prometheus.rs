@@ -4,7 +4,7 @@
 //! the mount that a test names. Must be true: only the child that was started here is ended, by its own handle, however the test ends.
 //! Fails: by panic, with what Prometheus said.
 
-use crate::common::SOURCE;
+use crate::common::{Listener, SOURCE};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How long Prometheus may take to start, and a test to see what it waits for.
@@ -36,7 +37,10 @@ pub fn shipped() -> PathBuf {
 pub struct Prometheus {
     child: Child,
     address: String,
-    dir: tempfile::TempDir,
+    listener: Listener,
+    /// One comes when it is ready; none can come any more when it has ended.
+    messages: Receiver<()>,
+    _dir: tempfile::TempDir,
 }
 
 impl Prometheus {
@@ -55,11 +59,12 @@ impl Prometheus {
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()));
         command.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
-        command.arg(format!("--web.listen-address={address}")).arg("--log.level=warn");
-        let log = fs::File::create(dir.path().join("log")).expect("a file");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("prometheus starts");
-        let mut prometheus = Self { child, address, dir };
-        prometheus.wait_until_ready();
+        command.arg(format!("--web.listen-address={address}"));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("prometheus starts");
+        let (listener, messages) = Listener::new(child.stderr.take().expect("piped"), "Server is ready to receive web requests");
+        let prometheus = Self { child, address, listener, messages, _dir: dir };
+        let is_ready = prometheus.messages.recv_timeout(PATIENCE).is_ok();
+        assert!(is_ready, "Prometheus is not ready:\n{}", prometheus.said());
         prometheus
     }
 
@@ -69,16 +74,13 @@ impl Prometheus {
     }
 
     fn said(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        self.listener.said()
     }
 
-    fn wait_until_ready(&mut self) {
-        let began = Instant::now();
-        while get(&self.address, "/-/ready").is_none_or(|(code, _)| code != 200) {
-            let ended = self.child.try_wait().expect("asked");
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "Prometheus is not ready, {ended:?}:\n{}", self.said());
-            std::thread::sleep(AGAIN);
-        }
+    /// Lets it go on for a moment, if it lives.
+    pub fn pause(&self) {
+        let heard = self.messages.recv_timeout(AGAIN);
+        assert!(heard != Err(RecvTimeoutError::Disconnected), "Prometheus has ended:\n{}", self.said());
     }
 
     /// An answer of its API.
@@ -116,7 +118,7 @@ impl Prometheus {
                 return found;
             }
             assert!(began.elapsed() < PATIENCE, "{query} does not become what is wanted, but is {found:?}\n{}", self.said());
-            std::thread::sleep(AGAIN);
+            self.pause();
         }
     }
 }
