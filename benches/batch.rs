@@ -34,7 +34,7 @@ const MEASUREMENTS: [(&str, Way, Way, bool); 6] = [
     ("stat by name, from memory", warm_stats_one_by_one, warm_stats_together, false),
     ("lookup and read, just opened", reads_one_by_one, reads_together, true),
     ("lookup and read, from memory", warm_reads_one_by_one, warm_reads_together, false),
-    ("create and write, and one sync", writes_one_by_one, writes_together, true),
+    ("create and write, and one sync", writes_one_by_one, writes_together, false),
     ("create, write and sync each", synced_one_by_one, writes_together, true),
 ];
 

@@ -1,11 +1,13 @@
 //! Parts of many files, read together.
 //!
-//! Must be true: what is in memory is read where it is asked; the rest on the readers' threads side by side, small parts in the order in which
-//! they lie in the images. A file with dirty bytes is asked of its shard, as by a read (O6). Fails: each part for itself.
+//! Must be true: what is in memory is read where it is asked; the rest on the readers' threads side by side: first it is looked for what the names
+//! lead to, then the parts are read in the order in which they lie in the images, about. A file with dirty bytes is asked of its shard, as by
+//! a read (O6). Fails: each part for itself.
 
 use super::join::Join;
 use super::{FILES_A_MESSAGE, FILES_MAX, Which};
 use crate::api::{Answer, Refusal};
+use crate::cache::shard_of;
 use crate::pixel_reader::{ReadData, bring_small, read_part, take};
 use crate::replier::Replier;
 use crate::shared::Shared;
@@ -49,6 +51,15 @@ struct Missed {
     part: ReadPart,
 }
 
+/// The same, of a file that is known.
+#[derive(Clone, Copy)]
+struct Found {
+    number: usize,
+    inode: Inode,
+    offset: u64,
+    length: u32,
+}
+
 impl Volume {
     /// Reads each of these parts, and answers in their order; fewer bytes than were asked for only at the end of a file. Together they may be
     /// an eighth of the memory budget: what has no room there is answered `BatchTooBig`, and can be asked for again.
@@ -63,15 +74,17 @@ impl Volume {
         let join = Join::new(parts.len(), move |answers| replier.reply(Ok(answers)));
         let reads = Arc::new(Reads { front: self.front.clone(), join, room });
         let parts = parts.into_iter().enumerate().map(|(number, part)| Missed { number, part });
-        let missed: Vec<Missed> = parts.filter_map(|one| reads.from_memory(one)).collect();
-        let mut missed = missed.into_iter();
-        for message in 0.. {
-            let chunk: Vec<Missed> = missed.by_ref().take(FILES_A_MESSAGE).collect();
-            if chunk.is_empty() {
-                return;
-            }
-            let reads = reads.clone();
-            self.front.on_reader(message, move |shared| reads.from_disk(shared, chunk));
+        let mut missed = parts.filter_map(|one| reads.from_memory(one)).peekable();
+        let mut chunks: Vec<Vec<Missed>> = Vec::new();
+        while missed.peek().is_some() {
+            chunks.push(missed.by_ref().take(FILES_A_MESSAGE).collect());
+        }
+        let after = reads.clone();
+        let found =
+            Join::<Answer<Vec<Found>>>::new(chunks.len(), move |found| after.read_found(found.into_iter().flatten().flatten().collect()));
+        for (message, chunk) in chunks.into_iter().enumerate() {
+            let (reads, replier) = (reads.clone(), found.replier(message));
+            self.front.on_reader(message, move |shared| replier.reply(Ok(reads.find(shared, chunk))));
         }
     }
 }
@@ -112,19 +125,32 @@ impl Reads {
         true
     }
 
-    fn from_disk(&self, shared: &Shared, chunk: Vec<Missed>) {
+    /// Looks for what the names lead to.
+    fn find(&self, shared: &Shared, chunk: Vec<Missed>) -> Vec<Found> {
         let mut found = Vec::with_capacity(chunk.len());
         for Missed { number, part } in chunk {
             match shared.query_waiting(|view| part.which.find(view)) {
                 Ok(inode) if self.is_dirty(number, inode, &part) => {}
-                Ok(inode) => found.push((number, inode, part.offset, part.length)),
+                Ok(inode) => found.push(Found { number, inode, offset: part.offset, length: part.length }),
                 Err(error) => self.join.put(number, Err(shared.refuse(&error))),
             }
         }
-        bring_small(shared, found.iter().map(|(_, inode, offset, length)| (*inode, *offset, *length)));
-        for (number, inode, offset, length) in found {
-            let answer = read_part(shared, inode, offset, length, &self.room, true);
-            self.join.put(number, answer.unwrap_or(Err(Refusal::Damaged)));
+        found
+    }
+
+    /// Reads what was found. A shard hands its small files to the pixel writers together: they lie side by side.
+    fn read_found(self: &Arc<Self>, mut found: Vec<Found>) {
+        let shards = self.front.shards.len();
+        found.sort_unstable_by_key(|one| (shard_of(one.inode, shards), one.inode, one.offset));
+        for (message, chunk) in found.chunks(FILES_A_MESSAGE).enumerate() {
+            let (reads, chunk) = (self.clone(), chunk.to_vec());
+            self.front.on_reader(message, move |shared| {
+                bring_small(shared, chunk.iter().map(|one| (one.inode, one.offset, one.length)));
+                for Found { number, inode, offset, length } in chunk {
+                    let answer = read_part(shared, inode, offset, length, &reads.room, true);
+                    reads.join.put(number, answer.unwrap_or(Err(Refusal::Damaged)));
+                }
+            });
         }
     }
 }
