@@ -4,7 +4,8 @@ mod common;
 
 use common::{Volume, can_mount, infmap};
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 #[test]
 fn doctor_finds_that_this_machine_can_do_it_and_names_a_dead_mount() {
@@ -66,4 +67,24 @@ fn a_drill_that_fails_says_in_which_step_and_leaves_nothing_behind() {
     assert_only_mine(place.path());
     let output = infmap().args(["doctor", "--drill", "--in", "/nonexistent"]).output().expect("it starts");
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot work in /nonexistent"), "{output:?}");
+}
+
+#[test]
+fn a_drill_that_a_signal_ends_leaves_nothing_behind() {
+    if !can_mount() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    fs::write(place.path().join("mine"), "untouched").expect("written");
+    let drill = infmap().args(["doctor", "--drill", "--in"]).arg(place.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut drill = drill.expect("it starts");
+    // The first line is said when the first step is done: a volume is there, and files.
+    let mut line = String::new();
+    BufReader::new(drill.stdout.as_mut().expect("piped")).read_line(&mut line).expect("read");
+    assert!(line.starts_with("1. Make a volume"), "{line}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&drill), rustix::process::Signal::TERM).expect("it lives");
+    let output = drill.wait_with_output().expect("waited");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("IM1054") && said.contains("a signal ended the drill"), "{said}");
+    assert_only_mine(place.path());
 }
