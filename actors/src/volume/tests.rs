@@ -1,6 +1,7 @@
 //! The whole volume on the deterministic runtime: what was written is read, and survives closing, crashing and checkpoints.
 
 mod cleaning;
+mod full;
 mod ranges;
 mod scrub;
 
