@@ -229,7 +229,8 @@ fn of_damaged_tables_and_a_log_all_comes_out_that_a_mount_gives_and_the_rest_is_
         let to = volume.beside(&format!("out{number}"));
         let output = restore(&volume.path(), &to, &["--json"]);
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let named: Vec<&str> = told["restored"]["incomplete"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
+        let named: Vec<&str> =
+            told["restored"]["incomplete"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
         let mount = infmap().args(["mount", "-d", "-o", "ro"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
         let (mut newest, mut of_the_log) = (0, 0);
         for (name, versions) in &files {

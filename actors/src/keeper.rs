@@ -147,7 +147,7 @@ pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
         Ok(space) => {
             let _ = note_space(shared, &space);
-            if !shared.health.is_read_only() && space.free_bytes < HOLD_BELOW_BYTES {
+            if !shared.health.is_read_only() && may_become_short(&space) {
                 shared.spares.hold(shared.device.as_ref());
             }
         }
@@ -164,6 +164,7 @@ pub fn look_at_space(shared: &Shared) {
 pub fn note_space(shared: &Shared, space: &Space) -> u64 {
     shared.figures.set_medium(space);
     // What is held counts as free: it is a part of the reserve.
+    shared.spares.note_free(space.free_bytes);
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
     let on_disk = space.free_bytes + held;
     let of_limit = shared.settings().limit.map(|limit| limit.saturating_sub(shared.spares.image_bytes()));
@@ -171,6 +172,12 @@ pub fn note_space(shared: &Shared, space: &Space) -> u64 {
     shared.budget.set_space(on_disk.saturating_sub(RESERVE_BYTES).min(left));
     // Images are written into spare files before they take other room.
     (on_disk + shared.spares.unused_bytes()).min(of_limit.unwrap_or(u64::MAX))
+}
+
+/// Whether the medium has so little left that room is held.
+#[must_use]
+pub fn may_become_short(space: &Space) -> bool {
+    space.free_bytes < HOLD_BELOW_BYTES
 }
 
 /// Whether there is so little room that some is held.

@@ -144,7 +144,7 @@ pub(super) fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<
             Ok(())
         }
         // Read-only from the start: there was nothing to make durable.
-        Err(_) if volume.shared().health.is_asked_read_only() => Ok(()),
+        Err(_) if volume.shared().health.is_unchanged() => Ok(()),
         Err(error) => {
             let path = path.to_path_buf();
             match volume.shared().health.reason() {

@@ -4,7 +4,8 @@
 //! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a file that a crash left under the name of
 //! its image too is an image, one that it left under two names here is one spare, and one whose old name could come back has lost it for
 //! good; SPR-5 room that is held is in files of full size: what others write cannot take it, and it is used where there is no other room
-//! only, by pixel writers down to what is kept for roots; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
+//! only, by pixel writers down to what is kept for roots; where room may become short it stays when the volume is closed, for the mount
+//! after; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
 //! is opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
@@ -35,6 +36,8 @@ pub struct Spares {
     images: AtomicU64,
     /// Held while room is being held: one at a time.
     holding: Mutex<()>,
+    /// Bytes that the medium had left when it was asked last.
+    free_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -57,7 +60,8 @@ impl Spares {
     /// Takes stock of what is there. A rename between two directories of which only one was synced may leave both names: the one here
     /// is taken away, or the next image would be written over one that is in use. So is the second of two names here, which one file has
     /// that went to the map and came back. What was synced in neither, because the process died, is synced now: or a power cut would
-    /// give the old name back to whatever is written here by then.
+    /// give the old name back to whatever is written here by then. Files of full size that never were images are room that a mount before
+    /// this one held: it is held on.
     ///
     /// # Errors
     /// The device's.
@@ -78,7 +82,13 @@ impl Spares {
                 removed = true;
             } else {
                 left.extend(image.map(|image| image.place.directory()));
-                inner.unused.push(Spare { number, bytes: entry.size_bytes });
+                let may_be_held = image.is_none() && entry.size_bytes == IMAGE_MAX_BYTES as u64 && inner.held.len() < HELD;
+                // Asked for again: in a copy of the volume it may be a hole.
+                if may_be_held && allocate(device, number).is_ok() {
+                    inner.held.push(number);
+                } else {
+                    inner.unused.push(Spare { number, bytes: entry.size_bytes });
+                }
             }
         }
         if removed || !left.is_empty() {
@@ -90,8 +100,13 @@ impl Spares {
             }
         }
         let (images, bytes) = count_images(device)?;
-        let (images, image_bytes) = (AtomicU64::new(images), AtomicU64::new(bytes));
-        Ok(Self { inner: Mutex::new(inner), image_bytes, images, holding: Mutex::default() })
+        Ok(Self {
+            inner: Mutex::new(inner),
+            image_bytes: AtomicU64::new(bytes),
+            images: AtomicU64::new(images),
+            holding: Mutex::default(),
+            free_bytes: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// Bytes that the images take on the device; spare files and the log are not among them.
@@ -123,8 +138,7 @@ impl Spares {
         let Some(_turn) = self.holding.try_lock() else { return };
         while self.inner.lock().held.len() < HELD {
             let number = self.take_number();
-            let allocated = device.open(&path(number), Open::CREATE).and_then(|file| file.allocate(IMAGE_MAX_BYTES as u64));
-            if allocated.is_err() {
+            if allocate(device, number).is_err() {
                 // There is none to be held now.
                 let _ = device.remove(&path(number));
                 return;
@@ -133,7 +147,20 @@ impl Spares {
         }
     }
 
-    /// Gives back the room that is held: the volume is not used any more.
+    /// The medium has so many bytes left.
+    pub fn note_free(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a root that needs at most so many images finds room: in what is held, or in what was free when the medium was asked last.
+    #[must_use]
+    pub fn has_room_for_root(&self, images: usize) -> bool {
+        // Few need as many as they may: with all that is kept for them they go on.
+        let held = self.inner.lock().held.len() >= images.min(FOR_ROOTS);
+        held || self.free_bytes.load(Ordering::Relaxed) >= (images * IMAGE_MAX_BYTES) as u64
+    }
+
+    /// Gives back the room that is held.
     pub fn let_go(&self, device: &dyn Device) {
         let held = std::mem::take(&mut self.inner.lock().held);
         held.into_iter().for_each(|number| drop(device.remove(&path(number))));
@@ -279,6 +306,11 @@ impl Spares {
         self.inner.lock().unused.extend(taken);
         Ok(())
     }
+}
+
+/// Gives a spare file all the room that an image may need.
+fn allocate(device: &dyn Device, number: u64) -> io::Result<()> {
+    device.open(&path(number), Open::CREATE)?.allocate(IMAGE_MAX_BYTES as u64)
 }
 
 /// All files in the directories of the map, and the sum of their bytes.

@@ -211,6 +211,14 @@ impl Vat {
         }
     }
 
+    /// Has the log make a segment ready.
+    pub(super) fn reserve_log(&self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        match &self.peers {
+            Some(peers) => cx.post(&peers.wal, Lane::Background, WalMessage::Reserve { replier }),
+            None => cx.reply(replier, Ok(())),
+        }
+    }
+
     /// Whether a length of the log that was measured from `low` is measured from the newest one.
     pub(super) fn is_news_since_checkpoint(&self, low: Lsn) -> bool {
         low >= self.checkpoint.low
@@ -248,6 +256,8 @@ impl Vat {
             return self.checkpoint_failed("the volume is read-only", cx);
         }
         match self.fold_step(&pins) {
+            // What is folded stays so, and the next one goes on from there.
+            Ok(Some(_)) if !self.shared.spares.has_room_for_root(self.images_needed()) => self.checkpoint_put_off(cx),
             Ok(Some(dead)) => self.freeze(low, dead, cx),
             Ok(None) => self.fold_again(cx),
             Err(error) => self.failed(error, VatMessage::Fold, pins, cx),

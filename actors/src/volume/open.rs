@@ -39,6 +39,7 @@ use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Slots of the shards and of the readers: keys map to them for ever.
@@ -66,6 +67,9 @@ pub enum OpenError {
 const LOG_SHARE: u64 = 16;
 /// Two segments of the least size.
 const LOG_LEAST_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Why a volume takes no changes when not even its log finds room.
+const NO_ROOM: &str = "the disk is full: there is no room for a log segment; make room and mount it again";
 
 /// How a volume is opened.
 pub struct OpenOptions {
@@ -252,16 +256,19 @@ fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Setting
     let group_limit = writer_settings.group_limit();
     match &recovered.position {
         Some(position) if !health.is_read_only() => {
-            let writer = LogWriter::start(device.clone(), position, writer_settings)?;
-            Ok(Log { writer: Some(writer), appender: Appender::new(position, group_limit) })
+            match LogWriter::start(device.clone(), position, writer_settings) {
+                Ok(writer) => return Ok(Log { writer: Some(writer), appender: Appender::new(position, group_limit) }),
+                // The header of a segment comes last: what failed has changed nothing.
+                Err(WriteError::Failed { kind: ErrorKind::StorageFull, .. }) => health.open_without_room(NO_ROOM),
+                Err(error) => return Err(error.into()),
+            }
         }
-        _ => {
-            let epoch = recovered.state.generation.epoch();
-            let (uuid, next_lsn) = (recovered.root.volume_uuid, recovered.replayed.next());
-            let nowhere = LogPosition { uuid, epoch, next_lsn, previous_crc: 0, replayed_bytes: 0 };
-            Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
-        }
+        _ => {}
     }
+    let epoch = recovered.state.generation.epoch();
+    let (uuid, next_lsn) = (recovered.root.volume_uuid, recovered.replayed.next());
+    let nowhere = LogPosition { uuid, epoch, next_lsn, previous_crc: 0, replayed_bytes: 0 };
+    Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
 }
 
 fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recovered, log: Log) -> Result<Volume, OpenError> {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod cleaning;
+mod full;
 mod ranges;
 mod retuning;
 mod scrub;

@@ -268,6 +268,18 @@ impl LogWriter {
         Some(self.new_job())
     }
 
+    /// Whether a segment is being made ready.
+    #[must_use]
+    pub fn is_preparing(&self) -> bool {
+        self.job_out
+    }
+
+    /// Whether the current segment is more than half full, and no other is ready.
+    #[must_use]
+    pub fn is_running_out(&self) -> bool {
+        self.ready.is_empty() && self.current.as_ref().is_none_or(|current| current.offset > self.segment_bytes / 2)
+    }
+
     /// Whether a segment is ready.
     #[must_use]
     pub fn has_ready(&self) -> bool {
