@@ -71,7 +71,7 @@ impl Side {
     /// Does something again and again for the time of a slice; each time it says how long it took.
     fn repeat(&mut self, slice: Duration, mut act: impl FnMut(&mut Self) -> Duration) -> Sample {
         let (began, mut took) = (Instant::now(), Vec::new());
-        let mut is_scraped = !self.is_measured || self.slices % SCRAPED_EVERY != 0;
+        let mut is_scraped = !self.is_measured || !self.slices.is_multiple_of(SCRAPED_EVERY);
         self.slices += 1;
         while began.elapsed() < slice {
             took.push(act(self).as_secs_f64() * 1e6);
@@ -143,7 +143,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 type Figures = [f64; 6];
 
 /// Has the sides do it in turn, and says what metrics cost.
-fn compare(scale: Scale, sides: &mut [Side; 2], act: fn(&mut Side) -> Duration) -> Figures {
+fn compare(scale: Scale, sides: &mut [Side; 2], act: Act) -> Figures {
     let mut rounds: Vec<[Sample; 3]> = Vec::new();
     for round in 0..scale.rounds {
         let mut samples = [(0.0, 0.0); 3];
@@ -164,8 +164,11 @@ fn compare(scale: Scale, sides: &mut [Side; 2], act: fn(&mut Side) -> Duration) 
     ]
 }
 
+/// One operation, and how long it took.
+type Act = fn(&mut Side) -> Duration;
+
 /// What is measured.
-const WORK: [(&str, fn(&mut Side) -> Duration); 4] = [
+const WORK: [(&str, Act); 4] = [
     ("write 1 MiB", Side::write),
     ("read 1 MiB", Side::read_forward),
     ("read 4 KiB", Side::read_anywhere),
