@@ -164,6 +164,7 @@ fn after_a_load_every_figure_is_there_and_is_what_the_catalogue_says() {
     work_again(&mount);
     assert!(infmap().args(["scrub", "start", "--wait"]).arg(mount.dir()).output().expect("scrubbed").status.success());
     assert!(infmap().arg("clean").arg(mount.dir()).output().expect("cleaned").status.success());
+    assert!(infmap().args(["config", "reload"]).arg(mount.dir()).output().expect("read again").status.success());
 
     let address = address(&volume);
     // What was removed is worth a checkpoint, with the next tick.
