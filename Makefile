@@ -15,6 +15,7 @@
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
 #   make metrics-cost                 what metrics cost: throughput and latency with them and without, in turn
+#   make batch                        what batches of the library save: a thousand small files one by one and together, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
 #   make resize                       pools, memory, mailboxes and lanes that change each second for a minute, under a load that knows the orders
@@ -24,6 +25,7 @@
 #   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
 #   make observe                      Prometheus, and Grafana where it is installed, for the mounts of this machine, until Ctrl-C
+#   make deb                          a Debian package of it, in target/debian; cargo-deb makes it
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -41,7 +43,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost rot small million overwrite storm resize programs posix fuzz observe install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost batch rot small million overwrite storm resize programs posix fuzz observe deb install
 
 build:
 	@scripts/setup build
@@ -102,6 +104,10 @@ metrics-cost:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench metrics_cost
 
+batch:
+	@scripts/setup build
+	$(CARGO) bench --locked --bench batch
+
 rot:
 	@scripts/setup build
 	$(CARGO) test --release --locked -p infmap-storage --test rot -- --include-ignored --nocapture
@@ -138,6 +144,9 @@ posix: build
 observe: build
 	@scripts/setup observe
 	@scripts/observe "$$INFMAP"
+
+deb: build
+	@scripts/deb '$(INFMAP)' '$(TARGET)/debian'
 
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'

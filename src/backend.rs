@@ -3,6 +3,7 @@
 //! Owns: the types that both sides speak in. Must be true: BCK-1 nothing here prints, reads arguments or exits; BCK-2 whoever
 //! calls [`serve`] or [`check`] holds the volume's lock. Fails: with a [`BackendError`] that says what, where and what to do.
 
+pub mod access;
 mod attending;
 mod caches;
 mod checking;
@@ -32,6 +33,7 @@ pub use scrubbing::second_text;
 pub use serving::serve;
 
 use crate::fuse::Shown;
+use crate::mount::notify::Notifier;
 use infmap_actors::settings::Settings;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -142,6 +144,8 @@ pub struct Serve {
     pub flags: MountFlags,
     /// To be called once, when the kernel's INIT is answered.
     pub ready: Box<dyn FnOnce() + Send>,
+    /// Who started this process, and may want to hear how the mount is.
+    pub notifier: Arc<Notifier>,
     pub stop: Stop,
     pub reload: Reload,
     /// What signals wish for.

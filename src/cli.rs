@@ -32,6 +32,7 @@ mod man;
 mod map;
 mod mount;
 mod output;
+mod profile;
 mod progress;
 mod ps;
 mod recover;
@@ -80,6 +81,7 @@ enum Verb {
     Info(info::Info),
     Status(status::Status),
     Ps(ps::Ps),
+    Profile(profile::Profile),
     #[command(alias = "fsck")]
     Check(check::Check),
     Repair(repair::Repair),
@@ -170,6 +172,7 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Info(verb) => verb.run(context),
         Verb::Status(verb) => verb.run(context),
         Verb::Ps(verb) => verb.run(context),
+        Verb::Profile(verb) => verb.run(context),
         Verb::Check(verb) => verb.run(context),
         Verb::Repair(verb) => verb.run(context),
         Verb::Recover(verb) => verb.run(context),

@@ -5,6 +5,7 @@
 //! once each time; DOOR-3 no callback waits; DOOR-4 no state hangs on file handles. Fails: a refusal is an errno (`errno`), a session
 //! that cannot start or end is a `SessionError`.
 
+mod access;
 mod answer;
 mod convert;
 mod direct;
@@ -24,14 +25,16 @@ mod send;
 mod session;
 mod settings;
 mod shadow;
+mod subject;
 mod xattr;
 
 use fuser::FileHandle;
 
+pub use access::{AccessLog, HEAD as ACCESS_HEAD};
 pub use in_flight::{Traffic, UnderWay};
 pub use mounts::{is_plain, plain};
 pub use session::{Mounted, SessionError, Unmount, Unmounter};
-pub use settings::{MountSettings, OpenMode, Shown};
+pub use settings::{MountSettings, Noted, OpenMode, Shown};
 pub use shadow::Stats;
 
 /// Handles mean nothing (DOOR-4).

@@ -15,3 +15,4 @@ pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod mount;
+pub mod profile;

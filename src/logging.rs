@@ -3,11 +3,15 @@
 //! Owns: the level and the form, which can change at any time. Must be true: a level that is not logged costs a comparison. Fails: never;
 //! where another subscriber was there first, that one stays.
 
+mod limit;
+
 use infmap_actors::settings::{Log, LogFormat, LogLevel};
+use limit::Limiter;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -32,7 +36,7 @@ impl Logging {
         let (filter, level) = reload::Layer::new(filter(log.level));
         let is_json = Arc::new(AtomicBool::new(log.format == LogFormat::Json));
         let form = Form { text: Format::default().with_ansi(false), json: Format::default().json(), is_json: is_json.clone() };
-        let lines = tracing_subscriber::fmt::layer().with_ansi(false).event_format(form).with_writer(writer);
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).event_format(form).with_writer(writer).with_filter(Limiter::start());
         // A second subscriber is refused; the first one stays.
         let _ = Registry::default().with(filter).with(lines).try_init();
         Self { level, is_json }
@@ -105,7 +109,7 @@ mod tests {
         }
         let sink = Sink::default();
         let writer = sink.clone();
-        let logging = Logging::start(&Log { level: LogLevel::Warn, format: LogFormat::Text }, move || writer.clone());
+        let logging = Logging::start(&Log { level: LogLevel::Warn, ..Log::default() }, move || writer.clone());
         let said = || String::from_utf8(std::mem::take(&mut *sink.0.lock().unwrap())).unwrap();
         let mine = |text: String| text.lines().filter(|line| line.contains("one of mine")).map(str::to_string).collect::<Vec<_>>();
         let speak = || {
@@ -114,7 +118,7 @@ mod tests {
         };
         speak();
         assert_eq!(mine(said()).len(), 0);
-        logging.set(&Log { level: LogLevel::Info, format: LogFormat::Json });
+        logging.set(&Log { format: LogFormat::Json, ..Log::default() });
         speak();
         let lines = mine(said());
         assert_eq!(lines.len(), 1, "{lines:?}");

@@ -9,6 +9,7 @@ pub mod dying;
 pub mod holders;
 pub mod lock;
 pub mod mountinfo;
+pub mod notify;
 pub mod point;
 pub mod remount;
 pub mod server;

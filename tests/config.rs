@@ -260,12 +260,14 @@ fn json_names_every_key() {
 
 proptest! {
     #[test]
-    fn what_is_shown_is_read_back_as_the_same_settings(budget in 32u64..1_000_000, threads in 1usize..=16, ms in 100u64..300_000, l1 in 5u64..=60) {
+    fn what_is_shown_is_read_back_as_the_same_settings(budget in 32u64..1_000_000, threads in 1usize..=16, ms in 100u64..300_000, l1 in 5u64..=60, port: u16) {
         let mut loaded = Loaded::default();
         loaded.settings.memory.budget = budget << 20;
         loaded.settings.actors.pixel_writer.threads = threads;
         loaded.settings.durability.commit_interval = std::time::Duration::from_millis(ms);
         loaded.settings.cache.l1_percent = l1;
+        let host = if port % 2 == 0 { std::net::IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        loaded.settings.http.listen = Some((host, port).into());
         for origins in [false, true] {
             let text = show::yaml(&loaded, origins);
             let again = load(&text).map_err(|mistakes| TestCaseError::fail(mistakes[0].to_string()))?;

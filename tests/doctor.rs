@@ -4,7 +4,8 @@ mod common;
 
 use common::{Volume, can_mount, infmap};
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 #[test]
 fn doctor_finds_that_this_machine_can_do_it_and_names_a_dead_mount() {
@@ -171,4 +172,24 @@ fn faults_of_mounts_are_found() {
     mount.kill();
     Seen::of(&mut doctor()).finds("mount", "bad", "has died");
     volume.mount().unmount();
+}
+
+#[test]
+fn a_drill_that_a_signal_ends_leaves_nothing_behind() {
+    if !can_mount() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a directory");
+    fs::write(place.path().join("mine"), "untouched").expect("written");
+    let drill = infmap().args(["doctor", "--drill", "--in"]).arg(place.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut drill = drill.expect("it starts");
+    // The first line is said when the first step is done: a volume is there, and files.
+    let mut line = String::new();
+    BufReader::new(drill.stdout.as_mut().expect("piped")).read_line(&mut line).expect("read");
+    assert!(line.starts_with("1. Make a volume"), "{line}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&drill), rustix::process::Signal::TERM).expect("it lives");
+    let output = drill.wait_with_output().expect("waited");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("IM1054") && said.contains("a signal ended the drill"), "{said}");
+    assert_only_mine(place.path());
 }

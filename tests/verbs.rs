@@ -18,7 +18,7 @@ fn verbs() -> BTreeSet<String> {
     verbs
 }
 
-/// Seen to fail when the README missed a verb, and when it had one too many.
+/// Seen to fail when the README missed a verb.
 #[test]
 fn help_man_pages_and_the_readme_name_the_same_verbs() {
     let verbs = verbs();

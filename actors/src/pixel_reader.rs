@@ -6,8 +6,10 @@
 //!
 //! Must be true: a read holds its lease from resolving to answering; bytes that are answered were verified (RD-1).
 
+mod many;
 mod noticing;
 
+pub use many::{bring_small, read_part, take};
 pub use noticing::notice;
 
 use crate::api::{Answer, Refusal};
@@ -88,11 +90,7 @@ impl Reading {
     }
 
     fn answer(self, shared: &Shared, done: Result<ReadData, ReadError>) {
-        let answer = done.map_err(|error| match error {
-            ReadError::State(error) => shared.refuse(&error),
-            error => unreadable(shared, self.inode, self.offset, &error),
-        });
-        self.replier.reply(answer);
+        self.replier.reply(done.map_err(|error| refusal(shared, self.inode, self.offset, &error)));
     }
 
     fn attempt(&self, shared: &Shared, wait: bool) -> Result<ReadData, ReadError> {
@@ -110,14 +108,7 @@ impl Reading {
     fn gather(&self, shared: &Shared, view: View<'_>, wait: bool) -> Result<ReadData, ReadError> {
         let size = match self.size {
             Some(size) => size,
-            None => {
-                let row = view.inode(self.inode)?;
-                match row.kind() {
-                    FileKind::Directory => return Err(ReadError::State(Refusal::IsDirectory.into())),
-                    FileKind::Regular => row.size,
-                    _ => return Err(ReadError::State(Refusal::Invalid.into())),
-                }
-            }
+            None => size_of(view, self.inode)?,
         };
         let length = size.saturating_sub(self.offset).min(u64::from(self.length)) as usize;
         let mut buffer = shared.reads.take_for(length);
@@ -129,6 +120,24 @@ impl Reading {
             FileReader { images: None, ..reader }.read(self.inode, self.offset, &self.dirty, out)?;
         }
         Ok(ReadData { buffer, length })
+    }
+}
+
+/// The size of a regular file, as its row says.
+fn size_of(view: View<'_>, inode: Inode) -> Result<u64, ReadError> {
+    let row = view.inode(inode)?;
+    match row.kind() {
+        FileKind::Directory => Err(ReadError::State(Refusal::IsDirectory.into())),
+        FileKind::Regular => Ok(row.size),
+        _ => Err(ReadError::State(Refusal::Invalid.into())),
+    }
+}
+
+/// What a caller hears of a read that failed.
+fn refusal(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> Refusal {
+    match error {
+        ReadError::State(error) => shared.refuse(error),
+        error => unreadable(shared, inode, offset, error),
     }
 }
 
@@ -182,10 +191,8 @@ pub fn read_block(shared: &Shared, inode: Inode, number: u64) -> Answer<Block> {
     let source = shared.names();
     let view = View::new(&lease.names, &source);
     let (mut bytes, offset) = ([0; CLUSTER_BYTES], number * CLUSTER_BYTES as u64);
-    noticing::read(shared, reader(shared, view), inode, offset, &[], &mut bytes).map_err(|error| match error {
-        ReadError::State(error) => shared.refuse(&error),
-        error => unreadable(shared, inode, offset, &error),
-    })?;
+    let read = noticing::read(shared, reader(shared, view), inode, offset, &[], &mut bytes);
+    read.map_err(|error| refusal(shared, inode, offset, &error))?;
     Ok(shared.blocks.holding(0, &bytes))
 }
 

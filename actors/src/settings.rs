@@ -52,6 +52,8 @@ pub const CACHES_MAX_PERCENT: u64 = 80;
 pub const COMMIT_INTERVAL_RANGE_MS: RangeInclusive<u64> = 100..=300_000;
 /// Bytes of log that start a checkpoint; the least is one log segment.
 pub const CHECKPOINT_AT_RANGE: RangeInclusive<u64> = 16 * MIB..=16 * GIB;
+/// Bytes of a file of the access log.
+pub const ACCESS_LIMIT_RANGE: RangeInclusive<u64> = MIB..=TIB;
 /// Threads that read requests from the kernel.
 pub const FUSE_THREADS_RANGE: RangeInclusive<u64> = 1..=16;
 /// Microseconds for which the thread that reads requests looks for the next one before it sleeps.
@@ -367,6 +369,10 @@ pub struct Log {
     pub level: LogLevel,
     /// Default `text`.
     pub format: LogFormat,
+    /// Whether each request of the kernel is noted. Default false.
+    pub access: bool,
+    /// Bytes at which the file of those notes is begun anew; the one before is kept. Default 64 MiB.
+    pub access_limit: u64,
 }
 
 impl Default for Config {
@@ -455,7 +461,7 @@ impl Default for Http {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Text }
+        Self { level: LogLevel::Info, format: LogFormat::Text, access: false, access_limit: 64 * MIB }
     }
 }
 

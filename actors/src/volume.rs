@@ -22,6 +22,7 @@ mod tests;
 mod vitals;
 mod warm;
 
+pub use batch::{NewFile, ReadPart, Warmed, Which};
 pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
@@ -48,7 +49,7 @@ use durable::Covers;
 use gate::Gate;
 use holds::Holds;
 use infmap_storage::limits::SEGMENT_BYTES;
-use infmap_storage::names::{Removed, check_name, check_xattr_name, is_access_due};
+use infmap_storage::names::{Removed, check_xattr_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
 use parking_lot::Mutex;
@@ -105,6 +106,19 @@ impl Front {
     fn drop_if_unused(&self, inode: Inode) {
         if !self.holds.is_held(inode) {
             self.shard(inode).post(CacheMessage::Drop { inode });
+        }
+    }
+
+    /// Somebody uses an inode `count` times less.
+    fn forget(self: &Arc<Self>, inode: Inode, count: u64) {
+        if self.holds.remove(inode, count) {
+            let front = self.clone();
+            let nameless = Replier::from_fn(move |links: Answer<u32>| {
+                if links == Ok(0) {
+                    front.drop_if_unused(inode);
+                }
+            });
+            self.query(inode, move |_, view| Ok(view.inode(inode)?.links), nameless);
         }
     }
 
@@ -166,7 +180,7 @@ impl Front {
 fn attributes_of(done: Answer<Done>) -> Answer<Attributes> {
     match done? {
         Done::Attributes(attributes) => Ok(attributes),
-        Done::Removed(_) => Err(Refusal::Gone),
+        Done::Removed(_) | Done::Made(_) => Err(Refusal::Gone),
     }
 }
 
@@ -211,19 +225,7 @@ impl Volume {
     pub fn lookup(&self, parent: Inode, name: &[u8], replier: Replier<Answer<Attributes>>) {
         let name = name.to_vec();
         let question = move |shared: &Shared, view: View<'_>| {
-            let entry = match name.as_slice() {
-                b"." => parent,
-                b".." => view.directory(parent)?.parent,
-                name => match view.entry(parent, name)? {
-                    Some(entry) => entry.inode,
-                    None => {
-                        view.directory(parent)?;
-                        // A name that nothing can have is told as that: programs ask so how long one may be.
-                        check_name(name)?;
-                        return Err(Refusal::NotFound.into());
-                    }
-                },
-            };
+            let entry = batch::find(view, parent, &name)?;
             shared.attributes_of(view, entry)
         };
         self.front.query(parent, question, replier);
@@ -429,15 +431,7 @@ impl Volume {
 
     /// Somebody uses an inode `count` times less.
     pub fn forget(&self, inode: Inode, count: u64) {
-        if self.front.holds.remove(inode, count) {
-            let front = self.front.clone();
-            let nameless = Replier::from_fn(move |links: Answer<u32>| {
-                if links == Ok(0) {
-                    front.drop_if_unused(inode);
-                }
-            });
-            self.front.query(inode, move |_, view| Ok(view.inode(inode)?.links), nameless);
-        }
+        self.front.forget(inode, count);
     }
 
     /// Inodes that somebody uses.

@@ -61,6 +61,17 @@ pub struct Stuck {
     pub waits_for: String,
 }
 
+impl Stuck {
+    /// Whether it is a fault of this program: an actor that never waits for a disk. Whatever else is stuck may wait for one.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        matches!(self.who, Who::Actor { pool: "vat" | "cache", .. })
+    }
+}
+
+/// Who is told what is stuck, after each look.
+pub type Listener = Box<dyn Fn(&[Stuck]) + Send + Sync>;
+
 /// What is looked at: given the time in microseconds, everything of it that is overdue.
 pub type Watched = Box<dyn Fn(u64) -> Vec<Overdue> + Send + Sync>;
 
@@ -73,18 +84,24 @@ pub struct Watchdog {
     held_back: HeldBack,
     watched: Mutex<Vec<Watched>>,
     stuck: Mutex<Vec<Stuck>>,
+    listeners: Mutex<Vec<Listener>>,
 }
 
 impl Watchdog {
     /// One that watches all slots of a runtime.
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>, held_back: HeldBack) -> Self {
-        Self { runtime, held_back, watched: Mutex::default(), stuck: Mutex::default() }
+        Self { runtime, held_back, watched: Mutex::default(), stuck: Mutex::default(), listeners: Mutex::default() }
     }
 
     /// Watches something else too.
     pub fn watch(&self, watched: Watched) {
         self.watched.lock().push(watched);
+    }
+
+    /// Has somebody told of each look.
+    pub fn on_look(&self, listener: Listener) {
+        self.listeners.lock().push(listener);
     }
 
     /// The clock that it goes by.
@@ -131,6 +148,9 @@ impl Watchdog {
             let number = stuck.iter().filter(|stuck| stuck.who.kind() == kind).count();
             metrics::gauge!("infmap_watchdog_stuck", "kind" => kind).set(u32::try_from(number).unwrap_or(u32::MAX));
         }
+        let now = stuck.clone();
+        drop(stuck);
+        self.listeners.lock().iter().for_each(|listener| listener(&now));
     }
 
     /// What somebody waits for, as far as that can be told from outside. `actor`: one that is stuck too.
@@ -263,6 +283,9 @@ mod tests {
             let late = Overdue { who: Who::Request { kind: "fsync", number: 5 }, since_us: 0 };
             (30_000_000..60_000_000).contains(&now_us).then_some(late).into_iter().collect()
         }));
+        let heard: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let listener = heard.clone();
+        dog.on_look(Box::new(move |stuck| listener.lock().push(stuck.len())));
         let worker = spawn(&runtime, Home { pool: "pixel_writer", index: 0 }, 10, |_| Worker).expect("spawned");
         let (clock, watching) = (step.clone(), dog.clone());
         worker.post(
@@ -274,6 +297,7 @@ mod tests {
         );
         step.run_idle();
         let request = dog.stuck().pop().expect("the request is late");
+        assert_eq!(heard.lock().clone(), [2], "both are told");
         assert_eq!(request.waits_for, "the actor pixel_writer 0, in `work`");
         dog.look();
         assert_eq!(dog.stuck().len(), 1, "the actor went on, the request is still there");

@@ -4,6 +4,8 @@
 //! order that a seed gives (`bed.rs`); what threads see of each other is tried with real pools. Each test says which break of the code
 //! it was seen to catch.
 
+#[path = "guarantees/batch.rs"]
+mod batch;
 #[path = "guarantees/bed.rs"]
 mod bed;
 #[path = "guarantees/durable.rs"]

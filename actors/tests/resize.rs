@@ -3,7 +3,7 @@
 //! The checker knows O1 and O2. O1: of writes and truncations of a file that were posted one behind the other, none waited for, what is read
 //! afterwards is what they leave in that order, and in no other. O2: inodes are numbered in the order in which they were
 //! asked for, and who saw the answer of a change of names sees the change. At the end all of it is still so when
-//! the volume has been closed and opened again.
+//! the volume has been closed and opened again. Seen to fail, on both counts, with a lane that gave its last message first.
 
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, AttributeChange, Attributes, NewNode, Rename, RenameMode, WriteHow};

@@ -89,7 +89,7 @@ impl Turn {
             if self.under_way.len() >= PIECES {
                 self.wait_for_one();
             }
-            let piece = volume.ask(|replier| volume.warm(inode, offset, PIECE_BYTES, lane, replier));
+            let piece = volume.ask(|replier| volume.warm_range(inode, offset, PIECE_BYTES, lane, replier));
             self.under_way.push_back((inode.0, piece));
             offset += PIECE_BYTES;
         }

@@ -2,6 +2,7 @@
 //!
 //! Must be true: when this returns, what was written is durable, or the outcome says that it is not, whatever else went wrong.
 
+use super::access;
 use super::attending::attend;
 use super::damage::Recorder;
 use super::reloading::Reloader;
@@ -42,6 +43,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let mut door = door_settings(&mount);
+    door.access = access::open(&mount.volume, &mount.settings.log);
     let asked = mount.settings.clone();
     let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.
@@ -59,6 +61,8 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     drop(settings);
     let volume = Arc::new(volume);
+    let (notifier, looks) = (mount.notifier.clone(), mount.notifier.clone());
+    volume.watchdog().on_look(Box::new(move |stuck| looks.looked(stuck)));
     let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, asked));
     // Until the volume is closed.
     let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
@@ -95,10 +99,12 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     reloader.mounted(unmounter.clone());
     attend(told.desk(), reloader, mount.wishes);
     (mount.ready)();
+    notifier.ready(&format!("mounted at {}", mount.mountpoint.display()));
     told.say();
     let (stop, watched) = (mount.stop.clone(), unmounter.clone());
     let watcher = std::thread::Builder::new().name("infmap-stop".into()).spawn(move || {
         stop.wait();
+        notifier.stopping();
         take_down(&watched);
     });
     let ended = mounted.join().map_err(session_error);

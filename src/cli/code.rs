@@ -138,7 +138,7 @@ codes! {
     }
     /// Not everything came back.
     Lost = 1019, exit 3 {
-        cause: "A recovery or a restore found images missing, damaged beyond their parity, or without a root that can be walked whole. What could be verified was brought back.",
+        cause: "A recovery or a restore found images missing, damaged beyond their parity, or without a root that can be walked whole; or a log that cannot be read. What could be verified was brought back.",
         help: "what is missing is named above; every other byte was verified. If there are more images of the volume, or a copy of them, add them and begin anew",
         examples: ["infmap recover --dry-run images new.map", "infmap check new.map"]
     }

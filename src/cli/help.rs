@@ -11,7 +11,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Volume", &["init", "info", "config", "clean", "map"]),
     ("Mount", &["mount", "umount", "remount", "status", "ps"]),
     ("Integrity", &["check", "scrub", "damage", "repair", "recover", "restore"]),
-    ("Inspect", &["stats", "top", "locate", "find", "doctor", "debug", "explain"]),
+    ("Inspect", &["stats", "top", "profile", "locate", "find", "doctor", "debug", "explain"]),
     ("Cache", &["warm", "cache"]),
     ("Tools", &["bench", "completions", "man", "install-helpers", "version"]),
 ];

@@ -12,12 +12,14 @@ use crate::logging::Logging;
 use crate::memory;
 use crate::mount::daemon::{self, Outcome};
 use crate::mount::lock::{self, VolumeLock};
+use crate::mount::notify::Notifier;
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::Damaged;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a daemon leaves of the time of its parent, at most.
@@ -120,12 +122,15 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
+        // Whoever started what is a daemon by now has gone on.
+        let notifier = Arc::new(if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() });
         let served = backend::serve(Serve {
             volume,
             mountpoint: point.path.clone(),
             settings,
             flags,
             ready,
+            notifier,
             stop,
             reload: Reload { sources, logging },
             wishes,

@@ -265,6 +265,13 @@ pub static KEYS: &[Key] = &[
     },
     live!(word!("log.level", LogLevel, "The least important message that is logged.", log.level)),
     live!(word!("log.format", LogFormat, "How a message is written.", log.format)),
+    switch!("log.access", "Whether each request of the kernel is noted in run/access.log of the volume.", log.access),
+    number!(
+        "log.access_limit",
+        Kind::Size { range: s::ACCESS_LIMIT_RANGE },
+        "Bytes at which that file is begun anew; the one before is kept.",
+        log.access_limit as u64
+    ),
 ];
 
 /// The key of a path.

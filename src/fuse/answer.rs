@@ -4,12 +4,13 @@
 //! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
 
 use super::convert::{Lifetimes, file_attr};
-use super::errno::errno;
+use super::errno::{errno, label};
 use super::herald::Herald;
 use super::in_flight::{InFlight, Seat};
 use super::meters::{Meters, Op};
 use super::negotiate::Agreed;
-use super::settings::{MountSettings, Shown};
+use super::settings::{MountSettings, Noted, Shown};
+use super::subject::Subject;
 use fuser::{Errno, FileAttr};
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Attributes, Refusal};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub lifetimes: Lifetimes,
     pub shown: Shown,
     pub herald: Arc<Herald>,
+    pub access: Option<Noted>,
 }
 
 thread_local! {
@@ -48,7 +50,8 @@ impl Shared {
         herald: Arc<Herald>,
     ) -> Self {
         let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Self { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald }
+        let access = settings.access.clone();
+        Self { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald, access }
     }
 
     /// What is shown of an inode, and for how long. Of a file that somebody has open to write the kernel may hold pages that we do not
@@ -89,17 +92,17 @@ refuse!(ReplyIoctl ReplyLseek);
 /// A request under way.
 pub(super) struct Ticket<R: Refuse> {
     shared: Arc<Shared>,
-    op: Op,
+    about: Subject,
     began: Instant,
     seat: Seat,
     reply: Option<R>,
 }
 
 impl<R: Refuse> Ticket<R> {
-    pub(super) fn new(shared: &Arc<Shared>, op: Op, reply: R) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, about: Subject, reply: R) -> Self {
         let began = Instant::now();
-        let seat = shared.in_flight.begin(op, began);
-        Self { shared: Arc::clone(shared), op, began, seat, reply: Some(reply) }
+        let seat = shared.in_flight.begin(about.op, began);
+        Self { shared: Arc::clone(shared), about, began, seat, reply: Some(reply) }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -107,7 +110,7 @@ impl<R: Refuse> Ticket<R> {
     }
 
     pub(super) fn op(&self) -> Op {
-        self.op
+        self.about.op
     }
 
     /// The reply as it is being filled.
@@ -119,9 +122,7 @@ impl<R: Refuse> Ticket<R> {
     pub(super) fn send(mut self, send: impl FnOnce(&Shared, R)) {
         if let Some(reply) = self.reply.take() {
             send(&self.shared, reply);
-            self.shared.in_flight.end(&self.seat);
-            ANSWERED.set(ANSWERED.get() + 1);
-            self.shared.meters.answered(self.op, self.began, None);
+            self.answered(None);
         }
     }
 
@@ -150,9 +151,17 @@ impl<R: Refuse> Ticket<R> {
     fn end(&mut self, errno: Errno) {
         if let Some(reply) = self.reply.take() {
             reply.refuse(errno);
-            self.shared.in_flight.end(&self.seat);
-            ANSWERED.set(ANSWERED.get() + 1);
-            self.shared.meters.answered(self.op, self.began, Some(errno));
+            self.answered(Some(errno));
+        }
+    }
+
+    /// The reply is on its way.
+    fn answered(&self, errno: Option<Errno>) {
+        self.shared.in_flight.end(&self.seat);
+        ANSWERED.set(ANSWERED.get() + 1);
+        self.shared.meters.answered(self.about.op, self.began, errno);
+        if let Some(Noted(log)) = &self.shared.access {
+            log.answered(self.about, self.began, errno.map(label));
         }
     }
 }

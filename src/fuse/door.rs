@@ -18,6 +18,7 @@ use super::request::{attribute_change, mode_of, new_node, rename_mode};
 use super::send::{send_attributes, send_created, send_done, send_entry, send_space};
 use super::settings::{MountSettings, OpenMode};
 use super::shadow::Shadow;
+use super::subject::Subject;
 use super::{NO_HANDLE, range, xattr};
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner,
@@ -80,13 +81,13 @@ impl Door {
     /// Asks the volume, and sends what it answers.
     fn answer<T: Send + 'static, R: Refuse>(
         &self,
-        op: Op,
+        about: Subject,
         reply: R,
         ask: impl FnOnce(&Volume, Replier<Answer<T>>),
         send: impl FnOnce(&Shared, R, T) + Send + 'static,
     ) {
-        let replier = Ticket::new(&self.shared, op, reply).replier(send);
-        self.ask(op, |volume| ask(volume, replier));
+        let replier = Ticket::new(&self.shared, about, reply).replier(send);
+        self.ask(about.op, |volume| ask(volume, replier));
     }
 
     /// Asks the volume, which answers by a replier that it was given.
@@ -101,12 +102,12 @@ impl Door {
     }
 
     /// Answers without asking.
-    fn say<R: Refuse>(&self, op: Op, reply: R, send: impl FnOnce(R)) {
-        self.watched(op, || Ticket::new(&self.shared, op, reply).send(|_, reply| send(reply)));
+    fn say<R: Refuse>(&self, about: Subject, reply: R, send: impl FnOnce(R)) {
+        self.watched(about.op, || Ticket::new(&self.shared, about, reply).send(|_, reply| send(reply)));
     }
 
-    fn refuse<R: Refuse>(&self, op: Op, reply: R, errno: Errno) {
-        self.watched(op, || Ticket::new(&self.shared, op, reply).refuse(errno));
+    fn refuse<R: Refuse>(&self, about: Subject, reply: R, errno: Errno) {
+        self.watched(about.op, || Ticket::new(&self.shared, about, reply).refuse(errno));
     }
 
     /// How the kernel treats the handle of a file that is opened or made. A reading that it answers by itself is none that we could note.
@@ -130,12 +131,12 @@ impl Door {
 
     fn list<P: Page>(&self, op: Op, ino: INodeNo, offset: u64, page: P) {
         if Shadow::has(ino) {
-            return self.watched(op, || Shadow::list(&self.shared, offset, Ticket::new(&self.shared, op, page)));
+            return self.watched(op, || Shadow::list(&self.shared, offset, Ticket::new(&self.shared, op.about(ino.0, offset, 0), page)));
         }
         if offset == 0 {
             self.note_access(ino);
         }
-        self.watched(op, || Walk::new(Ticket::new(&self.shared, op, page), Inode(ino.0), offset).go_on());
+        self.watched(op, || Walk::new(Ticket::new(&self.shared, op.about(ino.0, offset, 0), page), Inode(ino.0), offset).go_on());
     }
 
     /// Takes a request; if that answered it, the next one may be on its way already. What somebody else answers takes its time. A
@@ -174,11 +175,11 @@ impl Filesystem for Door {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::may_have(parent, name)) {
-            let ticket = Ticket::new(&self.shared, Op::Lookup, reply);
+            let ticket = Ticket::new(&self.shared, Op::Lookup.on(parent.0), reply);
             return self.watched(Op::Lookup, || shadow.clone().lookup(&self.shared, parent, name, ticket));
         }
         // A name that is not there is answered ENOENT, which the kernel does not keep: programs create such names next.
-        self.answer(Op::Lookup, reply, |volume, r| volume.lookup(Inode(parent.0), name.as_bytes(), r), send_entry);
+        self.answer(Op::Lookup.on(parent.0), reply, |volume, r| volume.lookup(Inode(parent.0), name.as_bytes(), r), send_entry);
     }
 
     /// Batches come here one by one: fuser's default does so, and its type for them cannot be named.
@@ -195,9 +196,9 @@ impl Filesystem for Door {
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::has(ino)) {
             let shown = shadow.attributes(ino);
-            return self.say(Op::Getattr, reply, |reply| reply.attr(&Shadow::lifetime(), &shown));
+            return self.say(Op::Getattr.on(ino.0), reply, |reply| reply.attr(&Shadow::lifetime(), &shown));
         }
-        self.answer(Op::Getattr, reply, |volume, r| volume.attributes(Inode(ino.0), r), send_attributes);
+        self.answer(Op::Getattr.on(ino.0), reply, |volume, r| volume.attributes(Inode(ino.0), r), send_attributes);
     }
 
     fn setattr(
@@ -222,36 +223,36 @@ impl Filesystem for Door {
         change.accessed = atime.map(set_time);
         change.modified = mtime.map(set_time);
         change.changed = ctime.map(from_request);
-        self.answer(Op::Setattr, reply, |volume, r| volume.change_attributes(Inode(ino.0), change, r), send_attributes);
+        self.answer(Op::Setattr.on(ino.0), reply, |volume, r| volume.change_attributes(Inode(ino.0), change, r), send_attributes);
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
         self.note_access(ino);
-        self.answer(Op::Readlink, reply, |volume, r| volume.read_link(Inode(ino.0), r), |_, reply, target| reply.data(&target));
+        self.answer(Op::Readlink.on(ino.0), reply, |volume, r| volume.read_link(Inode(ino.0), r), |_, reply, target| reply.data(&target));
     }
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         let node = NewNode { rdev, ..new_node(req, parent, name, mode_of(FileKind::of_mode(mode), mode), umask) };
-        self.answer(Op::Mknod, reply, |volume, r| volume.create(node, r), send_entry);
+        self.answer(Op::Mknod.on(parent.0), reply, |volume, r| volume.create(node, r), send_entry);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let node = new_node(req, parent, name, mode_of(FileKind::Directory, mode), umask);
-        self.answer(Op::Mkdir, reply, |volume, r| volume.create(node, r), send_entry);
+        self.answer(Op::Mkdir.on(parent.0), reply, |volume, r| volume.create(node, r), send_entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.answer(Op::Unlink, reply, |volume, r| volume.unlink(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
+        self.answer(Op::Unlink.on(parent.0), reply, |volume, r| volume.unlink(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.answer(Op::Rmdir, reply, |volume, r| volume.rmdir(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
+        self.answer(Op::Rmdir.on(parent.0), reply, |volume, r| volume.rmdir(Inode(parent.0), name.as_bytes().to_vec(), r), send_done);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
         let node = new_node(req, parent, link_name, mode_of(FileKind::Symlink, 0o777), 0);
         let target = target.as_os_str().as_bytes().to_vec();
-        self.answer(Op::Symlink, reply, |volume, r| volume.symlink(node, target, r), send_entry);
+        self.answer(Op::Symlink.on(parent.0), reply, |volume, r| volume.symlink(node, target, r), send_entry);
     }
 
     fn rename(
@@ -264,29 +265,29 @@ impl Filesystem for Door {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let Some(mode) = rename_mode(flags) else { return self.refuse(Op::Rename, reply, Errno::EINVAL) };
+        let Some(mode) = rename_mode(flags) else { return self.refuse(Op::Rename.on(parent.0), reply, Errno::EINVAL) };
         let (parent, new_parent) = (Inode(parent.0), Inode(newparent.0));
         let rename = Rename { parent, name: name.as_bytes().to_vec(), new_parent, new_name: newname.as_bytes().to_vec(), mode };
-        self.answer(Op::Rename, reply, |volume, r| volume.rename(rename, r), send_done);
+        self.answer(Op::Rename.on(parent.0), reply, |volume, r| volume.rename(rename, r), send_done);
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let (inode, parent, name) = (Inode(ino.0), Inode(newparent.0), newname.as_bytes().to_vec());
-        self.answer(Op::Link, reply, |volume, r| volume.link(inode, parent, name, r), send_entry);
+        self.answer(Op::Link.on(ino.0), reply, |volume, r| volume.link(inode, parent, name, r), send_entry);
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if Shadow::has(ino) {
-            return self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_DIRECT_IO));
+            return self.say(Op::Open.on(ino.0), reply, |reply| reply.opened(NO_HANDLE, FopenFlags::FOPEN_DIRECT_IO));
         }
         self.herald.opened(ino, flags.acc_mode());
         self.show_written_anew(ino, flags.acc_mode());
         match self.agreed.open {
             OpenMode::Daemon => {
                 let flags = self.handle_flags();
-                self.say(Op::Open, reply, |reply| reply.opened(NO_HANDLE, flags));
+                self.say(Op::Open.on(ino.0), reply, |reply| reply.opened(NO_HANDLE, flags));
             }
-            OpenMode::Kernel => self.refuse(Op::Open, reply, Errno::ENOSYS),
+            OpenMode::Kernel => self.refuse(Op::Open.on(ino.0), reply, Errno::ENOSYS),
         }
     }
 
@@ -294,7 +295,7 @@ impl Filesystem for Door {
         let node = new_node(req, parent, name, mode_of(FileKind::Regular, mode), umask);
         let (herald, mode, handle) = (self.herald.clone(), OpenFlags(flags).acc_mode(), self.handle_flags());
         self.answer(
-            Op::Create,
+            Op::Create.on(parent.0),
             reply,
             |volume, r| volume.create(node, r),
             move |shared, reply, attributes: Attributes| {
@@ -315,14 +316,15 @@ impl Filesystem for Door {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let about = Op::Read.about(ino.0, offset, size.into());
         if let Some(shadow) = self.shadow.as_ref().filter(|_| Shadow::has(ino)) {
-            return self.watched(Op::Read, || shadow.read(offset, size, Ticket::new(&self.shared, Op::Read, reply)));
+            return self.watched(Op::Read, || shadow.read(offset, size, Ticket::new(&self.shared, about, reply)));
         }
         if flags.0 & O_NOATIME == 0 {
             self.note_access(ino);
         }
         let ask = |volume: &Volume, r| volume.read(Inode(ino.0), offset, size, r);
-        self.answer(Op::Read, reply, ask, |shared, reply, data| {
+        self.answer(about, reply, ask, |shared, reply, data| {
             shared.meters.read_bytes.increment(data.len() as u64);
             reply.data(&data);
         });
@@ -343,7 +345,8 @@ impl Filesystem for Door {
         // Pages of a mapping come flagged as cached in any case; the kernel owns the times only if we agreed on the writeback cache.
         let from_cache = self.agreed.writeback_cache && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let how = WriteHow { from_cache, clear_privileges: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) };
-        let replier = Ticket::new(&self.shared, Op::Write, reply).replier(|shared, reply: ReplyWrite, written: u32| {
+        let ticket = Ticket::new(&self.shared, Op::Write.about(ino.0, offset, data.len() as u64), reply);
+        let replier = ticket.replier(|shared, reply: ReplyWrite, written: u32| {
             shared.meters.written_bytes.increment(u64::from(written));
             reply.written(written);
         });
@@ -353,9 +356,9 @@ impl Filesystem for Door {
 
     fn flush(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         if self.settings.sync {
-            self.answer(Op::Flush, reply, |volume, r| volume.sync(Inode(ino.0), false, r), send_done);
+            self.answer(Op::Flush.on(ino.0), reply, |volume, r| volume.sync(Inode(ino.0), false, r), send_done);
         } else {
-            self.refuse(Op::Flush, reply, Errno::ENOSYS);
+            self.refuse(Op::Flush.on(ino.0), reply, Errno::ENOSYS);
         }
     }
 
@@ -373,17 +376,17 @@ impl Filesystem for Door {
             self.herald.closed(ino, flags.acc_mode());
             self.shared.guarded(Op::Release, |volume| volume.closed(Inode(ino.0)));
         }
-        self.say(Op::Release, reply, ReplyEmpty::ok);
+        self.say(Op::Release.on(ino.0), reply, ReplyEmpty::ok);
     }
 
     fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.answer(Op::Fsync, reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
+        self.answer(Op::Fsync.on(ino.0), reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
     }
 
-    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
         self.herald.opened_directory();
-        self.say(Op::Opendir, reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
+        self.say(Op::Opendir.on(ino.0), reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, reply: ReplyDirectory) {
@@ -394,30 +397,30 @@ impl Filesystem for Door {
         self.list(Op::Readdirplus, ino, offset, reply);
     }
 
-    fn releasedir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         self.herald.closed_directory();
-        self.say(Op::Releasedir, reply, ReplyEmpty::ok);
+        self.say(Op::Releasedir.on(ino.0), reply, ReplyEmpty::ok);
     }
 
     fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.answer(Op::Fsyncdir, reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
+        self.answer(Op::Fsyncdir.on(ino.0), reply, |volume, r| volume.sync(Inode(ino.0), datasync, r), send_done);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.answer(Op::Statfs, reply, |volume, r| volume.space(r), send_space);
+        self.answer(Op::Statfs.on(0), reply, |volume, r| volume.space(r), send_space);
     }
 
     fn setxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32, reply: ReplyEmpty) {
         let how = match xattr::set_how(name, flags) {
             Ok(how) => how,
-            Err(errno) => return self.refuse(Op::Setxattr, reply, errno),
+            Err(errno) => return self.refuse(Op::Setxattr.on(ino.0), reply, errno),
         };
         let what = SetXattr { inode: Inode(ino.0), name: name.as_bytes().to_vec(), value: value.to_vec(), how };
-        self.answer(Op::Setxattr, reply, |volume, r| volume.set_xattr(what, r), |_, reply, _| reply.ok());
+        self.answer(Op::Setxattr.on(ino.0), reply, |volume, r| volume.set_xattr(what, r), |_, reply, _| reply.ok());
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let replier = xattr::sized(Ticket::new(&self.shared, Op::Getxattr, reply), size);
+        let replier = xattr::sized(Ticket::new(&self.shared, Op::Getxattr.on(ino.0), reply), size);
         if name == xattr::LAYOUT {
             return self.ask(Op::Getxattr, |_| xattr::ask_layout(&self.shared, Inode(ino.0), replier));
         }
@@ -425,25 +428,25 @@ impl Filesystem for Door {
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let (replier, uid) = (xattr::sized(Ticket::new(&self.shared, Op::Listxattr, reply), size), req.uid());
+        let (replier, uid) = (xattr::sized(Ticket::new(&self.shared, Op::Listxattr.on(ino.0), reply), size), req.uid());
         let replier = replier.map(move |names: Answer<Vec<Vec<u8>>>| names.map(|names| xattr::list(&names, uid)));
         self.ask(Op::Listxattr, |volume| volume.xattr_names(Inode(ino.0), replier));
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.answer(Op::Removexattr, reply, |volume, r| volume.remove_xattr(Inode(ino.0), name, r), |_, reply, _| reply.ok());
+        self.answer(Op::Removexattr.on(ino.0), reply, |volume, r| volume.remove_xattr(Inode(ino.0), name, r), |_, reply, _| reply.ok());
     }
 
-    fn access(&self, _req: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+    fn access(&self, _req: &Request, ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
         // The kernel checks (`default_permissions`).
-        self.refuse(Op::Access, reply, Errno::ENOSYS);
+        self.refuse(Op::Access.on(ino.0), reply, Errno::ENOSYS);
     }
 
     fn ioctl(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
         _cmd: u32,
@@ -451,21 +454,22 @@ impl Filesystem for Door {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        self.refuse(Op::Other, reply, Errno::ENOSYS);
+        self.refuse(Op::Other.on(ino.0), reply, Errno::ENOSYS);
     }
 
     fn fallocate(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
-        let Some(how) = range::clear_how(mode) else { return self.refuse(Op::Fallocate, reply, Errno::EOPNOTSUPP) };
+        let ticket = Ticket::new(&self.shared, Op::Fallocate.about(ino.0, offset, length), reply);
+        let Some(how) = range::clear_how(mode) else { return self.watched(Op::Fallocate, || ticket.refuse(Errno::EOPNOTSUPP)) };
         let range = ClearRange { offset, length, how, clear_privileges: req.uid() != 0 };
-        let replier = self.after_clearing(Ticket::new(&self.shared, Op::Fallocate, reply).replier(send_done));
+        let replier = self.after_clearing(ticket.replier(send_done));
         self.ask(Op::Fallocate, |volume| volume.clear(Inode(ino.0), range, replier));
     }
 
     fn lseek(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let (Some(what), Ok(offset)) = (range::seek_what(whence), u64::try_from(offset)) else {
-            return self.refuse(Op::Lseek, reply, Errno::EINVAL);
+            return self.refuse(Op::Lseek.about(ino.0, offset as u64, 0), reply, Errno::EINVAL);
         };
-        let ticket = Ticket::new(&self.shared, Op::Lseek, reply);
+        let ticket = Ticket::new(&self.shared, Op::Lseek.about(ino.0, offset as u64, 0), reply);
         let look = range::look(self.shared.clone(), Inode(ino.0), offset, what, ticket);
         self.watched(Op::Lseek, || self.herald.when_known(ino, look));
     }
@@ -485,7 +489,7 @@ impl Filesystem for Door {
     ) {
         let (from, to, clear_privileges) = (Inode(ino_in.0), Inode(ino_out.0), req.uid() != 0);
         let range = CopyRange { from, from_offset: offset_in, to, to_offset: offset_out, length: len, clear_privileges };
-        let ticket = Ticket::new(&self.shared, Op::CopyFileRange, reply);
+        let ticket = Ticket::new(&self.shared, Op::CopyFileRange.about(ino_in.0, offset_in, len), reply);
         let replier = self.after_clearing(ticket.replier(|_, reply: ReplyWrite, copied: u64| reply.written(copied as u32)));
         self.ask(Op::CopyFileRange, |volume| volume.copy(range, replier));
     }

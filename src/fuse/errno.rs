@@ -63,6 +63,12 @@ pub(super) fn position(errno: Errno) -> usize {
     LABELS.iter().position(|(known, _)| *known == errno).unwrap_or(LABELS.len() - 1)
 }
 
+/// The name of an errno, as metrics and the access log have it.
+#[expect(clippy::indexing_slicing, reason = "`position` gives positions in `LABELS`")]
+pub(super) fn label(errno: Errno) -> &'static str {
+    LABELS[position(errno)].1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

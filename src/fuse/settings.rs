@@ -3,8 +3,11 @@
 //! Owns: `MountSettings`, `OpenMode` and their defaults. Must be true: all of it is fixed while mounted. Fails: never; what cannot be
 //! is refused by `Mounted::start`.
 
+use super::access::AccessLog;
 use super::shadow::Stats;
 use infmap_actors::settings::Atime;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who keeps track of open files.
@@ -24,6 +27,24 @@ pub struct Shown {
     pub gid: Option<u32>,
     /// Permission bits that nothing has.
     pub umask: u32,
+}
+
+/// An access log, by what it is and not by what is in it.
+#[derive(Clone)]
+pub struct Noted(pub Arc<AccessLog>);
+
+impl PartialEq for Noted {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Noted {}
+
+impl fmt::Debug for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an access log")
+    }
 }
 
 /// How a volume is mounted. The default is that of `infmap mount` without options.
@@ -61,6 +82,8 @@ pub struct MountSettings {
     /// Requests that the kernel sends without a caller waiting: read-ahead and write-back. fuser's 16 starve a deep read-ahead, and
     /// each of write-back holds a WRITE in memory.
     pub background_requests: u16,
+    /// Where each request is noted; `None`: nowhere.
+    pub access: Option<Noted>,
     /// What the file `.infmap/stats` says; `None`: there is none.
     pub stats: Option<Stats>,
     /// How long the kernel trusts a name.
@@ -89,6 +112,7 @@ impl Default for MountSettings {
             read_ahead_bytes: 1 << 20,
             written_bytes: None,
             background_requests: 64,
+            access: None,
             stats: None,
             entry_lifetime: Duration::from_secs(3600),
             attribute_lifetime: Duration::from_secs(3600),

@@ -13,6 +13,7 @@ mod remove;
 mod rename;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod xattr;
 
 pub use attributes::{AttributeChange, SetTime, Settlement, change_attributes, clear_privileges, is_access_due, note_access, settle};
@@ -20,6 +21,7 @@ pub use directory::{NewNode, create, link, symlink};
 pub use drop::{Dropped, drop_orphan, trim, trim_logged};
 pub use remove::{Removed, rmdir, unlink};
 pub use rename::{Rename, RenameMode, rename};
+pub use whole::{Made, WholeContent, WholeFile, create_nameless, make_whole};
 pub use xattr::{CAPABILITY, SetHow, SetXattr, TRUSTED, check_xattr_name, remove_xattr, set_xattr};
 
 use crate::limits::NAME_MAX_BYTES;

@@ -5,6 +5,8 @@
 //! RD-3 what stands for a cluster that cannot be had is told to whoever wants it so, and never kept.
 //! Fails: see `ReadError`; what was asked for is then undefined.
 
+pub mod bring;
+
 use crate::address::Address;
 use crate::ahead::Ahead;
 use crate::blocks::{Block, BlockPool};

@@ -91,9 +91,31 @@ impl State {
         source: &dyn NodeSource,
         body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
     ) -> Result<Outcome<T>, StateError> {
+        self.transact_within(source, None, body)
+    }
+
+    /// As [`Self::transact`], of more than one record holds: what the log must say is a group of records, of so many bytes at most.
+    ///
+    /// # Errors
+    /// Whatever the body fails with.
+    pub fn transact_group<T>(
+        &mut self,
+        source: &dyn NodeSource,
+        group_bytes: usize,
+        body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+    ) -> Result<Outcome<T>, StateError> {
+        self.transact_within(source, Some(group_bytes), body)
+    }
+
+    fn transact_within<T>(
+        &mut self,
+        source: &dyn NodeSource,
+        group_bytes: Option<usize>,
+        body: impl FnOnce(&mut Txn<'_>) -> Result<T, StateError>,
+    ) -> Result<Outcome<T>, StateError> {
         let held = self.names.clone();
         let (next_inode, inodes) = (self.next_inode, self.inodes);
-        let mut txn = Txn::new(self, source);
+        let mut txn = Txn::new(self, source, group_bytes);
         match body(&mut txn) {
             Ok(value) => Ok(txn.finish(value)),
             Err(error) => {
@@ -110,7 +132,7 @@ impl State {
     /// # Errors
     /// See [`StateError`]; the state is half changed then, and is to be thrown away.
     pub fn replay(&mut self, source: &dyn NodeSource, change: &Change<'_>) -> Result<(), StateError> {
-        let mut txn = Txn::new(self, source);
+        let mut txn = Txn::new(self, source, None);
         txn.replay_change(change)?;
         txn.finish(());
         Ok(())

@@ -149,6 +149,12 @@ impl Tiers {
         found
     }
 
+    /// Whether it is there, for whoever does not ask for it.
+    #[must_use]
+    pub fn has_stored(&self, at: Address) -> bool {
+        self.stored.cache.peek(&at).is_some()
+    }
+
     /// Keeps a unit as it is stored, which has so many bytes when it is decoded.
     pub fn keep_stored(&self, at: Address, stored: Bytes, decoded_bytes: u64) {
         self.compressed.0.fetch_add(decoded_bytes, Ordering::Relaxed);

@@ -133,7 +133,7 @@ impl Cache {
     pub(super) fn change_in_vat(&self, inode: Inode, change: AttributeChange, replier: Replier<Answer<Attributes>>, cx: &mut Context<'_>) {
         let replier = replier.map(|done: Answer<Done>| match done? {
             Done::Attributes(attributes) => Ok(attributes),
-            Done::Removed(_) => Err(Refusal::Gone),
+            Done::Removed(_) | Done::Made(_) => Err(Refusal::Gone),
         });
         cx.post(&self.peers.vat, Lane::Foreground, VatMessage::Names { op: NameOp::Change { inode, change }, replier });
     }

@@ -9,7 +9,7 @@ use crate::slot::Address;
 use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::AlignedBuf;
 use infmap_storage::file_buffer::{Run, Ticket};
-use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, SetXattr, Settlement};
+use infmap_storage::names::{AttributeChange, NewNode, Removed, Rename, SetXattr, Settlement, WholeContent, WholeFile};
 use infmap_storage::row::{ExtentRow, Inode, RegionKind, Time};
 use infmap_storage::vat::{Node, NodePtr};
 use infmap_storage::wal::Lsn;
@@ -56,13 +56,18 @@ pub enum NameOp {
         inode: Inode,
         name: Vec<u8>,
     },
+    /// A regular file without a name, that is written to before it is given one.
+    Nameless(NewNode),
+    /// Files that are made with their content.
+    Whole(Vec<WholeFile>),
 }
 
 impl NameOp {
     /// Whether the tables grow by it: what a full volume refuses.
     #[must_use]
     pub fn adds(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Symlink(..) | Self::Link { .. } | Self::SetXattr(_))
+        let makes = matches!(self, Self::Create(_) | Self::Symlink(..) | Self::Nameless(_) | Self::Whole(_));
+        makes || matches!(self, Self::Link { .. } | Self::SetXattr(_))
     }
 
     /// Bytes of values in it.
@@ -70,17 +75,27 @@ impl NameOp {
         match self {
             Self::SetXattr(what) => what.value.len(),
             Self::Symlink(_, target) => target.len(),
+            Self::Whole(files) => files.iter().map(content_bytes).sum(),
             _ => 0,
         }
     }
 }
 
+/// Bytes of a row, and of those of its names.
+const ROWS_BYTES: usize = 512;
+
+fn content_bytes(file: &WholeFile) -> usize {
+    ROWS_BYTES + if let WholeContent::Inline(content) = &file.content { content.len() } else { 0 }
+}
+
 /// What a change of names gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Done {
     Attributes(Attributes),
     /// What lost a name, if anything did.
     Removed(Option<Removed>),
+    /// Files that were made, and what each of them is in place of.
+    Made(Vec<(Attributes, Option<Removed>)>),
 }
 
 /// What a shard says of one of its files. Everything in it is one group of the log.

@@ -20,6 +20,7 @@ const DROPPED_ROWS: usize = 8;
 enum Left {
     Row(Inode, Box<infmap_storage::row::InodeRow>),
     Removed(Option<names::Removed>),
+    Made(Vec<names::Made>),
 }
 
 fn apply(txn: &mut Txn<'_>, op: &NameOp, now: Time) -> Result<Left, StateError> {
@@ -34,6 +35,8 @@ fn apply(txn: &mut Txn<'_>, op: &NameOp, now: Time) -> Result<Left, StateError> 
         NameOp::Accessed { inode, at } => row((*inode, names::note_access(txn, *inode, *at)?)),
         NameOp::SetXattr(what) => row((what.inode, names::set_xattr(txn, what, now)?)),
         NameOp::RemoveXattr { inode, name } => row((*inode, names::remove_xattr(txn, *inode, name, now)?)),
+        NameOp::Nameless(node) => row(names::create_nameless(txn, node, now)?),
+        NameOp::Whole(files) => Left::Made(names::make_whole(txn, files, now)?),
         NameOp::Change { inode, change } => row((*inode, names::change_attributes(txn, *inode, change, now)?)),
     })
 }
@@ -74,19 +77,30 @@ impl Vat {
         match left {
             Left::Row(inode, row) => Done::Attributes(self.shared.attributes(inode, &row)),
             Left::Removed(removed) => Done::Removed(removed),
+            Left::Made(files) => {
+                let shown = |file: names::Made| (self.shared.attributes(file.inode, &file.row), file.replaced);
+                Done::Made(files.into_iter().map(shown).collect())
+            }
         }
     }
 
-    /// Does several changes in one transaction, one record and one publication.
+    /// Does several changes in one transaction, one group of the log and one publication.
     pub(super) fn batch(&mut self, ops: Vec<NameOp>, replier: Replier<Answer<Vec<Done>>>, pins: Pins, cx: &mut Context<'_>) {
         if let Err(refusal) = self.shared.writable() {
             return cx.reply(replier, Err(refusal));
         }
-        let now = self.shared.now();
+        if self.shared.budget.space() == 0 && ops.iter().any(NameOp::adds) {
+            let Some(own) = self.own.upgrade().filter(|_| self.shared.reclaim.may_ask()) else {
+                return cx.reply(replier, Err(Refusal::NoSpace));
+            };
+            let again = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, VatMessage::Batch { ops, replier }));
+            return self.make_room(false, again, cx);
+        }
+        let (now, most) = (self.shared.now(), self.appender.group_limit());
         let all = |txn: &mut Txn<'_>| ops.iter().map(|op| apply(txn, op, now)).collect::<Result<Vec<_>, _>>();
-        match with_nodes!(self, pins, |state, source| state.transact(source, all)) {
+        match with_nodes!(self, pins, |state, source| state.transact_group(source, most, all)) {
             Ok(outcome) => {
-                let appended = self.append(RecordKind::Changes, &outcome.payload);
+                let appended = self.append_group(RecordKind::Changes, &outcome.records());
                 let answer = appended.map(|_| outcome.value.into_iter().map(|left| self.done(left)).collect());
                 cx.reply(replier, answer);
             }

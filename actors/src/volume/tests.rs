@@ -1,5 +1,6 @@
 //! The whole volume on the deterministic runtime: what was written is read, and survives closing, crashing and checkpoints.
 
+mod batch;
 mod cleaning;
 mod ranges;
 mod retuning;

@@ -24,7 +24,7 @@ impl Volume {
     /// Brings bytes of a file into L1, as far as the file goes, a megabyte at most, and answers how many those were. `lane`:
     /// [`Lane::Background`] stands behind all requests.
     #[expect(clippy::indexing_slicing, reason = "`slot_of` is below the number of readers")]
-    pub fn warm(&self, inode: Inode, offset: u64, length: u64, lane: Lane, replier: Replier<Answer<u64>>) {
+    pub fn warm_range(&self, inode: Inode, offset: u64, length: u64, lane: Lane, replier: Replier<Answer<u64>>) {
         let readers = &self.front.reader_slots;
         readers[slot_of(inode, offset, readers.len())].post(lane, ReadMessage::Warm { inode, offset, length, replier });
     }

@@ -464,7 +464,7 @@ impl World {
         self.excused("batch", &answer);
         let inodes = answer.iter().flatten().filter_map(|done| match done {
             Done::Attributes(attributes) => Some(attributes.inode),
-            Done::Removed(_) => None,
+            Done::Removed(_) | Done::Made(_) => None,
         });
         let inodes: Vec<Inode> = inodes.collect();
         for (number, inode) in made.into_iter().zip(inodes) {

@@ -13,7 +13,7 @@ use std::path::Path;
 /// Room on the disk below which writes are refused before long: what is kept back for removals and checkpoints, and as much again.
 const ROOM: u64 = 128 << 20;
 /// Types of filesystems that forget everything (`include/uapi/linux/magic.h`): tmpfs, ramfs.
-const OF_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+const OF_MEMORY: [rustix::fs::FsWord; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Looks at what a path means: a volume, or where one is mounted.
 pub fn examine(path: &Path) -> Vec<Finding> {
@@ -79,7 +79,7 @@ fn home(volume: &Path) -> Finding {
     let what = "its disk";
     match rustix::fs::statfs(volume) {
         Err(errno) => bad(what, &CliError::io("cannot be looked at")(errno.into())),
-        Ok(found) if OF_MEMORY.contains(&(found.f_type as i64)) => {
+        Ok(found) if OF_MEMORY.contains(&found.f_type) => {
             Finding::new(what, Grade::Fair, "it is memory, and forgets everything at a restart", "put a volume that is to stay on a disk")
         }
         Ok(_) => Finding::new(what, Grade::Good, "it keeps what it is given", ""),

@@ -224,7 +224,7 @@ mod tests {
         );
         let page = Page::of(&Between { before: &before, after: &after, seconds: 1.0 }, &Status::default());
         let lines = page.lines().join("\n");
-        let (lookup, read) = (lines.find("\nlookup").expect("shown"), lines.find("\nread").expect("shown"));
+        let (lookup, read) = (lines.find("\nlookup").expect("shown"), lines.find("\nread  ").expect("shown"));
         assert!(lookup < read && !lines.contains("mkdir"), "{lines}");
         assert!(lines.contains("\nlookup                100        50") && lines.contains("\nvat                   7"), "{lines}");
         assert!(lines.contains("\nl1              1.0 KiB          -   75 %"), "{lines}");

@@ -1,6 +1,6 @@
 //! Making names: new nodes, symbolic links, hard links.
 
-use super::acl::{ACCESS, DEFAULT};
+use super::acl::{ACCESS, Acl, DEFAULT};
 use super::xattr::acl;
 use super::{Directory, check_name};
 use crate::limits::{LINK_MAX, SYMLINK_MAX_BYTES};
@@ -27,6 +27,50 @@ pub struct NewNode {
     pub rdev: u32,
 }
 
+/// What a new inode gets of the directory that it is made in.
+pub(super) struct Heritage {
+    default: Option<Acl>,
+    /// Of a directory with sgid.
+    gid: Option<u32>,
+    directory: Inode,
+}
+
+impl Heritage {
+    pub(super) fn of(txn: &Txn<'_>, parent: &Directory, kind: FileKind) -> Result<Self, StateError> {
+        let default = if kind == FileKind::Symlink { None } else { acl(txn, parent.inode, DEFAULT)? };
+        let gid = (parent.row.mode & SET_GID != 0).then_some(parent.row.gid);
+        Ok(Self { default, gid, directory: parent.inode })
+    }
+
+    /// The row of a new inode.
+    pub(super) fn row(&self, node: &NewNode, now: Time) -> InodeRow {
+        let mode = match &self.default {
+            Some(list) => (node.mode & !0o777) | list.inherited(node.mode).0,
+            None => node.mode & !(node.umask & 0o777),
+        };
+        let mut row = InodeRow::new(mode, node.uid, self.gid.unwrap_or(node.gid), now);
+        row.rdev = node.rdev;
+        if row.kind() == FileKind::Directory {
+            row.mode |= if self.gid.is_some() { SET_GID } else { 0 };
+            row.parent = self.directory;
+        }
+        row
+    }
+
+    /// Puts that row, and the lists that go with it.
+    pub(super) fn put(&self, txn: &mut Txn<'_>, inode: Inode, row: &InodeRow, node: &NewNode) -> Result<(), StateError> {
+        txn.put_inode(inode, row)?;
+        let Some(list) = &self.default else { return Ok(()) };
+        if let (_, Some(access)) = list.inherited(node.mode) {
+            txn.put_xattr(inode, ACCESS, &access.encode())?;
+        }
+        if row.kind() == FileKind::Directory {
+            txn.put_xattr(inode, DEFAULT, &list.encode())?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes a file, directory, or special file of any kind but a symbolic link.
 ///
 /// # Errors
@@ -42,33 +86,12 @@ pub fn create(txn: &mut Txn<'_>, node: &NewNode, now: Time) -> Result<(Inode, In
         return Err(Refusal::NotFound.into());
     }
     let inode = txn.new_inode();
-    let default = if FileKind::of_mode(node.mode) == FileKind::Symlink { None } else { acl(txn, node.parent, DEFAULT)? };
-    let (mode, access) = match &default {
-        Some(list) => {
-            let (permissions, access) = list.inherited(node.mode);
-            ((node.mode & !0o777) | permissions, access)
-        }
-        None => (node.mode & !(node.umask & 0o777), None),
-    };
-    let mut row = InodeRow::new(mode, node.uid, node.gid, now);
-    row.rdev = node.rdev;
-    if parent.row.mode & SET_GID != 0 {
-        row.gid = parent.row.gid;
-        if row.kind() == FileKind::Directory {
-            row.mode |= SET_GID;
-        }
-    }
+    let heritage = Heritage::of(txn, &parent, FileKind::of_mode(node.mode))?;
+    let row = heritage.row(node, now);
     if row.kind() == FileKind::Directory {
-        row.parent = node.parent;
         parent.row.links += 1;
     }
-    txn.put_inode(inode, &row)?;
-    if let Some(list) = access {
-        txn.put_xattr(inode, ACCESS, &list.encode())?;
-    }
-    if let Some(list) = default.filter(|_| row.kind() == FileKind::Directory) {
-        txn.put_xattr(inode, DEFAULT, &list.encode())?;
-    }
+    heritage.put(txn, inode, &row, node)?;
     parent.add(txn, &node.name, inode, row.kind(), now)?;
     parent.save(txn)?;
     Ok((inode, row))

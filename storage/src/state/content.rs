@@ -102,6 +102,17 @@ impl Txn<'_> {
         Ok(freed)
     }
 
+    /// Sets the whole content of a small file that is new: there is nothing that it could be in place of.
+    ///
+    /// # Errors
+    /// See [`StateError`]; `FileTooBig` above `INLINE_FILE_BYTES`.
+    pub fn put_first_content(&mut self, inode: Inode, content: &[u8]) -> Result<(), StateError> {
+        if content.len() > INLINE_FILE_BYTES {
+            return Err(Refusal::FileTooBig.into());
+        }
+        if content.is_empty() { Ok(()) } else { self.store_inline(inode, content, false) }
+    }
+
     fn store_inline(&mut self, inode: Inode, content: &[u8], silently: bool) -> Result<(), StateError> {
         if content.len() > INLINE_ROW_BYTES {
             store(self, content, silently, |part| Key::LargeContent(inode, part))

@@ -5,12 +5,12 @@
 use super::change::Change;
 use super::{State, StateError, View};
 use crate::address::Generation;
-use crate::limits::{LINK_MAX, RECORD_MAX_ROWS};
+use crate::limits::{GROUP_MAX_ROWS, LINK_MAX, RECORD_DATA_MAX_BYTES, RECORD_MAX_ROWS};
 use crate::refusal::Refusal;
 use crate::row::{FileKind, Inode, InodeRow, Key};
 use crate::space::SpaceDeltas;
 use crate::vat::{NodeSource, Released};
-use crate::wal::record::PAYLOAD_MAX_BYTES;
+use crate::wal::record::{PAYLOAD_MAX_BYTES, RECORD_HEADER_BYTES};
 
 /// Bytes of the payload of a change of names: one allocation instead of several that grow.
 const PAYLOAD_USUAL_BYTES: usize = 768;
@@ -21,6 +21,18 @@ pub struct Outcome<T> {
     pub value: T,
     /// Payload of the log record that replays it; empty if nothing was changed.
     pub payload: Vec<u8>,
+    /// Where it is to be divided, because one record does not hold it: only of [`super::State::transact_group`].
+    ends: Vec<usize>,
+}
+
+impl<T> Outcome<T> {
+    /// The payloads of the records that replay it, in order: one group of the log. None if nothing was changed.
+    #[must_use]
+    pub fn records(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let ends = self.ends.iter().copied().chain([self.payload.len()]);
+        starts.zip(ends).filter_map(|(from, to)| self.payload.get(from..to).filter(|record| !record.is_empty())).collect()
+    }
 }
 
 /// A transaction in progress.
@@ -30,20 +42,29 @@ pub struct Txn<'a> {
     pub(super) deltas: SpaceDeltas,
     released: Released,
     payload: Vec<u8>,
+    /// Ends of the records that are full.
+    ends: Vec<usize>,
+    /// Rows of the last record, and of all.
     rows: usize,
+    all_rows: usize,
+    /// Bytes of log that it may take as a group of records; `None`: it is one record.
+    group_bytes: Option<usize>,
     /// Replay applies changes that are in the log already.
     replaying: bool,
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(state: &'a mut State, source: &'a dyn NodeSource) -> Self {
+    pub(super) fn new(state: &'a mut State, source: &'a dyn NodeSource, group_bytes: Option<usize>) -> Self {
         Self {
             state,
             source,
             deltas: SpaceDeltas::default(),
             released: Released::default(),
             payload: Vec::new(),
+            ends: Vec::new(),
             rows: 0,
+            all_rows: 0,
+            group_bytes,
             replaying: false,
         }
     }
@@ -52,7 +73,7 @@ impl<'a> Txn<'a> {
         self.state.given_up += self.deltas.given_up();
         self.state.deltas.absorb(self.deltas);
         self.state.note_released(self.released);
-        Outcome { value, payload: self.payload }
+        Outcome { value, payload: self.payload, ends: self.ends }
     }
 
     /// A reader of the trees as this transaction has changed them.
@@ -79,7 +100,12 @@ impl<'a> Txn<'a> {
     pub(super) fn log(&mut self, change: &Change<'_>) -> Result<(), StateError> {
         if !self.replaying {
             self.rows += 1;
-            if self.rows > RECORD_MAX_ROWS {
+            self.all_rows += 1;
+            if self.group_bytes.is_some() && (self.rows > RECORD_MAX_ROWS || self.record_bytes() >= RECORD_DATA_MAX_BYTES) {
+                self.ends.push(self.payload.len());
+                self.rows = 1;
+            }
+            if self.rows > RECORD_MAX_ROWS || self.all_rows > GROUP_MAX_ROWS {
                 return Err(Refusal::BatchTooBig.into());
             }
             if self.payload.capacity() == 0 {
@@ -87,11 +113,17 @@ impl<'a> Txn<'a> {
             }
             change.encode(&mut self.payload);
             // Refused here: when the log refuses it, the state has changed.
-            if self.payload.len() > PAYLOAD_MAX_BYTES {
+            let group = self.payload.len() + (self.ends.len() + 1) * RECORD_HEADER_BYTES;
+            if self.record_bytes() > PAYLOAD_MAX_BYTES || self.group_bytes.is_some_and(|most| group > most) {
                 return Err(Refusal::BatchTooBig.into());
             }
         }
         Ok(())
+    }
+
+    /// Bytes of the last record.
+    fn record_bytes(&self) -> usize {
+        self.payload.len() - self.ends.last().copied().unwrap_or(0)
     }
 
     /// Puts a row of the name tree.

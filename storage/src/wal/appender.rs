@@ -160,6 +160,12 @@ impl Appender {
         self.next_lsn
     }
 
+    /// Bytes that a group may have, the headers of its records included.
+    #[must_use]
+    pub fn group_limit(&self) -> usize {
+        self.group_limit
+    }
+
     /// Highest LSN known synced.
     #[must_use]
     pub fn synced(&self) -> Lsn {
