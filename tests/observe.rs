@@ -17,9 +17,10 @@ use prometheus::{PATIENCE, Prometheus, escaped, shipped};
 use rustix::fs::{Advice, fadvise};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,10 +84,12 @@ fn every_panel_and_every_alert_is_answered_by_a_real_prometheus() {
     Numbers(1).fill(&mut bytes);
     fs::write(mount.path("large"), &bytes).expect("written");
     mount.unmount();
-    let mount = volume.mount_with(&["--set", "durability.checkpoint_at=16MiB", "--set", "durability.commit_interval=100ms"]);
+    let mount =
+        volume.mount_with(&["--set", "durability.checkpoint_at=16MiB", "--set", "durability.commit_interval=100ms", "--set", "limit=8GiB"]);
     let prometheus = Prometheus::start(&address(&volume.path()), |rules| rules);
     // While others read it would take its time.
     run(infmap().args(["scrub", "start", "--wait"]).arg(mount.dir()));
+    run(infmap().args(["config", "reload"]).arg(mount.dir()));
     thread::scope(|scope| {
         let ((_ends, end), (_ends_too, end_too)) = (mpsc::channel(), mpsc::channel());
         let dir = mount.dir();
@@ -171,8 +174,7 @@ fn every_figure_that_is_asked_for_is_in_the_catalogue() {
     let asked = queries().into_iter().map(|query| query.query).chain(rules.map(str::to_string));
     let asked: BTreeSet<String> = asked.flat_map(|text| names(&text)).collect();
     assert!(asked.len() > 60, "{}", asked.len());
-    // Those of settings that change while mounted are asked for as soon as they are counted.
-    let unknown: Vec<_> = asked.iter().filter(|name| catalogue::find(name).is_none() && !name.starts_with("infmap_config_")).collect();
+    let unknown: Vec<_> = asked.iter().filter(|name| catalogue::find(name).is_none()).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
@@ -228,6 +230,39 @@ fn the_dashboard_is_what_its_script_writes() {
     if has("python3", "the dashboard is not compared with scripts/dashboard") {
         run(Command::new("python3").arg(Path::new(SOURCE).join("scripts/dashboard")).arg("--check"));
     }
+}
+
+#[test]
+fn make_observe_asks_the_mounts_that_there_are_and_leaves_nothing_behind() {
+    if !has_prometheus() || !has("python3", "scripts/observe is not run") {
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mount = volume.mount();
+    let mut command = Command::new("bash");
+    command.arg(Path::new(SOURCE).join("scripts/observe")).arg(common::INFMAP).env("TMPDIR", temporary.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("bash starts");
+    let mut said = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let lines: Vec<String> = said.by_ref().take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let found = lines.iter().find_map(|line| line.split_once("http://")?.1.split(' ').next().map(str::to_string));
+    let wanted = address(&volume.path());
+    let began = Instant::now();
+    // It reads them a moment after it is ready.
+    let asked = || prometheus::get(found.as_deref()?, "/api/v1/targets");
+    let mut targets = asked();
+    while targets.as_ref().is_some_and(|(_, body)| !body.contains(&wanted)) && began.elapsed() < PATIENCE {
+        targets = asked();
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).expect("it lives");
+    let ended = child.wait().expect("waited");
+    let (code, body) = targets.unwrap_or_else(|| panic!("nothing answers: {lines:?}"));
+    assert!(code == 200 && body.contains(&wanted), "{body}");
+    assert!(ended.success(), "{ended}");
+    assert_eq!(fs::read_dir(temporary.path()).expect("listed").count(), 0, "something is left in its directory");
+    assert!(found.and_then(|address| prometheus::get(&address, "/-/ready")).is_none(), "it still listens");
+    mount.unmount();
 }
 
 /// Goes on however the test ends.
