@@ -84,6 +84,9 @@ fn volume() -> (Builder, Vec<File>) {
             file.set_attribute(&mut builder, noise(1 + number as usize * 31 % 2500, number));
         }
         files.push(file);
+        if number == 120 {
+            builder.seal();
+        }
     }
     builder.checkpoint(|_| {});
     for (number, file) in files.iter_mut().enumerate().filter(|(number, _)| number % 11 == 0 && number % 6 != 5) {
