@@ -83,7 +83,9 @@ impl Restore {
         let message = match (incomplete, restored.lost_names.len()) {
             (0, 0) => "the newest names or the log could not be read whole: files may be older than they were, or missing".into(),
             (incomplete, 0) => format!("{incomplete} file(s) or directories are not as they were"),
-            (incomplete, lost) => format!("{incomplete} file(s) or directories are not as they were, and {lost} are lost but for their names"),
+            (incomplete, lost) => {
+                format!("{incomplete} file(s) or directories are not as they were, and {lost} are lost but for their names")
+            }
         };
         Err(CliError::new(Code::Lost, message))
     }

@@ -160,7 +160,10 @@ impl Source {
         let replay = match replay {
             Some(Ok(replay)) if replay.is_walkable() => return Ok(replay.into_source(&device, notes)),
             Some(Ok(replay)) if replay.is_usable() => {
-                notes.push("not all nodes of the newest tables can be read: what stood there is as old as other nodes of the images have it".into());
+                notes.push(
+                    "not all nodes of the newest tables can be read: what stood there is as old as other nodes of the images have it"
+                        .into(),
+                );
                 Some(replay)
             }
             Some(refused) => {

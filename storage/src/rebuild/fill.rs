@@ -33,13 +33,7 @@ impl Small {
 
 impl Mender<'_> {
     /// Puts what is in a file, and says in `row` how long it is.
-    pub fn file(
-        &mut self,
-        inode: Inode,
-        row: &mut InodeRow,
-        is_made_up: bool,
-        pieces: Vec<(u64, ExtentRow)>,
-    ) -> Result<(), RebuildError> {
+    pub fn file(&mut self, inode: Inode, row: &mut InodeRow, is_made_up: bool, pieces: Vec<(u64, ExtentRow)>) -> Result<(), RebuildError> {
         let end_of = |(offset, row): &(u64, ExtentRow)| offset.saturating_add(u64::from(row.length));
         let mut small = self.small(inode);
         if is_made_up {

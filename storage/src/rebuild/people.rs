@@ -159,7 +159,8 @@ impl Inodes {
         known.names = 0;
         let parent = known.row.parent.0;
         let Some(above) = self.all.get_mut(&parent) else { return };
-        let names: Vec<Vec<u8>> = above.children.iter().filter(|(_, (inode, _))| *inode == directory).map(|(name, _)| name.clone()).collect();
+        let names: Vec<Vec<u8>> =
+            above.children.iter().filter(|(_, (inode, _))| *inode == directory).map(|(name, _)| name.clone()).collect();
         for name in names {
             above.children.remove(&name);
             self.dropped.push((parent, name));

@@ -116,11 +116,10 @@ fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> (Vec<O
 }
 
 /// Compares a file with what was written; what is wrong, if anything is.
-fn judge(file: &File, view: View<'_>, images: &Images, report: &Report) -> Result<usize, String> {
-    let is_named = |inode: u64| {
-        report.uncertain.contains(&inode) || report.newer.contains(&inode) || report.lost.iter().any(|lost| lost.inode == inode)
-    };
-    let is_named = is_named(file.inode.0);
+fn judge(file: &File, view: View<'_>, images: &Images, report: &Report, all_may_be_older: bool) -> Result<usize, String> {
+    let inode = file.inode.0;
+    let is_told = report.uncertain.contains(&inode) || report.newer.contains(&inode);
+    let is_named = all_may_be_older || is_told || report.lost.iter().any(|lost| lost.inode == inode);
     let row = match view.inode(file.inode) {
         Ok(row) => row,
         Err(StateError::Refused(_)) => {
@@ -164,8 +163,9 @@ fn judge(file: &File, view: View<'_>, images: &Images, report: &Report) -> Resul
     Ok(blocks.len())
 }
 
-/// Rebuilds, and compares all files. Gives how names were found, and how many blocks were compared.
-fn judge_all(pile: &Pile, files: &[File], by: Option<By>) -> (How, usize) {
+/// Rebuilds, and compares all files. Gives how names were found, and how many blocks were compared. `all_may_be_older`: nothing that is left
+/// knows of the newest root.
+fn judge_all(pile: &Pile, files: &[File], by: Option<By>, all_may_be_older: bool) -> (How, usize) {
     let found = found(pile);
     let device = Arc::clone(&found.device);
     let rebuilt = rebuild(found, by, &mut |_, _| {}).unwrap();
@@ -175,7 +175,8 @@ fn judge_all(pile: &Pile, files: &[File], by: Option<By>) -> (How, usize) {
     let view = View::new(&tree, &source);
     let mut judged = 0;
     for file in files {
-        judged += judge(file, view, &images, &report).unwrap_or_else(|what| panic!("{} (inode {}): {what}", file.name, file.inode));
+        judged += judge(file, view, &images, &report, all_may_be_older)
+            .unwrap_or_else(|what| panic!("{} (inode {}): {what}", file.name, file.inode));
     }
     (report.how, judged)
 }
@@ -214,7 +215,7 @@ fn whatever_nodes_are_lost_no_zeros_stand_for_bytes_and_what_is_not_whole_is_nam
         for (number, ranges) in by_image {
             pile[number] = poisoned(&pile[number], ranges.into_iter().flatten());
         }
-        let (how, compared) = judge_all(&pile, &files, Some(By::Nodes));
+        let (how, compared) = judge_all(&pile, &files, Some(By::Nodes), false);
         judged += compared;
         by_nodes += usize::from(matches!(how, How::Nodes { base: Some(_), .. }));
     }
@@ -227,10 +228,11 @@ fn whatever_image_of_tables_is_lost_no_zeros_stand_for_bytes() {
     let whole = pile(builder.device.as_ref());
     for number in 0..whole.len() {
         let mut pile = whole.clone();
-        pile.remove(number);
+        let gone = crate::recover::root_in_image(&pile.remove(number)).map(|root| root.generation);
+        let newest = found(&whole).roots.iter().map(|root| root.generation).max();
         for by in [None, Some(By::Nodes)] {
-            judge_all(&pile, &files, by);
+            judge_all(&pile, &files, by, gone == newest);
         }
     }
-    judge_all(&whole, &files, Some(By::Nodes));
+    judge_all(&whole, &files, Some(By::Nodes), false);
 }
