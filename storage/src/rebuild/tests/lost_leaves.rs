@@ -101,8 +101,15 @@ fn volume() -> (Builder, Vec<File>) {
     (builder, files)
 }
 
-/// What is found of a file: its size and blocks, or its target; and its attribute, if it can be read.
-fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> (Vec<Option<Vec<u8>>>, Option<Vec<u8>>, Option<Vec<u8>>) {
+/// What is found of a file.
+struct Seen {
+    /// `None` for one that cannot be read.
+    blocks: Vec<Option<Vec<u8>>>,
+    target: Option<Vec<u8>>,
+    attribute: Option<Vec<u8>>,
+}
+
+fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> Seen {
     let (tiers, pool) = (Tiers::new(0, 0), BlockPool::new(0));
     let reader = FileReader { view, tiers: &tiers, pool: &pool, images: Some(images), ahead: None, lost: None };
     let block = |at: usize| {
@@ -112,7 +119,7 @@ fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> (Vec<O
     let is_file = row.kind() == FileKind::Regular;
     let blocks = if is_file { (0..row.size as usize).step_by(CLUSTER_BYTES).map(block).collect() } else { Vec::new() };
     let target = if is_file { None } else { view.target(inode).ok() };
-    (blocks, target, view.xattr(inode, b"user.word").ok().flatten())
+    Seen { blocks, target, attribute: view.xattr(inode, b"user.word").ok().flatten() }
 }
 
 /// Compares a file with what was written; what is wrong, if anything is.
@@ -130,7 +137,7 @@ fn judge(file: &File, view: View<'_>, images: &Images, report: &Report, all_may_
         }
         Err(error) => return Err(error.to_string()),
     };
-    let (blocks, target, attribute) = look(view, images, file.inode, &row);
+    let Seen { blocks, target, attribute } = look(view, images, file.inode, &row);
     let newest = file.newest();
     if row.kind() == FileKind::Symlink {
         let target = target.ok_or("no target")?;
