@@ -123,7 +123,8 @@ pub fn restore(asked: &Restoring<'_>, progress: &mut dyn FnMut(Progress)) -> Res
     work.run();
     let mut restored = work.restored;
     restored.whole = source.is_whole() && restored.incomplete.is_empty() && restored.lost_names.is_empty();
-    if restored.files + restored.others + restored.directories <= 1 && !asked.paths.is_empty() && restored.incomplete.is_empty() {
+    let is_nothing = restored.files + restored.others + restored.directories <= 1;
+    if is_nothing && !asked.paths.is_empty() && restored.incomplete.is_empty() && restored.lost_names.is_empty() {
         if !asked.dry_run {
             // It was made for nothing; one that was there before is empty, and stays if it cannot be removed.
             let _ = std::fs::remove_dir(&restored.to);

@@ -84,6 +84,9 @@ fn volume() -> (Builder, Vec<File>) {
             file.set_attribute(&mut builder, noise(1 + number as usize * 31 % 2500, number));
         }
         files.push(file);
+        if number == 120 {
+            builder.seal();
+        }
     }
     builder.checkpoint(|_| {});
     for (number, file) in files.iter_mut().enumerate().filter(|(number, _)| number % 11 == 0 && number % 6 != 5) {
@@ -98,8 +101,15 @@ fn volume() -> (Builder, Vec<File>) {
     (builder, files)
 }
 
-/// What is found of a file: its size and blocks, or its target; and its attribute, if it can be read.
-fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> (Vec<Option<Vec<u8>>>, Option<Vec<u8>>, Option<Vec<u8>>) {
+/// What is found of a file.
+struct Seen {
+    /// `None` for one that cannot be read.
+    blocks: Vec<Option<Vec<u8>>>,
+    target: Option<Vec<u8>>,
+    attribute: Option<Vec<u8>>,
+}
+
+fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> Seen {
     let (tiers, pool) = (Tiers::new(0, 0), BlockPool::new(0));
     let reader = FileReader { view, tiers: &tiers, pool: &pool, images: Some(images), ahead: None, lost: None };
     let block = |at: usize| {
@@ -109,15 +119,14 @@ fn look(view: View<'_>, images: &Images, inode: Inode, row: &InodeRow) -> (Vec<O
     let is_file = row.kind() == FileKind::Regular;
     let blocks = if is_file { (0..row.size as usize).step_by(CLUSTER_BYTES).map(block).collect() } else { Vec::new() };
     let target = if is_file { None } else { view.target(inode).ok() };
-    (blocks, target, view.xattr(inode, b"user.word").ok().flatten())
+    Seen { blocks, target, attribute: view.xattr(inode, b"user.word").ok().flatten() }
 }
 
 /// Compares a file with what was written; what is wrong, if anything is.
-fn judge(file: &File, view: View<'_>, images: &Images, report: &Report) -> Result<usize, String> {
-    let is_named = |inode: u64| {
-        report.uncertain.contains(&inode) || report.newer.contains(&inode) || report.lost.iter().any(|lost| lost.inode == inode)
-    };
-    let is_named = is_named(file.inode.0);
+fn judge(file: &File, view: View<'_>, images: &Images, report: &Report, all_may_be_older: bool) -> Result<usize, String> {
+    let inode = file.inode.0;
+    let is_told = report.uncertain.contains(&inode) || report.newer.contains(&inode);
+    let is_named = all_may_be_older || is_told || report.lost.iter().any(|lost| lost.inode == inode);
     let row = match view.inode(file.inode) {
         Ok(row) => row,
         Err(StateError::Refused(_)) => {
@@ -128,7 +137,7 @@ fn judge(file: &File, view: View<'_>, images: &Images, report: &Report) -> Resul
         }
         Err(error) => return Err(error.to_string()),
     };
-    let (blocks, target, attribute) = look(view, images, file.inode, &row);
+    let Seen { blocks, target, attribute } = look(view, images, file.inode, &row);
     let newest = file.newest();
     if row.kind() == FileKind::Symlink {
         let target = target.ok_or("no target")?;
@@ -161,8 +170,9 @@ fn judge(file: &File, view: View<'_>, images: &Images, report: &Report) -> Resul
     Ok(blocks.len())
 }
 
-/// Rebuilds, and compares all files. Gives how names were found, and how many blocks were compared.
-fn judge_all(pile: &Pile, files: &[File], by: Option<By>) -> (How, usize) {
+/// Rebuilds, and compares all files. Gives how names were found, and how many blocks were compared. `all_may_be_older`: nothing that is left
+/// knows of the newest root.
+fn judge_all(pile: &Pile, files: &[File], by: Option<By>, all_may_be_older: bool) -> (How, usize) {
     let found = found(pile);
     let device = Arc::clone(&found.device);
     let rebuilt = rebuild(found, by, &mut |_, _| {}).unwrap();
@@ -172,7 +182,8 @@ fn judge_all(pile: &Pile, files: &[File], by: Option<By>) -> (How, usize) {
     let view = View::new(&tree, &source);
     let mut judged = 0;
     for file in files {
-        judged += judge(file, view, &images, &report).unwrap_or_else(|what| panic!("{} (inode {}): {what}", file.name, file.inode));
+        judged += judge(file, view, &images, &report, all_may_be_older)
+            .unwrap_or_else(|what| panic!("{} (inode {}): {what}", file.name, file.inode));
     }
     (report.how, judged)
 }
@@ -211,7 +222,7 @@ fn whatever_nodes_are_lost_no_zeros_stand_for_bytes_and_what_is_not_whole_is_nam
         for (number, ranges) in by_image {
             pile[number] = poisoned(&pile[number], ranges.into_iter().flatten());
         }
-        let (how, compared) = judge_all(&pile, &files, Some(By::Nodes));
+        let (how, compared) = judge_all(&pile, &files, Some(By::Nodes), false);
         judged += compared;
         by_nodes += usize::from(matches!(how, How::Nodes { base: Some(_), .. }));
     }
@@ -224,10 +235,11 @@ fn whatever_image_of_tables_is_lost_no_zeros_stand_for_bytes() {
     let whole = pile(builder.device.as_ref());
     for number in 0..whole.len() {
         let mut pile = whole.clone();
-        pile.remove(number);
+        let gone = crate::recover::root_in_image(&pile.remove(number)).map(|root| root.generation);
+        let newest = found(&whole).roots.iter().map(|root| root.generation).max();
         for by in [None, Some(By::Nodes)] {
-            judge_all(&pile, &files, by);
+            judge_all(&pile, &files, by, gone == newest);
         }
     }
-    judge_all(&whole, &files, Some(By::Nodes));
+    judge_all(&whole, &files, Some(By::Nodes), false);
 }
