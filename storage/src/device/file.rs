@@ -5,7 +5,7 @@
 //! and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
 //! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
 
-use super::medium::host_error;
+use super::medium::{host_error, not_a_file};
 use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
 use crate::limits::DIRECT_ALIGN;
 use parking_lot::Mutex;
@@ -89,7 +89,7 @@ impl Device for FileDevice {
         match described(&stat).kind {
             Kind::File => {}
             Kind::Directory => return Err(at("open", path, Errno::ISDIR)),
-            Kind::Other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("open {path}: not a regular file"))),
+            Kind::Other => return Err(not_a_file(path)),
         }
         // After the open, not in it: some hosts make the file and then refuse O_DIRECT.
         let direct = how.direct && fs::fcntl_setfl(&fd, OFlags::DIRECT).is_ok();
