@@ -121,7 +121,10 @@ impl Scrub {
 
 /// Sends an order, or a question.
 fn order(path: &Path, request: Request) -> Result<Facts, CliError> {
-    let place = Behind::of(path)?;
+    order_at(&Behind::of(path)?, path, request)
+}
+
+fn order_at(place: &Behind, path: &Path, request: Request) -> Result<Facts, CliError> {
     let reply = client::ask(&place.volume, &request).map_err(|error| match place.unanswered(&error) {
         error @ CliError { code: Code::NotMounted, .. } => {
             error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display()))
@@ -168,8 +171,15 @@ fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError>
 /// Waits until no run is running, shows how it ended, and judges it.
 fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
     let mut progress = Shown::new(context);
+    // Kept: while it is waited for, the place may stop being a mount.
+    let place = Behind::of(path)?;
+    let mut was_running = false;
     let facts = loop {
-        let facts = order(path, Request::Scrub)?;
+        let facts = match order_at(&place, path, Request::Scrub) {
+            Err(_) if was_running && place.is_ending() => return Err(unmounted(&place)),
+            facts => facts?,
+        };
+        was_running = facts.run.is_some();
         match &facts.run {
             // The daemon goes on with it in some seconds, unless nothing may be changed.
             Some(run) if run.state == ScrubState::Interrupted && status::ask(path)?.mode == Mode::Ro => break facts,
@@ -199,6 +209,12 @@ fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
         Some(run) if run.state == ScrubState::Aborted => Err(CliError::new(Code::ScrubFailed, shown::aborted(run))),
         _ => Ok(()),
     }
+}
+
+/// The volume was unmounted while its run was waited for.
+fn unmounted(place: &Behind) -> CliError {
+    let message = format!("{} was unmounted: the scrub goes on with the next mount", place.volume.display());
+    CliError::new(Code::NotMounted, message).help("mount it again, and wait again")
 }
 
 /// Whether all is well, by the run that is under way or else by the last one.
