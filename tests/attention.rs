@@ -102,10 +102,12 @@ fn who_waits_for_a_scrub_is_told_that_the_volume_was_unmounted() {
     let Some(Sample { volume, .. }) = sample() else { return };
     let mount = volume.mount();
     let dir = mount.dir().to_path_buf();
-    assert_eq!(code(&["scrub", "start", "--limit", "1MiB/s"], &dir), Some(0));
-    let waits = infmap().args(["scrub", "wait"]).arg(&dir).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-    // So that it has seen the run.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let mut start = infmap();
+    start.args(["scrub", "start", "--wait", "--limit", "1MiB/s"]).arg(&dir).stdout(Stdio::null()).stderr(Stdio::piped());
+    let waits = start.spawn().expect("it starts");
+    while !String::from_utf8_lossy(&ask(&["--json", "scrub", "status"], &dir).stdout).contains("\"state\":\"running\"") {
+        std::thread::yield_now();
+    }
     mount.unmount();
     let told = waits.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&told.stderr).into_owned();

@@ -104,7 +104,7 @@ impl Scrub {
                 let path_hex =
                     path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| hex::encode(path.as_os_str().as_bytes()));
                 let facts = order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region }))?;
-                if wait { wait_for_end(&mount.place, context) } else { say(&facts, "It began", context) }
+                if wait { wait_for_end(&mount.place, true, context) } else { say(&facts, "It began", context) }
             }
             ScrubVerb::Pause { mount } => say(&order(&mount.place, Request::ScrubPause)?, "It is paused", context),
             ScrubVerb::Resume { mount } => say(&order(&mount.place, Request::ScrubResume)?, "It goes on", context),
@@ -114,7 +114,7 @@ impl Scrub {
                 show(&facts, history, context)?;
                 judge(&facts)
             }
-            ScrubVerb::Wait { mount } => wait_for_end(&mount.place, context),
+            ScrubVerb::Wait { mount } => wait_for_end(&mount.place, false, context),
         }
     }
 }
@@ -168,12 +168,12 @@ fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError>
     if context.json { output::json(&shown::json(facts, history)) } else { output::text_line(&shown::text(facts, history)) }
 }
 
-/// Waits until no run is running, shows how it ended, and judges it.
-fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
+/// Waits until no run is running (`begun`: one was a moment ago), shows how it ended, and judges it.
+fn wait_for_end(path: &Path, begun: bool, context: &Context) -> Result<(), CliError> {
     let mut progress = Shown::new(context);
     // Kept: while it is waited for, the place may stop being a mount.
     let place = Behind::of(path)?;
-    let mut was_running = false;
+    let mut was_running = begun;
     let facts = loop {
         let facts = match order_at(&place, path, Request::Scrub) {
             Err(_) if was_running && place.is_ending() => return Err(unmounted(&place)),
