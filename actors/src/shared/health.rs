@@ -59,14 +59,15 @@ impl Health {
 
     /// Whoever opened the volume wants nothing changed.
     pub fn ask_read_only(&self, reason: impl Into<String>) {
-        self.asked.store(self.first.lock().is_none(), Ordering::Release);
-        self.unchanged.store(true, Ordering::Release);
+        let is_first = self.first.lock().is_none();
+        self.asked.store(is_first, Ordering::Release);
+        self.unchanged.store(is_first, Ordering::Release);
         self.close(reason.into(), |reason| tracing::info!(%reason, "the volume is read-only"));
     }
 
     /// There is no room to write down a change, from the start: it can be read, and nothing waits to be made durable.
     pub fn open_without_room(&self, reason: impl Into<String>) {
-        self.unchanged.store(true, Ordering::Release);
+        self.unchanged.store(self.first.lock().is_none(), Ordering::Release);
         self.fail(reason);
     }
 
