@@ -271,7 +271,7 @@ impl Role for Cache {
                 self.review_damage();
                 cx.reply(replier, Ok(()));
             }
-            CacheMessage::FoundLost { damage } => self.found_lost(*damage),
+            CacheMessage::FoundLost { damage } => self.found_lost(&damage),
             CacheMessage::Drop { inode } => self.drop_inode(inode, cx),
         }
     }

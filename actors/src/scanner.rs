@@ -154,6 +154,8 @@ pub struct Scanner {
     read_bytes: u64,
     bytes_per_second: u64,
     began_us: u64,
+    /// Reads that had failed, and that parity had saved, when the run began in this mount.
+    met: Option<(u64, u64)>,
     ended: bool,
 }
 
@@ -186,6 +188,7 @@ impl Scanner {
             read_bytes: 0,
             bytes_per_second: 0,
             began_us: now_us,
+            met: None,
             ended: false,
         };
         scanner.show(now_us);

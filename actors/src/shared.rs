@@ -197,6 +197,7 @@ impl Shared {
             StateError::Miss(_) => Refusal::Gone,
             other => {
                 tracing::error!(error = %other, "metadata could not be used");
+                self.health.found_unreadable();
                 Refusal::Damaged
             }
         }

@@ -178,11 +178,16 @@ impl Wal {
 
     fn recycle(&mut self, below: Lsn) {
         let Some(writer) = &mut self.writer else { return };
-        if let Err(error) = writer.recycle(below) {
+        let freed = writer.recycle(below).unwrap_or_else(|error| {
             tracing::warn!(%error, "log segments could not be recycled");
-        }
+            0
+        });
         if is_room_short(&self.shared) {
             writer.shrink(KEEP_SHORT);
+        }
+        // After a crash, too, the log is begun in it where others have filled the medium.
+        if freed > 0 && is_room_held(&self.shared) {
+            self.blank();
         }
     }
 
@@ -201,8 +206,16 @@ impl Wal {
         cx.post(&self.errands, Lane::Background, ReadMessage::Query(Box::new(errand)));
     }
 
+    /// Has the next mount know that the segment which is ready is free.
+    fn blank(&mut self) {
+        if let Some(Err(error)) = self.writer.as_mut().map(LogWriter::blank_ready) {
+            tracing::warn!(%error, "a log segment that is ready for use keeps its old header");
+        }
+    }
+
     fn reserve(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
         if self.writer.as_ref().is_none_or(LogWriter::has_ready) {
+            self.blank();
             return cx.reply(replier, Ok(()));
         }
         self.no_room = false;

@@ -173,7 +173,8 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
         mode,
         since: read_only.as_ref().map(|turned| moment(turned.wall_ns)),
         failed: read_only.is_some() && !is_asked,
-        reason: read_only.map(|turned| turned.reason).or(attention),
+        reason: read_only.map(|turned| turned.reason).or_else(|| attention.clone()),
+        attention,
         space: Space { available_bytes, image_bytes, limit_bytes: None, dirty_bytes, dirty_limit_bytes, is_log_full },
         stuck: vitals.stuck.iter().map(|stuck| shown(stuck, vitals.now_us)).collect(),
         actors: vitals.pools.into_iter().map(pool).collect(),
@@ -182,20 +183,28 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
     }
 }
 
-/// What needs attention although changes are taken.
+/// What needs attention, whether changes are taken or not.
 fn attention(vitals: &Vitals) -> Option<String> {
     if let Some(stuck) = vitals.stuck.first() {
         return Some(format!("{} is stuck: it waits for {}", stuck.who, stuck.waits_for));
     }
     let restarted: u64 = vitals.pools.iter().map(|pool| pool.restarted).sum();
-    match (vitals.unreadable, vitals.restored) {
-        (0, 0) if restarted > 0 => Some(format!("an actor panicked and went on, {restarted} time(s): the messages say where")),
-        (0, 0) => None,
-        (0, restored) => Some(format!("what is stored is damaged: parity saved {restored} read(s)")),
-        (unreadable, _) => {
-            Some(format!("what is stored is damaged: {unreadable} read(s) could not be answered; `infmap damage ls` names the files"))
-        }
-    }
+    let panicked = || (restarted > 0).then(|| format!("an actor panicked and went on, {restarted} time(s): the messages say where"));
+    damaged(vitals).or_else(panicked)
+}
+
+/// What is known to be damaged: until the list is empty, and a scrub of everything has left nothing.
+fn damaged(vitals: &Vitals) -> Option<String> {
+    let Vitals { unreadable_lately, restored_lately, scrub_left, damages, .. } = vitals;
+    let what = match (unreadable_lately, damages, scrub_left, restored_lately) {
+        (0, 0, 0, 0) => return None,
+        (0, 0, 0, saved) => format!("parity saved {saved} read(s)"),
+        (0, 0, left, _) => format!("the last scrub left {left} image(s) as they are; `infmap scrub status` and `infmap check` say more"),
+        (0, listed, ..) => format!("{listed} place(s) of files are lost; `infmap damage ls` names the files"),
+        (failed, 0, ..) => format!("{failed} read(s) could not be answered; `infmap check` says what is lost"),
+        (failed, ..) => format!("{failed} read(s) could not be answered; `infmap damage ls` names the files"),
+    };
+    Some(format!("what is stored is damaged: {what}"))
 }
 
 fn pool(pool: PoolVitals) -> Pool {

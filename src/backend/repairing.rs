@@ -78,7 +78,8 @@ impl RepairReport {
     #[must_use]
     pub fn leaves_damage(&self) -> bool {
         let lost = (!self.lost.is_empty() || self.lost_not_shown > 0) && !self.files_settled();
-        lost || self.images.iter().any(|image| !image.restored) || self.other_findings > 0 || self.unchecked.is_some()
+        // An image that is left as it is counts if something is in use there: then the check has found it too.
+        lost || self.other_findings > 0 || self.unchecked.is_some()
     }
 
     /// Something was put right, or would be.
@@ -113,7 +114,8 @@ pub fn repair(
         let phase = if seen.step == Step::Trees { "nodes" } else { "images" };
         progress(Progress { phase, done: seen.done, total: seen.of });
     };
-    let checked = match check::check(&device, file.uuid, &CheckOptions::default(), &mut show) {
+    let mut check = || check::check(&device, file.uuid, &CheckOptions::default(), &mut show);
+    let checked = match check() {
         Ok(checked) => checked,
         Err(CheckError::Open(error)) => {
             report.unchecked = Some(error.to_string());
@@ -124,25 +126,57 @@ pub fn repair(
     report.lost = checked.lost.iter().map(ToString::to_string).collect();
     report.lost_json = checked.lost.iter().filter_map(|damage| serde_json::from_str(&damage.to_json()).ok()).collect();
     report.lost_not_shown = checked.lost_count.saturating_sub(report.lost.len() as u64);
-    let settled = if checked.lost_count > 0 { files_of(&checked.findings) } else { 0 };
-    report.other_findings = (checked.damage + checked.warnings).saturating_sub(checked.repairable).saturating_sub(settled);
+    report.other_findings = left_by(&checked, dry_run);
+    tell_of_unused(&mut report.images, &checked);
     if checked.lost.is_empty() || damaged == Damaged::Keep {
         return Ok((report, false));
     }
     let files = by_file(&checked.lost);
     if dry_run {
+        let settled = if checked.lost_count > 0 { files_of(&checked.findings) } else { 0 };
+        report.other_findings = report.other_findings.saturating_sub(settled);
         report.files = files.values().map(|damages| planned(damaged, damages)).collect();
         return Ok((report, false));
     }
     let options = OpenOptions { uuid: file.uuid, settings: Settings::default(), read_only: false };
-    let volume = Volume::open(device, options).map_err(|error| refusal::opening(path, error))?;
+    let volume = Volume::open(device.clone(), options).map_err(|error| refusal::opening(path, error))?;
     report.files = files.values().map(|damages| change(&volume, damaged, damages)).collect();
     volume.close().map_err(|error| {
         let what = volume.shared().health.reason().unwrap_or_else(|| error.to_string());
         BackendError::Damaged { path: path.to_path_buf(), what, help: refusal::STOPPED }
     })?;
+    drop(volume);
+    // What is left is what is found now: files that were settled use nothing of the images any more.
+    match check() {
+        Ok(checked) => {
+            // A file that was moved aside is as it was.
+            let aside = if damaged == Damaged::LostFound && checked.lost_count > 0 { files_of(&checked.findings) } else { 0 };
+            report.other_findings = left_by(&checked, false).saturating_sub(aside);
+            tell_of_unused(&mut report.images, &checked);
+        }
+        Err(error) => report.unchecked = Some(error.to_string()),
+    }
     Ok((report, true))
 }
+
+/// Findings that are not put right by this repair.
+fn left_by(checked: &check::CheckReport, dry_run: bool) -> u64 {
+    let mended = if dry_run { checked.repairable } else { 0 };
+    (checked.damage + checked.warnings).saturating_sub(mended)
+}
+
+/// Says of images that are left as they are whether anybody would miss them.
+fn tell_of_unused(images: &mut [RepairedImage], checked: &check::CheckReport) {
+    let is_said = |image: &str| checked.findings.iter().any(|finding| finding.place == image);
+    let is_all_said = checked.findings.len() as u64 >= checked.damage + checked.warnings;
+    for image in images.iter_mut().filter(|image| !image.restored && is_all_said) {
+        if !is_said(&image.image) && !image.what.ends_with(UNUSED) {
+            image.what.push_str(UNUSED);
+        }
+    }
+}
+
+const UNUSED: &str = "; nothing that is used is in it, and it goes by itself";
 
 /// Findings about images that say what lost bytes of files say too.
 fn files_of(findings: &[check::Finding]) -> u64 {

@@ -57,7 +57,7 @@ impl Repair {
 }
 
 const HELP: &str = "take what is named from a backup; `--damaged zero`, `truncate` or `lost+found` settles files that have none; `infmap check \
-     VOLUME` lists everything";
+     VOLUME` lists everything, and says where `infmap clean VOLUME` moves what is sound out of a damaged image";
 
 fn text(report: &RepairReport) -> String {
     let would = if report.dry_run { "would be " } else { "" };

@@ -104,7 +104,7 @@ impl Scrub {
                 let path_hex =
                     path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| hex::encode(path.as_os_str().as_bytes()));
                 let facts = order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region }))?;
-                if wait { wait_for_end(&mount.place, context) } else { say(&facts, "It began", context) }
+                if wait { wait_for_end(&mount.place, true, context) } else { say(&facts, "It began", context) }
             }
             ScrubVerb::Pause { mount } => say(&order(&mount.place, Request::ScrubPause)?, "It is paused", context),
             ScrubVerb::Resume { mount } => say(&order(&mount.place, Request::ScrubResume)?, "It goes on", context),
@@ -114,14 +114,17 @@ impl Scrub {
                 show(&facts, history, context)?;
                 judge(&facts)
             }
-            ScrubVerb::Wait { mount } => wait_for_end(&mount.place, context),
+            ScrubVerb::Wait { mount } => wait_for_end(&mount.place, false, context),
         }
     }
 }
 
 /// Sends an order, or a question.
 fn order(path: &Path, request: Request) -> Result<Facts, CliError> {
-    let place = Behind::of(path)?;
+    order_at(&Behind::of(path)?, path, request)
+}
+
+fn order_at(place: &Behind, path: &Path, request: Request) -> Result<Facts, CliError> {
     let reply = client::ask(&place.volume, &request).map_err(|error| match place.unanswered(&error) {
         error @ CliError { code: Code::NotMounted, .. } => {
             error.help(format!("a volume that is not mounted is verified by `infmap check {}`", path.display()))
@@ -165,11 +168,18 @@ fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError>
     if context.json { output::json(&shown::json(facts, history)) } else { output::text_line(&shown::text(facts, history)) }
 }
 
-/// Waits until no run is running, shows how it ended, and judges it.
-fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
+/// Waits until no run is running (`begun`: one was a moment ago), shows how it ended, and judges it.
+fn wait_for_end(path: &Path, begun: bool, context: &Context) -> Result<(), CliError> {
     let mut progress = Shown::new(context);
+    // Kept: while it is waited for, the place may stop being a mount.
+    let place = Behind::of(path)?;
+    let mut was_running = begun;
     let facts = loop {
-        let facts = order(path, Request::Scrub)?;
+        let facts = match order_at(&place, path, Request::Scrub) {
+            Err(_) if was_running && place.is_ending() => return Err(unmounted(&place)),
+            facts => facts?,
+        };
+        was_running = facts.run.is_some();
         match &facts.run {
             // The daemon goes on with it in some seconds, unless nothing may be changed.
             Some(run) if run.state == ScrubState::Interrupted && status::ask(path)?.mode == Mode::Ro => break facts,
@@ -199,6 +209,12 @@ fn wait_for_end(path: &Path, context: &Context) -> Result<(), CliError> {
         Some(run) if run.state == ScrubState::Aborted => Err(CliError::new(Code::ScrubFailed, shown::aborted(run))),
         _ => Ok(()),
     }
+}
+
+/// The volume was unmounted while its run was waited for.
+fn unmounted(place: &Behind) -> CliError {
+    let message = format!("{} was unmounted: the scrub goes on with the next mount", place.volume.display());
+    CliError::new(Code::NotMounted, message).help("mount it again, and wait again")
 }
 
 /// Whether all is well, by the run that is under way or else by the last one.

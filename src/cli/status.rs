@@ -10,6 +10,10 @@ use crate::control::client::{self, ControlError};
 use crate::control::protocol::{ConfigStatus, Damage, Http, Mode, Pool, Status as Facts};
 use crate::mount::{lock, mountinfo, point, server};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a daemon that does not answer any more has to let go of its volume.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Say how a mount is: whether it takes changes, and if not, why and since when; its space, its actors, damage.
 #[derive(clap::Args)]
@@ -73,7 +77,7 @@ impl Behind {
     pub fn of(path: &Path) -> Result<Self, CliError> {
         let place = point::untouched(path);
         let mounted = mountinfo::at(&place)?.filter(mountinfo::Mounted::is_ours);
-        let Some(mounted) = mounted else { return Ok(Self { volume: info::volume_of(path)?, is_mountpoint: false }) };
+        let Some(mounted) = mounted else { return Ok(Self { volume: info::volume_of(path).map_err(not_mounted)?, is_mountpoint: false }) };
         let server = server::of(&mounted)?;
         let unknown = || CliError::new(Code::NoAnswer, format!("nobody knows who serves {}", place.display()));
         let volume = server.volume.clone().ok_or_else(unknown)?;
@@ -83,6 +87,19 @@ impl Behind {
             return Err(CliError::new(Code::NoAnswer, message).help(help));
         }
         Ok(Self { volume, is_mountpoint: true })
+    }
+
+    /// Whether nobody has it mounted any more; whoever still has it is given time to finish.
+    pub fn is_ending(&self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match lock::held(&self.volume) {
+                Ok(None) => return true,
+                // A daemon that answers did not end.
+                _ if client::status(&self.volume).is_ok() || Instant::now() >= deadline => return false,
+                _ => std::thread::sleep(lock::LOOK_AGAIN),
+            }
+        }
     }
 
     /// Whether a daemon has it mounted.
@@ -106,12 +123,17 @@ impl Behind {
     }
 }
 
+/// What it means for whoever asks for a mount that there is neither one nor a volume: it may have been there a moment ago.
+fn not_mounted(error: CliError) -> CliError {
+    let is_other = error.code == Code::NotAVolume && error.help.is_none();
+    if is_other { CliError::new(Code::NotMounted, format!("nothing is mounted there, and {}", error.message)) } else { error }
+}
+
 /// Whether all is well.
 pub fn judge(facts: &Facts) -> Result<(), CliError> {
-    match facts.mode {
-        Mode::Degraded => Err(CliError::new(Code::Degraded, format!("{}: {}", facts.volume, reason(facts)))),
-        _ => judge_writable(facts),
-    }
+    judge_writable(facts)?;
+    let attention = facts.attention.as_deref().or((facts.mode == Mode::Degraded).then(|| reason(facts)));
+    attention.map_or(Ok(()), |why| Err(CliError::new(Code::Degraded, format!("{}: {why}", facts.volume))))
 }
 
 /// Whether it has turned read-only without being asked to.
@@ -131,7 +153,10 @@ pub fn mode_text(facts: &Facts) -> String {
     let since = facts.since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
     match facts.mode {
         Mode::Rw => "read and write".into(),
-        Mode::Ro => format!("read-only{since}: {}", reason(facts)),
+        Mode::Ro => {
+            let attention = facts.attention.as_deref().map(|why| format!("; {why}")).unwrap_or_default();
+            format!("read-only{since}: {}{attention}", reason(facts))
+        }
         Mode::Degraded => format!("read and write, but {}", reason(facts)),
     }
 }
@@ -208,6 +233,10 @@ mod tests {
         assert!(turned.code == Code::ReadOnly && turned.message.ends_with("read-only since then: why"), "{turned:?}");
         assert_eq!(judge(&with(Mode::Degraded, false)).expect_err("told").code, Code::Degraded);
         assert_eq!(judge_writable(&with(Mode::Degraded, false)), Ok(()));
+        let damaged = |failed| Facts { attention: Some("lost".into()), ..with(Mode::Ro, failed) };
+        assert_eq!(judge(&damaged(false)).expect_err("told").code, Code::Degraded, "asked for or not");
+        assert_eq!(judge(&damaged(true)).expect_err("told").code, Code::ReadOnly, "the worst counts");
+        assert!(mode_text(&damaged(false)).ends_with("why; lost"));
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub struct Status {
     pub mode: Mode,
     /// The first reason for a mode other than `rw`.
     pub reason: Option<String>,
+    /// What needs attention, in any mode.
+    pub attention: Option<String>,
     /// Since when changes are refused; RFC 3339, UTC.
     pub since: Option<String>,
     /// Changes are refused because something failed, and not because that was asked for.

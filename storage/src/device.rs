@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 
 pub use file::{FileDevice, Heir};
-pub use medium::is_of_medium;
+pub use medium::{is_no_file, is_of_medium};
 pub use memory::MemoryDevice;
 pub use read_only::ReadOnlyDevice;
 pub use retry::RetryingDevice;

@@ -13,7 +13,7 @@ use crate::address::{Address, RegionId};
 use crate::buffer::BufferPool;
 use crate::cached::{CacheUse, Evictions};
 use crate::damage::LostCluster;
-use crate::device::{Device, DeviceFile, Open};
+use crate::device::{Device, DeviceFile, Open, is_no_file};
 use crate::limits::{CLUSTER_BYTES, DIRECT_ALIGN, REGION_BYTES};
 use crate::region::layout::{HEADER_BYTES, direct_range, read_range};
 use crate::region::{RawBands, RegionError, Tables, find_tables, read_identity};
@@ -180,9 +180,9 @@ impl Images {
     /// # Errors
     /// See [`ImageError`]; `Damaged` if neither copy is found.
     pub fn tables(&self, region: RegionId) -> Result<Tables, ImageError> {
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing { region },
-            _ => ImageError::Io { region, source },
+        let io = |source: io::Error| match is_no_file(&source) {
+            true => ImageError::Missing { region },
+            false => ImageError::Io { region, source },
         };
         let file = self.file(region).map_err(io)?;
         let mut buffer = self.buffers.take();
@@ -225,9 +225,9 @@ impl Images {
         take: impl FnOnce(RawBands<'_>) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
         let region = first.region;
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing { region },
-            _ => ImageError::Io { region, source },
+        let io = |source: io::Error| match is_no_file(&source) {
+            true => ImageError::Missing { region },
+            false => ImageError::Io { region, source },
         };
         let file = self.file(region).map_err(io)?;
         let range = direct_range(&read_range(first.cluster, count));

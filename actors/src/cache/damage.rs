@@ -137,11 +137,28 @@ impl Cache {
         self.shared.damage.forget(|noted| self.is_covered(&noted.damage));
     }
 
-    /// Takes notice of bytes that are lost, unless they lie below dirty blocks.
-    pub(super) fn found_lost(&self, damage: Damage) {
-        if !self.is_covered(&damage) {
-            note_lost(&self.shared, damage);
+    /// Takes notice of bytes that are lost, but of those below dirty blocks: a compressed unit is lost as a whole, and blocks of it may have
+    /// been written anew.
+    pub(super) fn found_lost(&self, damage: &Damage) {
+        self.uncovered(damage).into_iter().for_each(|part| note_lost(&self.shared, part));
+    }
+
+    fn uncovered(&self, damage: &Damage) -> Vec<Damage> {
+        let file = match self.files.get(&damage.inode) {
+            Some(Entry::Open(file)) if damage.length > 0 => file,
+            _ => return vec![damage.clone()],
+        };
+        let end = damage.offset.saturating_add(damage.length);
+        let mut parts: Vec<Damage> = Vec::new();
+        for number in (damage.offset / BLOCK..end.div_ceil(BLOCK)).filter(|number| file.buffer.block(*number).is_none()) {
+            let first = number.saturating_mul(BLOCK);
+            let (from, to) = (first.max(damage.offset), first.saturating_add(BLOCK).min(end));
+            match parts.last_mut().filter(|last| last.offset.saturating_add(last.length) == from) {
+                Some(last) => last.length += to - from,
+                None => parts.push(Damage { offset: from, length: to - from, ..damage.clone() }),
+            }
         }
+        parts
     }
 
     fn is_covered(&self, damage: &Damage) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Owns: `Board`, `Scrub`. Must be true: to look at it waits for nobody. Fails: never.
 
-use super::run::{Run, RunState, Tally};
+use super::run::{Run, RunState, Scope, Tally};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,21 @@ pub struct Scrub {
     pub tally: Tally,
     /// Images that were looked at because reads complained.
     pub suspected: u64,
+}
+
+impl Scrub {
+    /// Images that the last scrub of everything, or a run after it, left damaged.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        let mut left = 0;
+        for run in self.run.iter().chain(self.history.iter()) {
+            left = left.max(run.tally.uncorrectable.saturating_add(run.tally.mendable));
+            if run.scope == Scope::All && run.state == RunState::Finished {
+                break;
+            }
+        }
+        left
+    }
 }
 
 /// Where it is shown.
@@ -58,5 +73,26 @@ impl Board {
     /// Reads and writes that went to the disk so far.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_what_the_last_scrub_of_everything_left_and_runs_after_it() {
+        let run = |scope, state, uncorrectable, mendable| {
+            let tally = Tally { uncorrectable, mendable, ..Tally::default() };
+            Run { scope, state, tally, ..Run::default() }
+        };
+        let all = |uncorrectable, mendable| run(Scope::All, RunState::Finished, uncorrectable, mendable);
+        let left = |run, history| Scrub { run, history: Arc::new(history), ..Scrub::default() }.left();
+        assert_eq!(left(None, vec![]), 0);
+        assert_eq!(left(None, vec![all(2, 1), all(0, 0)]), 3);
+        assert_eq!(left(None, vec![all(0, 0), all(2, 1)]), 0, "it is put right");
+        assert_eq!(left(None, vec![run(Scope::Place(3), RunState::Finished, 0, 0), all(2, 0)]), 2, "it did not look there");
+        assert_eq!(left(None, vec![run(Scope::All, RunState::Aborted, 1, 0), all(0, 0)]), 1);
+        assert_eq!(left(Some(run(Scope::All, RunState::Running, 1, 0)), vec![all(0, 0)]), 1);
     }
 }

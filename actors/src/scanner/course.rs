@@ -97,6 +97,7 @@ impl Scanner {
                 run.next = u64::from(place);
             }
         }
+        self.met = Some((self.shared.health.unreadable(), self.shared.images.restored()));
         self.set_out(run, cx)
     }
 
@@ -180,6 +181,14 @@ impl Scanner {
         self.halt(state, cx);
         let Some(mut run) = self.run.take() else { return };
         (run.ended_s, run.why) = (Some(self.now_s()), why);
+        let leaves_nothing = run.tally.uncorrectable == 0 && run.tally.mendable == 0;
+        if let Some((unreadable, restored)) = self.met.take()
+            && run.scope == Scope::All
+            && state == RunState::Finished
+            && leaves_nothing
+        {
+            self.shared.health.settled(unreadable, restored);
+        }
         tracing::info!(?state, images = run.images, tally = ?run.tally, why = ?run.why, "a scrub has ended");
         (self.wanted, self.run_pace) = (None, None);
         self.memory.add(run);

@@ -12,6 +12,7 @@ use infmap_storage::address::{Place, RegionId};
 use infmap_storage::buffer::PooledBuf;
 use infmap_storage::clean::is_live;
 use infmap_storage::damage::Damage;
+use infmap_storage::device::{is_no_file, is_of_medium};
 use infmap_storage::refusal::Refusal;
 use infmap_storage::region::{Mended, OwnerEntry, OwnerKind, RawRegion, Survey};
 use infmap_storage::repair::{Judged, NotPutBack};
@@ -23,9 +24,6 @@ use std::io;
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
-
-/// How a medium says that it does not give what it has: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO of Linux.
-const OF_THE_MEDIUM: [i32; 6] = [5, 61, 74, 84, 117, 121];
 
 /// What became of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +134,7 @@ impl Look {
     pub fn is_refused(&self) -> bool {
         match &self.reading {
             Ok(reading) => reading.is_refused(),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Err(error) => !is_no_file(error),
         }
     }
 
@@ -240,14 +238,11 @@ impl Blind {
     }
 }
 
-/// Whether a file that cannot be opened is lost. Else this program had no descriptor or no memory for it, or not the right.
+/// Whether a file that cannot be opened is lost: there is none, or the medium does not give it. Else this program had no descriptor or no
+/// memory for it, or not the right.
 fn is_loss(error: &io::Error) -> bool {
-    let is_said = |code| OF_THE_MEDIUM.contains(&code);
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData => true,
-        // A device that is none of the host's says no number.
-        kind => error.raw_os_error().map_or(kind == io::ErrorKind::Other, is_said),
-    }
+    // A device that is none of the host's says no number.
+    is_no_file(error) || is_of_medium(error) || matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other)
 }
 
 /// Whether the restored file has the name, and will have it. The caller holds a lease under which the image is in use.

@@ -21,6 +21,9 @@ pub struct Health {
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Reads that could not be answered.
     unreadable: AtomicU64,
+    /// Of these, and of the reads that parity saved, those before a scrub of everything that left nothing.
+    settled: AtomicU64,
+    settled_restored: AtomicU64,
 }
 
 /// How a volume became read-only.
@@ -44,6 +47,8 @@ impl Health {
             first: Mutex::default(),
             tell: OnceLock::new(),
             unreadable: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            settled_restored: AtomicU64::new(0),
         }
     }
 
@@ -54,14 +59,15 @@ impl Health {
 
     /// Whoever opened the volume wants nothing changed.
     pub fn ask_read_only(&self, reason: impl Into<String>) {
-        self.asked.store(self.first.lock().is_none(), Ordering::Release);
-        self.unchanged.store(true, Ordering::Release);
+        let is_first = self.first.lock().is_none();
+        self.asked.store(is_first, Ordering::Release);
+        self.unchanged.store(is_first, Ordering::Release);
         self.close(reason.into(), |reason| tracing::info!(%reason, "the volume is read-only"));
     }
 
     /// There is no room to write down a change, from the start: it can be read, and nothing waits to be made durable.
     pub fn open_without_room(&self, reason: impl Into<String>) {
-        self.unchanged.store(true, Ordering::Release);
+        self.unchanged.store(self.first.lock().is_none(), Ordering::Release);
         self.fail(reason);
     }
 
@@ -121,6 +127,24 @@ impl Health {
     pub fn found_unreadable(&self) {
         self.unreadable.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("infmap_integrity_errors_total", "source" => "read").increment(1);
+    }
+
+    /// Everything was verified, and nothing is left of what so many reads that failed, and so many that parity saved, had met before.
+    pub fn settled(&self, unreadable: u64, restored: u64) {
+        self.settled.store(unreadable, Ordering::Relaxed);
+        self.settled_restored.store(restored, Ordering::Relaxed);
+    }
+
+    /// Reads that could not be answered since a scrub of everything left nothing, if there was one in this mount.
+    #[must_use]
+    pub fn unreadable_lately(&self) -> u64 {
+        self.unreadable().saturating_sub(self.settled.load(Ordering::Relaxed))
+    }
+
+    /// Of so many reads that parity saved, those since then.
+    #[must_use]
+    pub fn restored_lately(&self, restored: u64) -> u64 {
+        restored.saturating_sub(self.settled_restored.load(Ordering::Relaxed))
     }
 
     /// Reads that could not be answered since the volume was opened.

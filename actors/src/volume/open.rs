@@ -8,7 +8,7 @@ use crate::cache::{Cache, CacheMessage, ShardPeers, shard_of};
 use crate::checkpointer::Checkpointer;
 use crate::cleaner::Cleaner;
 use crate::clock::{Clock, RealClock};
-use crate::keeper::{Keeper, KeeperMessage, look_at_space};
+use crate::keeper::{Keeper, KeeperMessage, is_room_held, is_room_short, look_at_space};
 use crate::mailbox::Lane;
 use crate::pixel_reader::PixelReader;
 use crate::pixel_writer::{PixelWriter, WriteMessage};
@@ -198,6 +198,11 @@ impl Volume {
         });
         tell_of_recovery(&shared, &recovered, began_us);
         look_at_space(&shared);
+        if is_room_short(&shared) && !is_room_held(&shared) && !shared.health.is_read_only() {
+            tracing::warn!(
+                "the disk is full, and nothing is held for checkpoints: they wait for room, and with them what removals give back"
+            );
+        }
         spawn_all(runtime, shared, recovered, log)
     }
 }

@@ -27,6 +27,11 @@ pub struct Vitals {
     pub unreadable: u64,
     /// Reads that parity saved.
     pub restored: u64,
+    /// Of both, those since a scrub of everything left nothing damaged.
+    pub unreadable_lately: u64,
+    pub restored_lately: u64,
+    /// Damaged images that the last scrub left.
+    pub scrub_left: u64,
     /// Places on the list of damage, of earlier mounts too.
     pub damages: u64,
     /// Lost bytes read as zeros.
@@ -68,6 +73,9 @@ impl Volume {
             is_log_full: shared.budget.is_log_full(),
             unreadable: shared.health.unreadable(),
             restored: shared.images.restored(),
+            unreadable_lately: shared.health.unreadable_lately(),
+            restored_lately: shared.health.restored_lately(shared.images.restored()),
+            scrub_left: shared.scrub.shown().left(),
             damages: shared.damage.len() as u64,
             is_zeroed: shared.settings().mount.damaged == Damaged::Zero,
             stuck: self.watchdog.stuck(),

@@ -113,6 +113,8 @@ pub(super) const HELP_FILES: &str =
     "The image is as it was written. Take the files from their own backup (`find DIR -inum INODE` in the mount names them).";
 pub(super) const HELP_LOG: &str = "The volume can be mounted, and is read-only then: copy its files to a new volume (`infmap init`). \
      If files were taken out of wal/ or old ones put there, bring back those that belong there instead.";
+pub(super) const HELP_CLEAN: &str =
+    "No file has lost anything by it: `infmap clean VOLUME` moves what is used of the image to a sound one.";
 pub(super) const HELP_NONE: &str = "Nothing to do.";
 
 /// Collects findings.

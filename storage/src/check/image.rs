@@ -6,14 +6,14 @@
 //! mend. Fails: never; a file that cannot be read is a finding.
 
 use super::claims::Claim;
-use super::finding::{Findings, HELP_BACKUP, HELP_FILES, HELP_NAMES, HELP_NONE, HELP_REPAIR, HELP_SOUND};
+use super::finding::{Findings, HELP_BACKUP, HELP_CLEAN, HELP_FILES, HELP_NAMES, HELP_NONE, HELP_REPAIR, HELP_SOUND};
 use super::lost;
 use super::tail::read_tables;
 use crate::address::{Address, RegionId};
 use crate::damage::Found;
 use crate::device::{Device, Open};
 use crate::images::read_what_can_be;
-use crate::limits::{CLUSTER_BYTES, PARITY_ROWS, REGION_SIDE_PX, ROW_BYTES};
+use crate::limits::{CLUSTER_BYTES, PARITY_ROWS, REGION_CLUSTERS, REGION_SIDE_PX, ROW_BYTES};
 use crate::region::layout::{HEADER_BYTES, row_range};
 use crate::region::{
     ClusterPieces, Codec, Identity, Mender, OwnerKind, ParityEncoder, RawBands, RawRegion, Region, Survey, Tables, read_identity,
@@ -186,7 +186,8 @@ fn report(id: RegionId, survey: &Survey, is_whole: bool, is_mendable: bool, clai
         findings.damage("IMG-4", &path, what, help(HELP_BACKUP));
     } else if rows > 0 {
         let what = format!("{rows} rows of it are damaged, more than parity restores, in {}", users(claims, is_damaged));
-        findings.damage("IMG-4", &path, what, HELP_BACKUP);
+        let is_used = claims.iter().any(|claim| (0..REGION_CLUSTERS).any(|cluster| is_damaged(cluster) && has(claim, cluster)));
+        findings.damage("IMG-4", &path, what, if is_used { HELP_BACKUP } else { HELP_CLEAN });
     }
     match survey.roots_damaged {
         0 => {}

@@ -5,7 +5,7 @@
 //! for the owner of the volume directory, whoever makes them, and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
 //! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
 
-use super::medium::host_error;
+use super::medium::{host_error, not_a_file};
 use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
 use crate::limits::DIRECT_ALIGN;
 use parking_lot::Mutex;
@@ -111,7 +111,7 @@ impl Device for FileDevice {
         match described(&stat).kind {
             Kind::File => {}
             Kind::Directory => return Err(at("open", path, Errno::ISDIR)),
-            Kind::Other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("open {path}: not a regular file"))),
+            Kind::Other => return Err(not_a_file(path)),
         }
         let is_made = matches!(how.access, Access::Create | Access::CreateNew);
         if let Some(heir) = self.heir.filter(|heir| is_made && stat.st_uid != heir.0.as_raw()) {

@@ -1,7 +1,8 @@
 //! What an error of the host is about: bytes that the medium does not give, or something that passes.
 //!
 //! Owns: `HostError`. Must be true: MED-1 only an error that speaks of the stored bytes is called the medium's: too many open files or too
-//! little memory lose nothing. Fails: never.
+//! little memory lose nothing; MED-2 what stands in the place of a file and is none (a directory, a link, a pipe, a socket) is as good as no file.
+//! Fails: never.
 
 use rustix::io::Errno;
 use std::io;
@@ -31,9 +32,44 @@ pub fn is_of_medium(error: &io::Error) -> bool {
     errno.is_some_and(|errno| OF_MEDIUM.contains(&errno))
 }
 
+/// What an open says of a pipe or a device: the same as Linux says of a socket.
+const NO_FILE: Errno = Errno::NXIO;
+
+/// There is something at this path, and it is no regular file.
+pub(super) fn not_a_file(path: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, HostError { said: format!("open {path}: not a regular file"), errno: NO_FILE })
+}
+
+/// Whether a file could not be opened because there is none of that name: nothing, or something else.
+#[must_use]
+pub fn is_no_file(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref::<HostError>()).map(|error| error.errno);
+    matches!(error.kind(), NotFound | NotADirectory | IsADirectory) || said.is_some_and(|errno| matches!(errno, NO_FILE | Errno::LOOP))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Seen to fail when only a missing file counted: a run of the scanner ended at a pipe that had the name of an image.
+    #[test]
+    fn whatever_is_no_file_is_as_good_as_none() {
+        use super::super::{Device, FileDevice, Open};
+        let directory = tempfile::tempdir().expect("a directory");
+        let device = FileDevice::new(directory.path()).expect("opened");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("directory")).expect("made");
+        std::os::unix::fs::symlink("file", at("link")).expect("made");
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("made");
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("made");
+        std::fs::write(at("file"), "bytes").expect("written");
+        for name in ["nothing", "directory", "link", "socket", "pipe", "file/below"] {
+            let error = device.open(name, Open::READ).map(drop).expect_err("refused");
+            assert!(is_no_file(&error) && !is_of_medium(&error), "{name}: {error:?}");
+        }
+        assert!(!is_no_file(&host_error("open it".into(), Errno::MFILE)) && !is_no_file(&host_error("open it".into(), Errno::IO)));
+    }
 
     #[test]
     fn what_passes_is_not_the_mediums() {

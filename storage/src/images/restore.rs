@@ -5,12 +5,12 @@
 
 use super::hopeless::Hopeless;
 use crate::address::{Address, Cluster, RegionId};
-use crate::device::{Device, DeviceFile, Open, is_of_medium};
+use crate::device::{Device, DeviceFile, Open, is_no_file, is_of_medium};
 use crate::limits::CLUSTER_BYTES;
 use crate::region::{IMAGE_MAX_BYTES, Mender, RawRegion, Region};
 use crate::repair::{Judged, judge};
 use parking_lot::Mutex;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read at once; where that fails, single pages are.
@@ -102,7 +102,7 @@ impl Restorer {
         }
         let file = match device.open(&id.path(), Open::READ) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound || is_of_medium(&error) => return Ok(None),
+            Err(error) if is_no_file(&error) || is_of_medium(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let bytes = read_what_can_be(file.as_ref()).bytes;

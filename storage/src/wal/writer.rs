@@ -8,6 +8,7 @@ use super::appender::{Batch, GROUP_LOG_MAX_BYTES, LogPosition};
 use super::reader::{ReadError, Segment, scan};
 use super::record::Lsn;
 use super::segment::{LOG_DIRECTORY, SegmentHeader, segment_path, zero_segment};
+use crate::buffer::AlignedBuf;
 use crate::device::{Device, DeviceFile, Open};
 use crate::limits::{LOG_BLOCK_BYTES, SEGMENT_BYTES};
 use std::collections::VecDeque;
@@ -266,6 +267,18 @@ impl LogWriter {
         }
         self.job_out = true;
         Some(self.new_job())
+    }
+
+    /// Takes the header off the segment that is used next, so that the next mount too knows that nobody needs its records: it can be begun
+    /// where the medium has no room for another.
+    ///
+    /// # Errors
+    /// The device's; the log goes on.
+    pub fn blank_ready(&mut self) -> io::Result<()> {
+        let Some(number) = self.ready.front() else { return Ok(()) };
+        let file = self.device.open(&segment_path(*number), Open::WRITE.direct())?;
+        file.write_at(&AlignedBuf::zeroed(LOG_BLOCK_BYTES), 0)?;
+        file.sync()
     }
 
     /// Whether a segment is being made ready.
