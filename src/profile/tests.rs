@@ -73,7 +73,7 @@ proptest! {
     fn no_file_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
         let mut profile = Profile::default();
         profile.read(&mut bytes.as_slice()).expect("read");
-        profile.report(10);
+        let _ = profile.report(10);
     }
 
     #[test]
