@@ -14,15 +14,18 @@
 #   make replay                       what a full log costs the next mount: a daemon killed before its checkpoint
 #   make wal                          what the log costs: throughput with it and without, in turn
 #   make scrub                        what a scrub costs those who read meanwhile: throughput and latency with it and without, in turn
-#   make batch                      what batches of the library save: a thousand small files one by one and together, in turn
+#   make metrics-cost                 what metrics cost: throughput and latency with them and without, in turn
+#   make batch                        what batches of the library save: a thousand small files one by one and together, in turn
 #   make rot                          2,000 flipped bits, thousands of bursts and sets of rows: all found, all mended
 #   make small                        four gibibytes through a budget of 32 MiB; prints the peak of memory
+#   make resize                       pools, memory, mailboxes and lanes that change each second for a minute, under a load that knows the orders
 #   make million                      a million files in a thousand directories and in one; a quarter of an hour; prints figures
 #   make overwrite                    a volume four fifths full overwritten twenty times, within its limit; prints what was written for each byte
 #   make storm                        eight processes in the same directories for a minute
 #   make programs                     SQLite, PostgreSQL, HDF5, cargo, dpkg, git, rsync and tar on a mount; half a minute of pgbench
 #   make posix SUITE=path             a POSIX suite that others wrote (pjdfstest, in C or in Rust) on a fresh mount
-#   make deb                        a Debian package of it, in target/debian; cargo-deb makes it
+#   make observe                      Prometheus, and Grafana where it is installed, for the mounts of this machine, until Ctrl-C
+#   make deb                          a Debian package of it, in target/debian; cargo-deb makes it
 #   make install                      the program and its names for mount(8), below PREFIX
 
 SHELL    := bash
@@ -40,7 +43,7 @@ INFMAP   := $(TARGET)/release/infmap
 # Recipes read these from the environment, where a path may hold anything.
 export VOLUME MNT INFMAP
 
-.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub batch rot small million overwrite storm programs posix fuzz deb install
+.PHONY: build mount umount test crash crash-hour crash-real kill power full replay wal scrub metrics-cost batch rot small million overwrite storm resize programs posix fuzz observe deb install
 
 build:
 	@scripts/setup build
@@ -97,6 +100,10 @@ scrub:
 	@scripts/setup build mount test
 	$(CARGO) bench --locked --bench scrub_cost
 
+metrics-cost:
+	@scripts/setup build mount test
+	$(CARGO) bench --locked --bench metrics_cost
+
 batch:
 	@scripts/setup build
 	$(CARGO) bench --locked --bench batch
@@ -117,6 +124,11 @@ overwrite:
 	@scripts/setup build
 	$(CARGO) test --release --locked -p infmap-actors --lib -- --include-ignored --nocapture --test-threads 1 over
 
+resize:
+	@scripts/setup build mount test
+	$(CARGO) test --release --locked -p infmap-actors --test resize -- --include-ignored --nocapture --test-threads 1
+	INFMAP_RESIZE_SECONDS=60 $(CARGO) test --release --locked --test reload -- --nocapture resized
+
 storm:
 	@scripts/setup build mount test
 	INFMAP_STORM_SECONDS=60 $(CARGO) test --release --locked --test storm -- --nocapture --test-threads 1
@@ -128,6 +140,10 @@ programs:
 posix: build
 	@scripts/setup mount
 	@scripts/posix "$$INFMAP" '$(SUITE)'
+
+observe: build
+	@scripts/setup observe
+	@scripts/observe "$$INFMAP"
 
 deb: build
 	@scripts/deb '$(INFMAP)' '$(TARGET)/debian'

@@ -111,7 +111,9 @@ class Volume:
         """A value that stands in parts: length, CRC32, bytes."""
         key = struct.pack(">BQB", space, inode, kind)
         whole = b"".join(self.rows[row] for row in sorted(row for row in (key + struct.pack(">H", n) for n in range(70)) if row in self.rows))
-        return whole[8:] if len(whole) >= 8 and zlib.crc32(whole[8:]) == struct.unpack("<I", whole[4:8])[0] else None
+        if whole and (len(whole) < 8 or (len(whole) - 8, zlib.crc32(whole[8:])) != struct.unpack("<II", whole[:8])):
+            raise ValueError("a part of what stands in the tables is not what was stored")
+        return whole[8:]
 
     def tree(self):
         """(path, inode, mode, size, modified) of everything, directories before what is in them."""
@@ -134,8 +136,7 @@ class Volume:
 
     def write(self, inode, size, out):
         out.truncate(size)
-        small = self.long(1, inode, 7) or self.long(2, inode, 7)
-        out.write(small[:size] if small else b"")
+        out.write((self.long(1, inode, 7) or self.long(2, inode, 7))[:size])
         for row in self.extents.get(struct.pack(">Q", inode), ()):
             value, (offset,) = self.rows[row], struct.unpack(">Q", row[10:])
             place, generation, first, count, codec, stored, decoded, skip, length = struct.unpack("<IQHBBIIII", value[1:33])
@@ -149,12 +150,13 @@ class Volume:
             out.seek(offset)
             out.write(data[skip : skip + min(length, max(0, size - offset))])
 
-def extract(volume, out, wanted):
+def extract(volume, out, wanted, failed):
     os.mkdir(out)
-    failed, times = 0, []
+    times, found = [], False
     for path, inode, mode, size, modified in volume.tree():
-        if wanted and path != wanted and not path.startswith(wanted + b"/") and not wanted.startswith(path):
+        if wanted and path and path != wanted and not path.startswith(wanted + b"/") and not wanted.startswith(path + b"/"):
             continue
+        found = found or path == wanted
         to = os.path.join(os.fsencode(out), path)
         try:
             if stat.S_ISDIR(mode):
@@ -172,21 +174,26 @@ def extract(volume, out, wanted):
     for to, mode, modified in reversed(times):
         os.chmod(to, stat.S_IMODE(mode) & 0o777)
         os.utime(to, ns=(modified, modified))
+    if not found:
+        sys.exit(f"there is no {os.fsdecode(wanted)} in the volume")
     return 3 if failed else 0
 
 def main():
+    sys.stdout.reconfigure(errors="surrogateescape")  # names are bytes
     images, roots = find(sys.argv[1]) if len(sys.argv) in (2, 3, 4) else sys.exit(__doc__)
+    failed = 0
     for root in roots:
         try:
             volume = Volume(images, root)
         except (ValueError, zlib.error, struct.error, subprocess.CalledProcessError) as error:
-            print(f"a root cannot be read, the one before is tried: {error}", file=sys.stderr)
+            print(f"a root cannot be read, the one before is tried, and all may be older: {error}", file=sys.stderr)
+            failed += 1
             continue
         if len(sys.argv) > 2:
-            return extract(volume, sys.argv[2], os.fsencode(sys.argv[3]).strip(b"/") if len(sys.argv) > 3 else b"")
+            return extract(volume, sys.argv[2], os.fsencode(sys.argv[3]).strip(b"/") if len(sys.argv) > 3 else b"", failed)
         for path, _, mode, size, _ in volume.tree():
             print(stat.filemode(mode), f"{size:>12}", os.fsdecode(path) or ".")
-        return 0
+        return 3 if failed else 0
     sys.exit("no root was found that can be read")
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 pub mod access;
 mod attending;
+mod caches;
 mod checking;
 mod cleaning;
 pub mod damage;

@@ -9,15 +9,19 @@ pub mod options;
 
 mod advice;
 mod alias;
+mod bench;
+mod cache;
 mod check;
 mod clean;
 mod code;
 mod completions;
 mod config;
 mod damage;
+mod debug;
 mod destination;
 mod doctor;
 mod explain;
+mod figures;
 mod find;
 mod help;
 mod helpers;
@@ -37,9 +41,12 @@ mod repair;
 mod restore;
 mod scrub;
 mod settings;
+mod stats;
 mod status;
+mod top;
 mod umount;
 mod version;
+mod warm;
 
 use crate::mount::signals;
 use clap::{FromArgMatches, Parser, Subcommand};
@@ -84,10 +91,16 @@ enum Verb {
     Scrub(scrub::Scrub),
     Damage(damage::Damage),
     Map(map::Map),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Warm(warm::Warm),
+    Cache(cache::Cache),
     Locate(locate::Locate),
     Find(find::Find),
     Config(config::Config),
     InstallHelpers(helpers::InstallHelpers),
+    Bench(bench::Bench),
+    Debug(debug::Debug),
     Completions(completions::Completions),
     Man(man::Man),
     Doctor(doctor::Doctor),
@@ -152,6 +165,8 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Umount(verb) => verb.run(context),
         Verb::Remount(verb) => verb.run(context),
         Verb::InstallHelpers(verb) => verb.run(context),
+        Verb::Bench(verb) => verb.run(context),
+        Verb::Debug(verb) => verb.run(context),
         Verb::Completions(verb) => verb.run(context),
         Verb::Man(verb) => verb.run(context),
         Verb::Info(verb) => verb.run(context),
@@ -166,6 +181,10 @@ fn run(verb: Verb, context: &Context) -> Result<(), CliError> {
         Verb::Scrub(verb) => verb.run(context),
         Verb::Damage(verb) => verb.run(context),
         Verb::Map(verb) => verb.run(context),
+        Verb::Stats(verb) => verb.run(context),
+        Verb::Top(verb) => verb.run(context),
+        Verb::Warm(verb) => verb.run(context),
+        Verb::Cache(verb) => verb.run(context),
         Verb::Locate(verb) => verb.run(context),
         Verb::Find(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),

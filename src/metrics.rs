@@ -6,8 +6,11 @@
 
 mod buckets;
 pub mod catalogue;
+mod floats;
+mod process;
 mod recorder;
 mod sample;
+mod text;
 
 pub use recorder::{Exposition, install};
-pub use sample::Sampler;
+pub use sample::{Name, Sampler};

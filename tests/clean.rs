@@ -99,7 +99,7 @@ fn what_cannot_be_cleaned_is_told() {
     mount.unmount();
     let mount = volume.mount_with(&["-o", "ro"]);
     let text = refused(mount.dir());
-    assert!(text.contains("read-only") && text.contains("IM1050"), "{text}");
+    assert!(text.contains("read-only") && text.contains("IM1055"), "{text}");
     assert_eq!(fs::read(mount.path("file")).expect("read"), b"text");
     mount.unmount();
 }

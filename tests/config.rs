@@ -1,13 +1,16 @@
 //! The configuration as people meet it: the files that are shipped, and every kind of mistake, each shown where it is.
 
+mod common;
+
 use infmap::config::mistake::Mistake;
 use infmap::config::schema::{KEYS, key};
-use infmap::config::{Layers, Loaded, Source, show};
-use infmap_actors::settings::Settings;
+use infmap::config::{Layers, Loaded, Source, json_schema, preset, show, table};
+use infmap_actors::settings::{Preset, Settings};
 use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 const DEFAULT: &str = include_str!("../config/default.yaml");
-const SMALL: &str = include_str!("../config/presets/small.yaml");
 
 fn load(text: &str) -> Result<Loaded, Vec<Mistake>> {
     let mut layers = Layers::default();
@@ -32,7 +35,7 @@ const CASES: &[Case] = &[
     ("memory: { budget: { size: 1GiB } }\n", (1, 19), "but here is a section", "32MiB..1TiB", ""),
     ("memory:\n  budget: ~\n", (2, 11), "but here is nothing", "32MiB..1TiB", ""),
     ("memory: 1GiB\n", (1, 9), "`memory` is a section, but here is a single value", "keys budget", ""),
-    ("- memory\n", (1, 1), "the file is a section, but here is a list", "keys version, memory", ""),
+    ("- memory\n", (1, 1), "the file is a section, but here is a list", "keys version, preset", ""),
     ("durability: { commit_interval: 5 }\n", (1, 32), "is not a duration", "100ms..5m", "a duration needs a unit: 5s, 5ms"),
     ("durability: { commit_interval: 10m }\n", (1, 32), "out of range", "100ms..5m", ""),
     ("durability: { sync: groupe }\n", (1, 21), "is not one of the words", "group | always | none", "did you mean `group`?"),
@@ -111,10 +114,109 @@ fn the_shipped_default_documents_every_key() {
 }
 
 #[test]
-fn the_small_preset_is_a_budget_of_32_mebibytes_that_fits() {
-    let loaded = load(SMALL).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]));
-    assert_eq!(loaded.settings.memory.budget, 32 << 20);
-    assert!(loaded.settings.memory_plan().total() <= 32 << 20);
+fn every_preset_is_valid_says_what_it_is_for_and_why_and_fits_into_its_budget() {
+    for preset in Preset::ALL {
+        let name = preset.name();
+        let text = fs::read_to_string(format!("{}/config/presets/{name}.yaml", common::SOURCE)).expect(name);
+        assert_eq!(&*preset::source(*preset).text, text, "{name} is compiled in");
+        let loaded = load(&format!("preset: {name}\n")).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]));
+        let (settings, plan) = (&loaded.settings, loaded.settings.memory_plan());
+        assert!(settings.preset == *preset && plan.total() <= settings.memory.budget && settings.is_plan_sound(), "{name}: {plan:?}");
+        // What it asks for is what it gets.
+        assert_eq!(plan.writer_threads, settings.actors.pixel_writer.threads, "{name}");
+        assert_eq!(settings.checkpoint_at(), settings.durability.checkpoint_at, "{name}");
+        let purpose = preset::purpose(*preset);
+        assert!(purpose.len() >= 2 && purpose[0].starts_with("For ") && purpose[0].ends_with('.'), "{name}: {purpose:?}");
+        for (path, origin) in loaded.origins.iter().filter(|(path, _)| !["version", "preset"].contains(*path)) {
+            let line = text.lines().nth(origin.place.line - 1).expect("a line");
+            assert!(line.contains("# Why: "), "{name} does not say why of {path}: {line}");
+        }
+    }
+    let small = load("preset: small\n").expect("valid").settings;
+    assert_eq!(small.memory.budget, 32 << 20);
+    assert_eq!(load("preset: general\n").expect("valid").settings, Settings::default());
+}
+
+#[test]
+fn a_preset_lies_above_the_defaults_and_below_every_file_wherever_it_is_named() {
+    let mut layers = Layers::default();
+    layers.yaml(&Source::new("a.yaml", "memory: { budget: 1GiB }\npreset: laptop\n"));
+    layers.assignment("--preset", "preset=small");
+    let loaded = layers.finish().expect("no mistake");
+    let shown = |path: &str| (key(path).expect(path).show(&loaded.settings), &*loaded.origins[path].source.name);
+    assert_eq!(shown("preset"), ("small".into(), "--preset"));
+    assert_eq!(shown("memory.budget"), ("1GiB".into(), "a.yaml"));
+    assert_eq!(shown("cache.l1"), ("15%".into(), "preset small"));
+    assert!(!loaded.origins.contains_key("mount.fuse_spin_us"), "laptop was not the last word");
+    let mistakes = load("preset: smal\n").expect_err("refused");
+    assert_eq!(mistakes[0].help.as_deref(), Some("did you mean `small`?"));
+}
+
+#[test]
+fn the_schema_and_the_table_of_the_repository_are_those_of_the_program() {
+    let schema = fs::read_to_string(format!("{}/config/schema.json", common::SOURCE)).expect("readable");
+    assert!(schema.trim_end() == json_schema::text(), "run: infmap config schema > config/schema.json");
+    let document = fs::read_to_string(format!("{}/docs/configuration.md", common::SOURCE)).expect("readable");
+    assert!(document.contains(&table::markdown()), "put what `infmap config schema --markdown` prints into docs/configuration.md");
+    assert!(DEFAULT.starts_with("# yaml-language-server: $schema=schema.json\n"));
+    for preset in Preset::ALL {
+        let row = format!("| `{}` | {} |", preset.name(), preset::purpose(*preset)[0]);
+        assert!(document.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn a_file_is_migrated_with_its_comments_and_the_old_one_is_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("my.yaml");
+    let call = |more: &[&str]| {
+        let output = common::infmap().args(["config", "migrate"]).args(more).arg(&file).output().expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let old = "# mine\n\nmemory:\n  budget: 1GiB # enough\n";
+    let new = "# mine\n\nversion: 1\nmemory:\n  budget: 1GiB # enough\n";
+    for round in ["my.yaml.v0.bak", "my.yaml.v0.bak.2"] {
+        fs::write(&file, old).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("set");
+        assert_eq!(call(&["--dry-run"]), (Some(0), new.into(), String::new()));
+        assert_eq!(fs::read_to_string(&file).expect("read"), old);
+        let (code, said, _) = call(&[]);
+        assert!(code == Some(0) && said.contains("version 0 -> 1") && said.contains(round), "{said}");
+        assert_eq!(
+            (fs::read_to_string(&file).expect("read"), fs::read_to_string(dir.path().join(round)).expect("kept")),
+            (new.into(), old.into())
+        );
+        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o640);
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 3, "nothing else is left");
+    let (code, said, _) = call(&[]);
+    assert!(code == Some(0) && said.contains("has version 1 already"), "{said}");
+    fs::write(&file, "version: 7\n").expect("written");
+    let (code, _, said) = call(&[]);
+    assert!(
+        code == Some(2) && said.contains("has version 7; infmap 0.1.0 reads versions up to 1") && said.contains("later than 0.1.0"),
+        "{said}"
+    );
+    fs::write(&file, "memroy: {}\n").expect("written");
+    let (code, _, said) = call(&[]);
+    assert!(code == Some(2) && said.contains("did you mean `memory`?"), "{said}");
+    assert_eq!(fs::read_to_string(&file).expect("read"), "memroy: {}\n");
+}
+
+#[test]
+fn presets_are_listed_and_chosen_on_the_command_line() {
+    let said = |arguments: &[&str]| common::run(common::infmap().args(arguments));
+    let listed = said(&["config", "presets"]);
+    for preset in Preset::ALL {
+        assert!(listed.contains(&format!("{}\n  {}", preset.name(), preset::purpose(*preset)[0])), "{listed}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&said(&["--json", "config", "presets"])).expect("JSON");
+    assert_eq!(json["presets"].as_array().map(Vec::len), Some(Preset::ALL.len()));
+    let shown = said(&["config", "show", "--origin", "--preset", "database", "--set", "cache.l1=40%"]);
+    let line = |key: &str| shown.lines().find(|line| line.trim_start().starts_with(key)).expect("shown").to_string();
+    assert!(line("l1:").contains("40%") && line("l1:").contains("--set"), "{shown}");
+    assert!(line("commit_interval:").contains("1s") && line("commit_interval:").contains("preset database:"), "{shown}");
 }
 
 #[test]
@@ -158,12 +260,14 @@ fn json_names_every_key() {
 
 proptest! {
     #[test]
-    fn what_is_shown_is_read_back_as_the_same_settings(budget in 32u64..1_000_000, threads in 1usize..=16, ms in 100u64..300_000, l1 in 5u64..=60) {
+    fn what_is_shown_is_read_back_as_the_same_settings(budget in 32u64..1_000_000, threads in 1usize..=16, ms in 100u64..300_000, l1 in 5u64..=60, port: u16) {
         let mut loaded = Loaded::default();
         loaded.settings.memory.budget = budget << 20;
         loaded.settings.actors.pixel_writer.threads = threads;
         loaded.settings.durability.commit_interval = std::time::Duration::from_millis(ms);
         loaded.settings.cache.l1_percent = l1;
+        let host = if port % 2 == 0 { std::net::IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        loaded.settings.http.listen = Some((host, port).into());
         for origins in [false, true] {
             let text = show::yaml(&loaded, origins);
             let again = load(&text).map_err(|mistakes| TestCaseError::fail(mistakes[0].to_string()))?;
@@ -172,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_default_never_panics_and_never_misplaces(at in 0usize..4000, cut in 0usize..40, insert in "[ -~\\n\\t]{0,4}") {
+    fn a_damaged_default_never_panics_and_never_misplaces(at in 0usize..8000, cut in 0usize..40, insert in "[ -~\\n\\t]{0,4}") {
         let mut text: Vec<char> = DEFAULT.chars().collect();
         let at = at % text.len();
         let end = (at + cut).min(text.len());

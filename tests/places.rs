@@ -21,11 +21,16 @@ fn number(value: &serde_json::Value, field: &str) -> usize {
     value[field].as_u64().unwrap_or_else(|| panic!("{field} of {value}")) as usize
 }
 
-/// The bytes of a cluster out of a decoded image: 4 rows of 256 pixels; in Hilbert order inside of a square of 4 x 4.
-fn cluster(rgba: &[u8], number: usize) -> Vec<u8> {
+/// The upper left pixel of a cluster: 256 wide and 4 high, in Hilbert order inside of a square of 4 x 4.
+fn corner(number: usize) -> (usize, usize) {
     const COLUMN: [usize; 16] = [0, 0, 1, 1, 2, 3, 3, 2, 2, 3, 3, 2, 1, 1, 0, 0];
     const BAND: [usize; 16] = [0, 1, 1, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 2, 2, 3];
-    let (x, y) = (COLUMN[number % 16] * 256, (number / 16 * 4 + BAND[number % 16]) * 4);
+    (COLUMN[number % 16] * 256, (number / 16 * 4 + BAND[number % 16]) * 4)
+}
+
+/// The bytes of a cluster out of a decoded image: 4 rows of 256 pixels.
+fn cluster(rgba: &[u8], number: usize) -> Vec<u8> {
+    let (x, y) = corner(number);
     (y..y + 4).flat_map(|row| rgba[(row * 1024 + x) * 4..(row * 1024 + x + 256) * 4].to_vec()).collect()
 }
 
@@ -43,6 +48,7 @@ fn from_pixels(volume: &Path, lines: &[serde_json::Value]) -> Vec<u8> {
         assert_eq!((extent["codec"].as_str(), number(extent, "offset")), (Some("raw"), bytes.len()), "{extent}");
         let rgba = decoded(&volume.join(extent["image"].as_str().expect("a path")));
         let first = number(extent, "cluster");
+        assert_eq!(corner(first), (number(extent, "pixel_x"), number(extent, "pixel_y")), "{extent}");
         let held: Vec<u8> = (first..first + number(extent, "clusters")).flat_map(|n| cluster(&rgba, n)).collect();
         bytes.extend(&held[..number(extent, "length")]);
     }
@@ -174,7 +180,6 @@ fn the_layout_of_a_file_is_an_attribute_that_no_copy_takes_along() {
     mount.unmount();
 }
 
-/// Seen to fail with a directory that lists it.
 #[test]
 fn a_mount_has_a_file_of_its_figures_that_nobody_meets_by_chance() {
     let Some(volume) = Volume::if_mountable() else { return };

@@ -253,7 +253,7 @@ fn wrong_calls_are_refused_and_change_nothing() {
     let empty = one.beside("empty");
     fs::create_dir(&empty).expect("a directory");
     refused(&empty, &to, &[], 10, "IM1010");
-    refused(&one.beside("none"), &to, &[], 1, "IM1060");
+    refused(&one.beside("none"), &to, &[], 10, "IM1010");
     refused(&pile, &empty, &[], 1, "IM1012");
     refused(&pile, &pile.join("to"), &[], 2, "IM1024");
     refused(&pile, &one.beside(""), &[], 2, "IM1024");

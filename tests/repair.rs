@@ -10,7 +10,7 @@ use common::{Mount, Numbers, Volume, infmap, walk};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -150,6 +150,26 @@ fn what_parity_covers_comes_back_byte_for_byte_and_a_second_run_has_nothing_to_d
     let run = |flag: &str| Command::new(&fsck).arg(flag).arg(sample.volume.path()).output().expect("it starts").status.code();
     assert_eq!([run("-n"), run("-y"), run("-y"), run("-n")], [Some(4), Some(1), Some(0), Some(0)]);
     assert!(sample.images_are_sound());
+}
+
+/// Seen to fail when root's repair of one byte closed an image to the owner of the volume, and root's check the lock.
+#[test]
+fn what_root_makes_in_the_volume_of_another_user_is_that_users() {
+    let Some(sample) = Sample::if_mountable() else { return };
+    let (volume, user) = (sample.volume.path(), 65_534);
+    let of_another =
+        || walk(&volume).into_iter().filter(|path| fs::symlink_metadata(path).expect("there").uid() != user).collect::<Vec<_>>();
+    fs::remove_file(volume.join("lock")).expect("made anew");
+    walk(&volume).iter().chain([&volume]).for_each(|path| chown(path, Some(user), Some(user)).expect("given away"));
+    assert_eq!(sample.run("check", &[]).0, 0);
+    flip(sample.largest(), 9_000);
+    assert_eq!(sample.run("repair", &[]).0, 4);
+    assert!(sample.images_are_sound());
+    assert_eq!(of_another(), [] as [std::path::PathBuf; 0]);
+    let mount = sample.volume.mount();
+    fs::write(mount.path("more"), vec![7; 9_000_000]).expect("written");
+    mount.unmount();
+    assert_eq!(of_another(), [] as [std::path::PathBuf; 0]);
 }
 
 #[test]

@@ -90,17 +90,21 @@ fn what_only_the_log_holds_comes_out_too_and_a_lost_volume_yaml_does_no_harm() {
     drop(late);
     mount.kill();
     fs::remove_file(volume.path().join("volume.yaml")).expect("removed");
-    let to = volume.beside("by images");
-    let text = ends(&restore(&volume.path(), &to, &[]), 0);
-    assert!(text.contains("volume.yaml"), "{text}");
-    compare(&tree, &to.join("tree"));
-    assert!(!to.join("late").exists(), "without volume.yaml nobody knows whose log it is");
     let uuid = recovered_uuid(&volume);
-    let to = volume.beside("by log");
-    ends(&restore(&volume.path(), &to, &["--volume-uuid", &uuid]), 0);
+    for (name, arguments) in [("by images", vec![]), ("by uuid", vec!["--volume-uuid", &uuid])] {
+        let to = volume.beside(name);
+        let text = ends(&restore(&volume.path(), &to, &arguments), 0);
+        assert!(text.contains("volume.yaml"), "{text}");
+        compare(&tree, &to.join("tree"));
+        let late = fs::read(to.join("late")).expect("read");
+        assert!(late.len() == 5024 && late.ends_with(b"synced, and nothing more") && late[..5000].iter().all(|byte| *byte == 0));
+    }
+    // What the log alone held is lost with it, and that is no success.
+    fs::remove_dir_all(volume.path().join("wal")).expect("removed");
+    let to = volume.beside("without a log");
+    let text = ends(&restore(&volume.path(), &to, &[]), 3);
+    assert!(text.contains("IM1019") && text.contains("log is gone") && !to.join("late").exists(), "{text}");
     compare(&tree, &to.join("tree"));
-    let late = fs::read(to.join("late")).expect("read");
-    assert!(late.len() == 5024 && late.ends_with(b"synced, and nothing more") && late[..5000].iter().all(|byte| *byte == 0));
 }
 
 /// The uuid that the images of a volume say.
@@ -180,6 +184,102 @@ fn without_the_newest_tables_no_wrong_byte_comes_out() {
     }
 }
 
+/// What was written under a name, the newest last.
+type Versions = BTreeMap<String, Vec<Vec<u8>>>;
+
+/// Many small files whose contents stand in the tables, over two roots; and behind them new ones and new contents, which are synced and
+/// stand in the log.
+fn small_files(volume: &Volume) -> Versions {
+    let (mut numbers, mut files) = (Numbers(27), Versions::new());
+    let mut write = |mount: &common::Mount, name: String, is_synced: bool| {
+        let mut bytes = vec![0; 520 + numbers.below(1500) as usize];
+        numbers.fill(&mut bytes);
+        fs::write(mount.path(&name), &bytes).expect("a file");
+        if is_synced {
+            fs::File::open(mount.path(&name)).and_then(|file| file.sync_all()).expect("synced");
+        }
+        files.entry(name).or_default().push(bytes);
+    };
+    let mount = volume.mount();
+    (0..1000).for_each(|number| write(&mount, format!("s{number}"), false));
+    mount.unmount();
+    let mount = volume.mount();
+    (0..1000).step_by(50).for_each(|number| write(&mount, format!("s{number}"), false));
+    mount.unmount();
+    let mount = volume.mount();
+    (0..20).for_each(|number| write(&mount, format!("synced{number}"), true));
+    (101..105).for_each(|number| write(&mount, format!("s{number}"), true));
+    mount.kill();
+    files
+}
+
+#[test]
+fn of_damaged_tables_and_a_log_all_comes_out_that_a_mount_gives_and_the_rest_is_named() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let files = small_files(&volume);
+    let (nodes, _) = images_of(&volume);
+    let (mut served, mut by_log) = (0, 0);
+    for (number, image) in nodes.iter().enumerate() {
+        let bytes = fs::read(image).expect("read");
+        let mut damaged = bytes.clone();
+        // Nine bands, in nodes of the tables, and more than parity restores.
+        let from = (1024 + 16405 * 4).min(bytes.len() / 3);
+        damaged.iter_mut().skip(from).take(150_000).for_each(|byte| *byte ^= 0x5A);
+        fs::write(image, damaged).expect("written");
+        let to = volume.beside(&format!("out{number}"));
+        let output = restore(&volume.path(), &to, &["--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let named: Vec<&str> =
+            told["restored"]["incomplete"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
+        let mount = infmap().args(["mount", "-d", "-o", "ro"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
+        let (mut newest, mut of_the_log) = (0, 0);
+        for (name, versions) in &files {
+            let found = fs::read(to.join(name)).ok();
+            let last = versions.last();
+            newest += usize::from(found.as_ref() == last);
+            if let Some(found) = &found {
+                assert!(versions.contains(found) || named.contains(&name.as_str()), "{name} has bytes that were never written");
+                assert!(Some(found) == last || named.contains(&name.as_str()), "{name} is not the newest, and not named: {told}");
+            }
+            if mount.status.success() && fs::read(volume.mountpoint().join(name)).ok().as_ref() == last {
+                assert!(found.as_ref() == last, "a mount gives {name} without {}, and restore does not: {told}", image.display());
+                served += 1;
+                of_the_log += usize::from(name.starts_with("synced"));
+            }
+        }
+        if mount.status.success() {
+            infmap().arg("umount").arg(volume.mountpoint()).output().expect("it starts");
+        }
+        by_log += usize::from(of_the_log == 20);
+        let exit = if newest == files.len() { 0 } else { 3 };
+        assert_eq!(output.status.code(), Some(exit), "{newest} of {}: {}", files.len(), said(&output));
+        fs::write(image, bytes).expect("written");
+    }
+    assert!(served > 1000 && by_log > 0, "{served} {by_log}");
+}
+
+#[test]
+fn all_names_of_a_file_that_is_not_whole_are_named() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let mut bytes = vec![0; 400_000];
+    Numbers(28).fill(&mut bytes);
+    fs::write(mount.path("one"), bytes).expect("a file");
+    fs::hard_link(mount.path("one"), mount.path("two")).expect("a link");
+    mount.unmount();
+    let (_, data) = images_of(&volume);
+    let file = fs::File::options().write(true).open(&data[0]).expect("open");
+    file.write_all_at(&[0x5A; 200_000], 30_000).expect("written");
+    let output = restore(&volume.path(), &volume.beside("out"), &["--json"]);
+    ends(&output, 3);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let incomplete = told["restored"]["incomplete"].as_array().expect("a list");
+    let mut paths: Vec<&str> = incomplete.iter().filter_map(|one| one["path"].as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["one", "two"]);
+    assert_eq!(incomplete[0]["ranges"], incomplete[1]["ranges"]);
+}
+
 #[test]
 fn wrong_calls_are_refused() {
     let Some(volume) = Volume::if_mountable() else { return };
@@ -197,5 +297,9 @@ fn wrong_calls_are_refused() {
     let empty = volume.beside("empty");
     fs::create_dir(&empty).expect("a directory");
     assert!(ends(&restore(&empty, &volume.beside("o"), &[]), 10).contains("IM1010"));
+    let half = volume.beside("half");
+    fs::create_dir(&half).expect("a directory");
+    fs::write(half.join("recovering"), b"").expect("written");
+    assert!(ends(&restore(&half, &volume.beside("o"), &[]), 1).contains("IM1023"));
     assert_eq!(fs::read(to.join("mine")).expect("read"), b"x");
 }

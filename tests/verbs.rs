@@ -18,7 +18,7 @@ fn verbs() -> BTreeSet<String> {
     verbs
 }
 
-/// Seen to fail when the README missed a verb, and when it had one too many.
+/// Seen to fail when the README missed a verb.
 #[test]
 fn help_man_pages_and_the_readme_name_the_same_verbs() {
     let verbs = verbs();
@@ -125,4 +125,32 @@ fn ps_lists_mounts_with_their_process_and_those_that_died() {
     let dead = row().expect("listed");
     assert!(dead["mode"] == "dead" && dead["reason"].as_str().is_some_and(|why| why.contains("has died")), "{dead}");
     volume.mount().unmount();
+}
+
+#[test]
+fn bench_measures_a_mount_beside_its_disk_and_leaves_nothing() {
+    let Some(volume) = common::Volume::if_mountable() else { return };
+    let mount = volume.mount();
+    let call = |more: &[&str]| {
+        let mut command = infmap();
+        command.args(more).args(["bench", "--size", "2MiB", "--files", "20"]).arg(mount.dir());
+        command
+    };
+    let facts: serde_json::Value = serde_json::from_str(&run(&mut call(&["--json"]))).expect("JSON");
+    assert_eq!((&facts["message_type"], &facts["version"]), (&"bench".into(), &1.into()));
+    for side in ["mount", "beside"] {
+        for figure in ["write_bytes_per_second", "read_bytes_per_second", "random_reads_per_second", "files_created_per_second"] {
+            assert!(facts[side][figure].as_f64() > Some(0.0), "{side} {figure}: {facts}");
+        }
+    }
+    let shown = run(&mut call(&[]));
+    assert!(shown.starts_with("WHAT ") && shown.contains("\nrandom 4 KiB reads ") && shown.contains("Every byte that was read"), "{shown}");
+    assert_eq!(common::walk(mount.dir()), Vec::<std::path::PathBuf>::new());
+    assert!(
+        fs::read_dir(volume.beside("")).expect("listed").all(|entry| !entry.expect("one").file_name().to_string_lossy().contains("bench"))
+    );
+    let output = infmap().args(["bench", "/nonexistent"]).output().expect("it starts");
+    assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).starts_with("error[IM1060]"), "{output:?}");
+    assert_eq!(infmap().args(["bench", "--size", "5", "/tmp"]).output().expect("it starts").status.code(), Some(2));
+    mount.unmount();
 }

@@ -1,6 +1,6 @@
 //! The Keeper: what happens by the clock.
 //!
-//! Owns: the timers. Accepts: `GetReady`, `Tick`, `Retimed`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
+//! Owns: the timers. Accepts: `GetReady`, `Stock`, `Tick`, `Retimed`, `Committed`. Sends: `Commit` and `Checkpoint` to the Vat, `Look` to the cleaner, `Due` to
 //! the scanner. Full: a tick that finds the last commit unfinished sends none. Fails: without it nothing is committed by the clock: the
 //! volume is read-only.
 
@@ -47,6 +47,8 @@ pub enum KeeperMessage {
     Tick { series: u64 },
     /// The time between ticks was changed.
     Retimed,
+    /// The share of dirty blocks was changed: keep as many unused ones as it has.
+    Stock,
     /// A commit ended.
     Committed,
 }
@@ -57,6 +59,7 @@ impl Envelope for KeeperMessage {
             Self::GetReady { .. } => "get_ready",
             Self::Tick { .. } => "tick",
             Self::Retimed => "retimed",
+            Self::Stock => "stock",
             Self::Committed => "committed",
         }
     }
@@ -144,7 +147,7 @@ pub fn look_at_space(shared: &Shared) {
     match shared.device.space() {
         Ok(space) => {
             let _ = note_space(shared, &space);
-            if !shared.health.is_read_only() && space.free_bytes < HOLD_BELOW_BYTES {
+            if !shared.health.is_read_only() && may_become_short(&space) {
                 shared.spares.hold(shared.device.as_ref());
             }
         }
@@ -159,7 +162,9 @@ pub fn look_at_space(shared: &Shared) {
 /// The same for whoever has asked the medium and may not wait for it: no room is taken hold of. Returns the bytes that are free with all
 /// that writes never get.
 pub fn note_space(shared: &Shared, space: &Space) -> u64 {
+    shared.figures.set_medium(space);
     // What is held counts as free: it is a part of the reserve.
+    shared.spares.note_free(space.free_bytes);
     let held = if shared.health.is_read_only() { 0 } else { shared.spares.held_bytes() };
     let on_disk = space.free_bytes + held;
     let of_limit = shared.settings().limit.map(|limit| limit.saturating_sub(shared.spares.image_bytes()));
@@ -167,6 +172,12 @@ pub fn note_space(shared: &Shared, space: &Space) -> u64 {
     shared.budget.set_space(on_disk.saturating_sub(RESERVE_BYTES).min(left));
     // Images are written into spare files before they take other room.
     (on_disk + shared.spares.unused_bytes()).min(of_limit.unwrap_or(u64::MAX))
+}
+
+/// Whether the medium has so little left that room is held.
+#[must_use]
+pub fn may_become_short(space: &Space) -> bool {
+    space.free_bytes < HOLD_BELOW_BYTES
 }
 
 /// Whether there is so little room that some is held.
@@ -202,6 +213,7 @@ impl Role for Keeper {
                 self.series += 1;
                 self.tick(cx);
             }
+            KeeperMessage::Stock => self.shared.stock_blocks(),
             KeeperMessage::Committed => self.committing = false,
         }
     }

@@ -15,7 +15,7 @@ mod tests;
 pub(crate) use limits::Limits;
 pub use limits::Patience;
 pub use meter::{LaneStats, MailboxStats, Working};
-pub(crate) use meter::{Meter, SAMPLE, publish};
+pub(crate) use meter::{Meter, PoolStats, SAMPLE, publish};
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::turn::Tally;
@@ -71,7 +71,7 @@ pub(crate) struct Entry<M> {
     pub(crate) posted_us: Option<u64>,
     pub(crate) inline: bool,
     payload_bytes: usize,
-    lane: usize,
+    pub(crate) lane: usize,
 }
 
 struct Queue<M> {

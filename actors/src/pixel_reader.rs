@@ -1,6 +1,6 @@
 //! The pixel readers: everything that waits for the disk to be read.
 //!
-//! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
+//! Owns: nothing but its turn. Accepts: `Read`, `ReadAhead`, `Warm`, `Query`, `Fetch`. Sends: answers, straight to whoever asked. Full: readers
 //! only ever hold the buffers of the reads they are at. Fails: a damaged cluster makes that read fail, and says which. A panic makes the
 //! message fail that it came in, and the reader goes on; one that panics again and again is dead, and the volume read-only.
 //!
@@ -155,24 +155,30 @@ fn unreadable(shared: &Shared, inode: Inode, offset: u64, error: &ReadError) -> 
 }
 
 /// The reader for a place in a file: different megabytes are read in parallel, one megabyte by one reader.
-fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
+pub fn slot_of(inode: Inode, offset: u64, readers: usize) -> usize {
     (inode.0.wrapping_add(offset >> 20)) as usize % readers
 }
 
 /// Brings bytes of a file into L1 before they are asked for. What cannot be read will be said to whoever asks.
 #[expect(clippy::indexing_slicing, reason = "the length is cut to that of the buffer")]
-fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) {
+fn read_ahead(shared: &Shared, inode: Inode, offset: u64, length: u64) -> Answer<u64> {
     let lease = shared.published.load_full();
     let source = shared.names();
     let view = View::new(&lease.names, &source);
-    let Ok(row) = view.inode(inode) else { return };
+    let row = view.inode(inode).map_err(|error| shared.refuse(&error))?;
     let mut buffer = shared.reads.take();
     let length = row.size.saturating_sub(offset).min(length).min(buffer.len() as u64) as usize;
     // Not noted: dirty bytes may lie over it. Whoever asks for it meets it.
     let lost = RefCell::default();
     let reader = FileReader { lost: Some(&lost), ahead: Some(shared.tiers.ahead()), ..reader(shared, view) };
-    if let Err(error) = reader.read(inode, offset, &[], &mut buffer[..length]) {
-        tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
+    let read = reader.read(inode, offset, &[], &mut buffer[..length]);
+    match read {
+        Ok(()) if lost.borrow().is_empty() => Ok(length as u64),
+        Ok(()) => Err(Refusal::Damaged),
+        Err(error) => {
+            tracing::debug!(inode = inode.0, offset, %error, "reading ahead failed");
+            Err(Refusal::Damaged)
+        }
     }
 }
 
@@ -199,6 +205,13 @@ pub enum ReadMessage {
         offset: u64,
         length: u64,
     },
+    /// Somebody wants these bytes to be at hand, and to hear when they are.
+    Warm {
+        inode: Inode,
+        offset: u64,
+        length: u64,
+        replier: Replier<Answer<u64>>,
+    },
     /// Something that needs nodes which are not resident.
     Query(Box<dyn FnOnce(&Shared) + Send>),
     /// A node for a message of the Vat.
@@ -213,6 +226,7 @@ impl Envelope for ReadMessage {
         match self {
             Self::Read(_) => "read",
             Self::ReadAhead { .. } => "read_ahead",
+            Self::Warm { .. } => "warm",
             Self::Query(_) => "query",
             Self::Fetch { .. } => "fetch",
         }
@@ -273,7 +287,8 @@ impl Role for PixelReader {
         }
         match message {
             ReadMessage::Read(reading) => reading.finish(&self.shared),
-            ReadMessage::ReadAhead { inode, offset, length } => read_ahead(&self.shared, inode, offset, length),
+            ReadMessage::ReadAhead { inode, offset, length } => drop(read_ahead(&self.shared, inode, offset, length)),
+            ReadMessage::Warm { inode, offset, length, replier } => replier.reply(read_ahead(&self.shared, inode, offset, length)),
             ReadMessage::Query(query) => query(&self.shared),
             ReadMessage::Fetch { ptr, then } => {
                 let node = self.shared.nodes.fetch(&ptr).map_err(|error| {

@@ -11,7 +11,7 @@ pub mod step;
 mod tests;
 
 use crate::clock::Clock;
-use crate::mailbox;
+use crate::mailbox::{self, PoolStats};
 use crate::slot::Runnable;
 use parking_lot::Mutex;
 use std::cmp::Ordering;
@@ -43,6 +43,8 @@ pub trait Runtime: Send + Sync {
     fn adopt(&self, slot: &Arc<dyn Runnable>) -> Result<(), RuntimeError>;
     /// The slots that it was given and that live, in that order.
     fn slots(&self) -> Vec<Arc<dyn Runnable>>;
+    /// Sets the gauges of all pools and mailboxes: for whoever serves metrics, when somebody looks.
+    fn publish(&self);
 }
 
 /// Why a runtime refuses.
@@ -81,15 +83,17 @@ impl Roster {
         self.living().into_iter().for_each(Runnable::close);
     }
 
-    /// Sets the gauges of all mailboxes; says how many slots of each pool are dead.
-    fn publish(&self) -> BTreeMap<&'static str, u32> {
-        let mut dead = BTreeMap::new();
+    /// Sets the gauges of all mailboxes and what is counted by pool; says how many slots of each pool are dead.
+    fn publish(&self, now_us: u64) -> BTreeMap<&'static str, u32> {
+        let mut pools: BTreeMap<&'static str, PoolStats> = BTreeMap::new();
         for slot in self.living() {
             let (home, stats) = (slot.home(), slot.stats());
             mailbox::publish(home, &stats);
-            *dead.entry(home.pool).or_default() += u32::from(stats.dead);
+            let age_us = slot.working().map_or(0, |working| now_us.saturating_sub(working.since_us));
+            pools.entry(home.pool).or_default().add(&stats, age_us);
         }
-        dead
+        pools.iter().for_each(|(pool, stats)| stats.publish(pool));
+        pools.into_iter().map(|(pool, stats)| (pool, stats.dead)).collect()
     }
 }
 

@@ -226,6 +226,9 @@ pub struct Memory {
     pub budget: u64,
     /// Whether the memory that writes need is touched when a volume is mounted; never below a budget of 64 MiB. Default true.
     pub ready: bool,
+    /// Bytes of requests that the kernel may have under way, as it was told at the mount; no key. While it cannot be told otherwise, a plan
+    /// leaves them their room. Default 0: nobody was told anything.
+    pub promised: u64,
 }
 
 /// `actors`: threads and mailboxes.
@@ -380,7 +383,7 @@ impl Default for Config {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { budget: 512 * MIB, ready: true }
+        Self { budget: 512 * MIB, ready: true, promised: 0 }
     }
 }
 

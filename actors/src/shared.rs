@@ -7,6 +7,7 @@
 mod budget;
 mod damage;
 mod encoders;
+mod figures;
 mod health;
 mod live;
 mod reclaim;
@@ -16,9 +17,10 @@ mod streams;
 pub use budget::{Budget, NoRoom};
 pub use damage::{DamageList, Noted, Source};
 pub use encoders::Encoders;
+pub use figures::Figures;
 pub use health::{Health, Turned};
 pub use live::LiveRows;
-pub use reclaim::Reclaim;
+pub use reclaim::{Reclaim, dead};
 pub use spares::{FOR_ROOTS, Spares};
 pub use streams::Streams;
 
@@ -71,6 +73,7 @@ pub struct Shared {
     pub budget: Budget,
     pub reclaim: Reclaim,
     pub health: Health,
+    pub figures: Figures,
     pub damage: DamageList,
     pub spares: Spares,
     /// What is shown of the scanner.
@@ -171,6 +174,11 @@ impl Shared {
         self.blocks.fill(self.settings().memory_plan().ready_bytes() as usize / CLUSTER_BYTES);
         self.image_buffers.fill();
         self.encoders.lend(|_| ());
+    }
+
+    /// Keeps as many unused blocks as may be dirty. On the thread that made them, the allocator gives what is too much back to the system.
+    pub fn stock_blocks(&self) {
+        self.blocks.set_keep((self.settings().memory_plan().dirty / CLUSTER_BYTES as u64) as usize);
     }
 
     /// Refuses changes of a volume that is read-only.

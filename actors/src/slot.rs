@@ -255,7 +255,7 @@ impl<R: Role> Slot<R> {
         let Some(posted_us) = entry.posted_us else {
             return self.guard(|| role.handle(entry.message, cx));
         };
-        self.meter.waited(start_us.saturating_sub(posted_us));
+        self.meter.waited(entry.lane, start_us.saturating_sub(posted_us));
         self.guard(|| role.handle(entry.message, cx))?;
         if let Some((_, seconds)) = kinds.get(kind) {
             Meter::took(seconds, self.clock.now_us().saturating_sub(start_us));

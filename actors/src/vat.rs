@@ -152,7 +152,7 @@ impl Vat {
     /// Answers when everything appended so far is durable.
     fn sync(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
         let last = self.appender.next_lsn().before();
-        if self.shared.health.is_asked_read_only() {
+        if self.shared.health.is_unchanged() {
             // Nothing was changed.
             cx.reply(replier, Ok(()));
         } else if self.shared.health.is_read_only() {
@@ -290,6 +290,7 @@ impl Vat {
             VatMessage::Checkpoint { replier } => self.begin_checkpoint(Some(replier), cx),
             VatMessage::MakeRoom { anyway, replier } => self.make_room(anyway, replier, cx),
             VatMessage::Shrink { replier } => self.shrink(replier, cx),
+            VatMessage::ReserveLog { replier } => self.reserve_log(replier, cx),
             VatMessage::Fold => self.fold(pins, cx),
             VatMessage::Survey { replier } => self.survey(replier, cx),
             VatMessage::Sight { from, replier } => self.sight(from, replier, cx),

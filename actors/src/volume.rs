@@ -10,15 +10,18 @@ mod bytes;
 mod copy;
 mod damage;
 mod durable;
+mod ending;
 mod gate;
 mod holds;
 mod listing;
 mod open;
 mod places;
+mod publish;
 mod retune;
 #[cfg(test)]
 mod tests;
 mod vitals;
+mod warm;
 
 pub use batch::{NewFile, ReadPart, Warmed, Which};
 pub use copy::CopyRange;
@@ -26,6 +29,7 @@ pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
 pub use retune::Kept;
 pub use vitals::{PoolVitals, Vitals};
+pub use warm::TierUse;
 
 use crate::api::{Answer, AttributeChange, Attributes, NewNode, Refusal, Rename, RenameMode, SetXattr, SpaceUse};
 use crate::cache::{CacheMessage, shard_of};
@@ -45,7 +49,6 @@ use crate::watchdog::{Watch, Watchdog};
 use durable::Covers;
 use gate::Gate;
 use holds::Holds;
-use infmap_storage::limits::SEGMENT_BYTES;
 use infmap_storage::names::{Removed, check_xattr_name, is_access_due};
 use infmap_storage::row::{EntryRow, FileKind, Inode};
 use infmap_storage::state::{StateError, View};
@@ -60,8 +63,8 @@ impl Unanswered for Refusal {
     }
 }
 
-/// Bytes of log that a volume keeps which nobody uses.
-const IDLE_LOG_BYTES: u64 = 4 * SEGMENT_BYTES;
+/// Inodes come out of the same space as all else: one costs a few hundred bytes of tables.
+const INODE_BYTES: u64 = 512;
 
 /// An open volume.
 pub struct Volume {
@@ -398,8 +401,7 @@ impl Volume {
             let total = shared.settings().limit.unwrap_or(space.total_bytes).min(space.total_bytes);
             let available = shared.budget.space().min(total);
             let inodes = shared.published.load().inodes;
-            // Inodes come out of the same space: one costs a few hundred bytes of tables.
-            let free_inodes = available / 512;
+            let free_inodes = available / INODE_BYTES;
             SpaceUse {
                 total_bytes: total,
                 free_bytes: free.min(total),
@@ -433,49 +435,6 @@ impl Volume {
     #[must_use]
     pub fn held(&self) -> usize {
         self.front.holds.count()
-    }
-
-    /// Makes everything durable, ends the actors, and returns. Nothing else may be asked meanwhile. Not from a thread of a pool.
-    ///
-    /// # Errors
-    /// The last checkpoint failed: what was synced is safe in the log.
-    pub fn close(&self) -> Answer<()> {
-        self.cleaner.post(Lane::Foreground, CleanMessage::End);
-        // It writes down how far it came; one that is dead answers nothing.
-        let () = self.ask(|replier| self.scanner.post(Lane::Foreground, ScanMessage::End { replier })).wait_blocking();
-        let done = self.ask(|replier| self.checkpoint(replier)).wait_blocking();
-        if done.is_ok() {
-            self.tidy();
-        }
-        if !self.front.shared.health.is_read_only() {
-            self.front.shared.spares.let_go(self.front.shared.device.as_ref());
-        }
-        if let Some(pools) = &self.pools {
-            pools.stop();
-        }
-        drop(self.watch.lock().take());
-        self.front.end();
-        done
-    }
-}
-
-impl Volume {
-    /// Gives back what only the root before the newest needs, if that is much: a volume that nobody uses is not to keep what was removed
-    /// from it, nor a log that it has no use for.
-    fn tidy(&self) {
-        let shared = &self.front.shared;
-        let shrink = || self.ask(|replier| self.front.vat.post(VatMessage::Shrink { replier })).wait_blocking();
-        let _ = shrink();
-        let log_bytes = || shared.device.list("wal").map_or(0, |files| files.iter().map(|file| file.size_bytes).sum::<u64>());
-        for _ in 0..2 {
-            if shared.health.is_read_only() || (log_bytes() <= IDLE_LOG_BYTES && !shared.reclaim.is_worth_a_root()) {
-                return;
-            }
-            let made = self.ask(|replier| self.front.vat.post(VatMessage::MakeRoom { anyway: true, replier })).wait_blocking();
-            if made.and_then(|()| shrink()).is_err() {
-                return;
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Wal: writes batches of the log and makes them durable.
 //!
-//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Shrink`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full:
+//! Owns: the segments. Accepts: `Write`, `Sync`, `Recycle`, `Shrink`, `Reserve`, `Prepared`. Sends: `Written` to the Vat, errands to a reader. Full:
 //! the Vat keeps one batch under way, so at most a few messages wait. Fails: a failed write or sync is never repeated: the volume is
 //! read-only from then on, and everybody who waits hears it.
 
@@ -14,6 +14,7 @@ use crate::shared::Shared;
 use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{VatMessage, Written};
 use infmap_storage::wal::{Batch, LogWriter, Lsn, Spare};
+use metrics::{Counter, Histogram};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub enum WalMessage {
     Recycle { below: Lsn, low: Lsn },
     /// Keep no more files ready than are needed next.
     Shrink { replier: Replier<Answer<()>> },
+    /// Have a segment ready, for a log that is begun when others have filled the medium. `NoSpace`: there is no room for one.
+    Reserve { replier: Replier<Answer<()>> },
     /// A segment was made ready ahead, or could not be.
     Prepared(std::io::Result<Spare>),
 }
@@ -41,6 +44,7 @@ impl Envelope for WalMessage {
             Self::Sync { .. } => "sync",
             Self::Recycle { .. } => "recycle",
             Self::Shrink { .. } => "shrink",
+            Self::Reserve { .. } => "reserve",
             Self::Prepared(_) => "prepared",
         }
     }
@@ -67,8 +71,32 @@ pub struct Wal {
     low: Lsn,
     /// There was no room for a segment: none is made ready before something has come free.
     no_room: bool,
+    /// The last segment that was to be made ready found no room.
+    starved: bool,
+    /// Who waits for one to be ready.
+    reserving: Vec<Replier<Answer<()>>>,
     /// Roots that were asked for since, so that old segments come free.
     asked: u32,
+    meters: Meters,
+}
+
+/// What is measured of the log.
+struct Meters {
+    sync_seconds: Histogram,
+    group_bytes: Histogram,
+    group_callers: Histogram,
+    written_bytes: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            sync_seconds: metrics::histogram!("infmap_wal_fsync_duration_seconds"),
+            group_bytes: metrics::histogram!("infmap_wal_group_bytes"),
+            group_callers: metrics::histogram!("infmap_wal_group_callers"),
+            written_bytes: metrics::counter!("infmap_wal_written_bytes_total"),
+        }
+    }
 }
 
 /// Roots after which every segment that can come free has.
@@ -84,12 +112,19 @@ impl Wal {
         own: WeakAddress<WalMessage>,
         low: Lsn,
     ) -> Self {
-        Self { shared, writer, vat, errands, own, low, no_room: false, asked: 0 }
+        if let Some(writer) = &writer {
+            shared.figures.set_wal(writer.file_bytes(), writer.segments(), writer.bytes_above(low));
+        }
+        let meters = Meters::new();
+        Self { shared, writer, vat, errands, own, low, no_room: false, starved: false, reserving: Vec::new(), asked: 0, meters }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), String> {
         let writer = self.writer.as_mut().ok_or("the volume is read-only")?;
-        writer.write(batch).map_err(|error| error.to_string())
+        writer.write(batch).map_err(|error| error.to_string())?;
+        self.meters.group_bytes.record(batch.bytes().len() as f64);
+        self.meters.written_bytes.increment(batch.bytes().len() as u64);
+        Ok(())
     }
 
     /// Under `none` people are answered without a sync, but no image and no root goes by a record that may not be there after a cut.
@@ -101,7 +136,7 @@ impl Wal {
         let start = self.shared.clock.now_us();
         writer.sync().map_err(|error| error.to_string())?;
         let took_us = self.shared.clock.now_us().saturating_sub(start);
-        metrics::histogram!("infmap_wal_fsync_duration_seconds").record(took_us as f64 / 1e6);
+        self.meters.sync_seconds.record(took_us as f64 / 1e6);
         Ok(())
     }
 
@@ -109,6 +144,9 @@ impl Wal {
         let failed = done.is_err();
         if let Err(error) = done {
             self.shared.health.fail(format!("the log cannot be written: {error}"));
+        }
+        if !answers.is_empty() {
+            self.meters.group_callers.record(answers.len() as f64);
         }
         for replier in answers {
             cx.reply(replier, if failed { Err(Refusal::Damaged) } else { Ok(()) });
@@ -128,7 +166,13 @@ impl Wal {
     /// Withholds writes while the log is over its hard limit. Said here only, so that no older news comes later.
     fn watch_length(&self) -> u64 {
         let bytes = self.writer.as_ref().map_or(0, |writer| writer.bytes_above(self.low));
+        if let Some(writer) = &self.writer {
+            self.shared.figures.set_wal(writer.file_bytes(), writer.segments(), bytes);
+        }
         self.shared.budget.set_log_full(bytes > self.shared.settings().log_limit());
+        // What is answered from here on might find no place in the log: it is refused, and the volume can still be changed when there is room.
+        let is_at_its_end = self.starved && self.writer.as_ref().is_some_and(LogWriter::is_running_out);
+        self.shared.budget.set_log_at_end(is_at_its_end);
         bytes
     }
 
@@ -140,14 +184,13 @@ impl Wal {
         if is_room_short(&self.shared) {
             writer.shrink(KEEP_SHORT);
         }
-        metrics::gauge!("infmap_wal_bytes").set(writer.file_bytes() as f64);
     }
 
     /// Has a segment made ready ahead, if it is time.
     fn prepare(&mut self, cx: &mut Context<'_>) {
         let Some(own) = self.own.upgrade() else { return };
         // Where room may become short, one is always ready: others may have filled the medium when it is needed.
-        let early = is_room_held(&self.shared);
+        let early = is_room_held(&self.shared) || self.starved || !self.reserving.is_empty();
         let Some(job) = self.writer.as_mut().filter(|_| !self.no_room).and_then(|writer| writer.spare_job(early)) else { return };
         let errand = move |shared: &Shared| {
             let made = job.run();
@@ -158,7 +201,26 @@ impl Wal {
         cx.post(&self.errands, Lane::Background, ReadMessage::Query(Box::new(errand)));
     }
 
+    fn reserve(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        if self.writer.as_ref().is_none_or(LogWriter::has_ready) {
+            return cx.reply(replier, Ok(()));
+        }
+        self.no_room = false;
+        self.reserving.push(replier);
+        self.prepare(cx);
+        if !self.writer.as_ref().is_some_and(LogWriter::is_preparing) {
+            self.reserved(Err(Refusal::Damaged), cx);
+        }
+    }
+
+    fn reserved(&mut self, answer: Answer<()>, cx: &mut Context<'_>) {
+        std::mem::take(&mut self.reserving).into_iter().for_each(|replier| cx.reply(replier, answer));
+    }
+
     fn prepared(&mut self, made: std::io::Result<Spare>, cx: &mut Context<'_>) {
+        self.starved = made.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+        let answer = made.as_ref().map(drop).map_err(|_| if self.starved { Refusal::NoSpace } else { Refusal::Damaged });
+        self.reserved(answer, cx);
         let Some(writer) = &mut self.writer else { return };
         match made {
             Ok(spare) => {
@@ -168,10 +230,11 @@ impl Wal {
             Err(error) => {
                 tracing::warn!(%error, "no log segment could be made ready ahead");
                 writer.spare_failed();
-                self.no_room = error.kind() == ErrorKind::StorageFull;
+                self.no_room = self.starved;
                 self.ask_for_room(cx);
             }
         }
+        self.watch_length();
     }
 
     /// Has old segments come free, which two roots see to.
@@ -215,8 +278,13 @@ impl Role for Wal {
                     writer.shrink(KEEP_SHORT);
                 }
                 look_at_space(&self.shared);
-                return cx.reply(replier, Ok(()));
+                cx.reply(replier, Ok(()));
+                // Nothing is written any more while changes are refused: who has them looked at again is the clock.
+                if !self.starved {
+                    return;
+                }
             }
+            WalMessage::Reserve { replier } => return self.reserve(replier, cx),
             // One that failed is tried again with the next batch, not at once.
             WalMessage::Prepared(made) => return self.prepared(made, cx),
         }

@@ -139,6 +139,11 @@ impl Watchdog {
             let seconds = now_us.saturating_sub(gone.since_us) / 1_000_000;
             tracing::info!(who = %gone.who, seconds, "no longer stuck");
         }
+    }
+
+    /// Sets the gauges of what was overdue at the last look.
+    pub(crate) fn publish(&self) {
+        let stuck = self.stuck.lock();
         for kind in ["actor", "request"] {
             let number = stuck.iter().filter(|stuck| stuck.who.kind() == kind).count();
             metrics::gauge!("infmap_watchdog_stuck", "kind" => kind).set(u32::try_from(number).unwrap_or(u32::MAX));

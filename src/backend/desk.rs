@@ -4,7 +4,7 @@
 //! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
 
 use super::reloading::Reloader;
-use super::{cleaning, places, scrubbing};
+use super::{caches, cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use crate::http::Facts;
 use crate::metrics::{Exposition, Sampler};
@@ -61,6 +61,10 @@ impl Desk {
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::Locate { inode, after } => places::located(&self.volume, inode, after),
             Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
+            Request::Caches => caches::facts(&self.volume),
+            Request::Flush => caches::flush(&self.volume),
+            Request::DropClean => Reply::Dropped { bytes: self.volume.drop_clean() },
+            Request::Warm { files, urgent } => caches::warm(&self.volume, &files, urgent),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
         }
     }
@@ -120,8 +124,11 @@ impl Desk {
 
 impl Desk {
     fn figures_text(&self, figures: &Figures) -> String {
+        let began = Instant::now();
         figures.sampler.sample(&self.status());
-        figures.exposition.render()
+        let text = figures.exposition.render();
+        metrics::gauge!("infmap_scrape_duration_seconds").set(began.elapsed().as_secs_f64());
+        text
     }
 }
 

@@ -123,12 +123,10 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
         io::ErrorKind::InvalidData => BackendError::Damaged { path: path.to_path_buf(), what: source.to_string(), help: refusal::CHECK },
         _ => BackendError::Io { what: what(), source },
     })?;
-    let label = std::fs::read_to_string(path.join("label")).ok();
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(VolumeFacts {
         path: path.to_path_buf(),
         uuid: uuid_text(facts.uuid),
-        label: label.or(name).unwrap_or_default(),
+        label: label(path),
         format_version: facts.format,
         created: infmap_storage::volume_file::time_text(facts.created),
         clean: Some(facts.logged_blocks == 0 && !facts.log_is_corrupt),
@@ -139,6 +137,12 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
         log_bytes: facts.replayed_bytes,
         snapshots: 0,
     })
+}
+
+/// What a volume is called: as its owner said, or as its directory is.
+pub(super) fn label(path: &Path) -> String {
+    let name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
+    std::fs::read_to_string(path.join("label")).ok().or_else(name).unwrap_or_default()
 }
 
 /// What is to be said of a volume that was left by its mount and has no log ([`has_no_log`]).

@@ -111,6 +111,8 @@ pub struct Recovered {
     /// Images made after the root.
     pub newer_images: usize,
     pub newer_files: Vec<String>,
+    /// Names that are in younger tables only, or that lead to nothing that is left.
+    pub lost_names: Vec<String>,
     /// What is no image, although it looks like one, with the reason.
     pub unusable: Vec<String>,
     pub dropped_names: u64,
@@ -121,7 +123,7 @@ pub struct Recovered {
     pub made_up: u64,
     /// Files that are shorter than they were.
     pub cut: u64,
-    /// Files that may be older, shorter or longer than they were.
+    /// Files and directories that may not be as they were: older, shorter, longer, or without some of their attributes or names.
     pub uncertain_files: Vec<String>,
     /// Whether nothing is known to be lost.
     pub whole: bool,
@@ -154,6 +156,7 @@ pub(super) fn found_in(images: &BTreeMap<RegionId, (PathBuf, Inspected)>, uuid: 
         uuid,
         images: images.iter().map(|(id, (_, seen))| (*id, facts(seen))).collect(),
         roots: images.values().filter_map(|(_, seen)| seen.root.clone()).collect(),
+        replayed: None,
         node_bytes: NODE_BYTES,
         files_max: FILES_MAX,
     }
@@ -259,6 +262,7 @@ fn told(
         lost_more: report.lost_more,
         newer_images: report.newer_images.len(),
         newer_files: report.newer_files.iter().map(|path| shown(path)).collect(),
+        lost_names: report.lost_names.iter().map(|path| shown(path)).collect(),
         unusable: gathered.unusable.iter().map(|(path, why)| format!("{}: {why}", path.display())).collect(),
         dropped_names: report.dropped_names,
         dropped_attributes: report.dropped_attributes,

@@ -7,6 +7,7 @@
 
 use crate::config::reload::{Change, Changes};
 use crate::config::sources::Sources;
+use crate::config::value::size;
 use crate::control::protocol::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 use crate::fuse::Unmounter;
 use crate::logging::Logging;
@@ -17,6 +18,7 @@ use infmap_actors::volume::Kept;
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::time_text;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 const BUDGET: &str = "memory.budget";
 
@@ -33,24 +35,23 @@ pub(super) struct Reloader {
     /// Mounted with `-o sync`.
     is_sync: bool,
     kernel: OnceLock<Unmounter>,
-    state: Mutex<State>,
-}
-
-struct State {
-    in_force: Settings,
-    shown: ConfigStatus,
+    /// The settings in force; held for as long as a reload takes.
+    in_force: Mutex<Settings>,
+    /// Never held while something is done: CTL-3.
+    shown: Mutex<ConfigStatus>,
 }
 
 impl Reloader {
     /// `in_force`: as they were asked for at the mount.
-    pub(super) fn new(volume: Arc<Volume>, from: Reload, is_sync: bool, in_force: Settings) -> Self {
+    pub(super) fn new(volume: Arc<Volume>, from: Reload, is_sync: bool, mut in_force: Settings) -> Self {
+        in_force.memory.promised = u64::from(in_force.background_requests()) * u64::from(in_force.max_write());
         let shown = ConfigStatus { generation: 1, preset: in_force.preset.name().into(), ..ConfigStatus::default() };
         metrics::gauge!("infmap_config_generation").set(1.0);
-        Self { volume, from, is_sync, kernel: OnceLock::new(), state: Mutex::new(State { in_force, shown }) }
+        Self { volume, from, is_sync, kernel: OnceLock::new(), in_force: Mutex::new(in_force), shown: Mutex::new(shown) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, ConfigStatus> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The mount is there.
@@ -68,16 +69,16 @@ impl Reloader {
 
     /// Whether files of settings are to be read again when they change.
     pub(super) fn is_watching(&self) -> bool {
-        self.state().in_force.config.watch
+        self.volume.shared().settings().config.watch
     }
 
     pub(super) fn status(&self) -> ConfigStatus {
-        self.state().shown.clone()
+        self.shown().clone()
     }
 
     /// Reads everything again; `why` is for the log.
     pub(super) fn reload(&self, why: &str) -> Reloaded {
-        let mut state = self.state();
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let reloaded = match self.from.sources.read() {
             Err(unread) => {
                 let mistakes = unread.to_string();
@@ -89,10 +90,10 @@ impl Reloader {
                 if self.is_sync {
                     read.durability.sync = Sync::Always;
                 }
-                self.apply(&mut state, &read, why)
+                self.apply(&mut in_force, &read, why)
             }
         };
-        let shown = &mut state.shown;
+        let mut shown = self.shown();
         shown.reloads += 1;
         shown.last = Some(time_text(Time::from_unix_ns(self.volume.shared().clock.wall_ns())));
         shown.last_result = reloaded.result;
@@ -106,52 +107,62 @@ impl Reloader {
         Reloaded { generation: shown.generation, ..reloaded }
     }
 
-    fn apply(&self, state: &mut State, read: &Settings, why: &str) -> Reloaded {
-        let changes = Changes::between(&state.in_force, read);
-        let mut next = changes.applied(&state.in_force, read);
+    fn apply(&self, in_force: &mut Settings, read: &Settings, why: &str) -> Reloaded {
+        let changes = Changes::between(in_force, read);
+        let mut next = changes.applied(in_force, read);
         let mut kept = Vec::new();
-        if let Some(refused) = self.budget_refused(&state.in_force, &next) {
-            next.memory.budget = state.in_force.memory.budget;
+        if let Some(refused) = budget_refused(in_force, &next) {
+            next.memory.budget = in_force.memory.budget;
             kept.push(Kept { key: BUDGET, why: refused });
         }
+        self.promise(&mut next);
+        let start = Instant::now();
         kept.extend(self.volume.retune(&next));
+        let took_ms = start.elapsed().as_millis();
         for change in changes.live.iter().filter(|change| kept.iter().any(|kept| kept.key == change.key.path)) {
-            (change.key.set)(&mut next, (change.key.get)(&state.in_force));
+            (change.key.set)(&mut next, (change.key.get)(in_force));
         }
-        if next.log != state.in_force.log {
+        if next.log != in_force.log {
             self.from.logging.set(&next.log);
         }
         let mut rows: Vec<Retuned> = changes.live.iter().map(|change| row(change, &kept, &next)).collect();
         rows.extend(changes.remount.iter().map(|change| told(change, Outcome::Remount, None)));
+        if rows.is_empty() {
+            tracing::info!("settings ({why}): as they were");
+        } else {
+            tracing::info!(took_ms, "settings ({why}): {} key(s) differ", rows.len());
+        }
         rows.iter().for_each(|row| tracing::info!("settings ({why}): {row}"));
         let is_whole = rows.iter().all(|row| row.outcome == Outcome::Applied);
-        state.shown.generation += u64::from(next != state.in_force);
-        state.shown.preset = next.preset.name().into();
-        state.shown.waiting = changes.remount.iter().map(|change| change.key.path.into()).collect();
-        state.in_force = next;
+        let mut shown = self.shown();
+        shown.generation += u64::from(next != *in_force);
+        shown.preset = next.preset.name().into();
+        shown.waiting = changes.remount.iter().map(|change| change.key.path.into()).collect();
+        drop(shown);
+        *in_force = next;
         Reloaded { result: if is_whole { ReloadResult::Applied } else { ReloadResult::Partial }, keys: rows, ..Reloaded::default() }
     }
 
-    /// Why this process cannot have the memory, or the kernel cannot be told to ask for less of it.
-    fn budget_refused(&self, in_force: &Settings, next: &Settings) -> Option<String> {
-        let (from, to) = (in_force.memory.budget, next.memory.budget);
-        if from == to {
-            return None;
+    /// Tells the kernel how many requests may be under way now. Where it cannot be told, the memory that they may need stays theirs.
+    fn promise(&self, next: &mut Settings) {
+        let mut free = next.clone();
+        free.memory.promised = 0;
+        let promised = u64::from(free.background_requests()) * u64::from(free.max_write());
+        if promised == next.memory.promised {
+            return;
         }
-        if let Some(limit) = memory::limit().filter(|limit| limit.bytes < to) {
-            return Some(format!("{} is {}", limit.by, crate::config::value::size(limit.bytes)));
-        }
-        let (before, after) = (in_force.background_requests(), next.background_requests());
-        let told = self.kernel.get().map_or(Ok(()), |kernel| if before == after { Ok(()) } else { kernel.set_background(after) });
-        match told {
-            Ok(()) => None,
-            // It asks for less than it may.
-            Err(_) if after >= before => None,
-            Err(error) => {
-                Some(format!("the kernel may have {before} requests under way, and only {after} fit: it cannot be told ({error})"))
-            }
+        match self.kernel.get().map(|kernel| kernel.set_background(free.background_requests())) {
+            Some(Ok(())) => next.memory.promised = promised,
+            Some(Err(error)) => tracing::debug!(%error, "the kernel may have as many requests under way as it was told at the mount"),
+            None => {}
         }
     }
+}
+
+/// Why this process cannot have the memory.
+fn budget_refused(in_force: &Settings, next: &Settings) -> Option<String> {
+    let limit = memory::limit().filter(|limit| limit.bytes < next.memory.budget && next.memory.budget > in_force.memory.budget)?;
+    Some(format!("{} is {}", limit.by, size(limit.bytes)))
 }
 
 /// What became of a key that can change now.
@@ -163,7 +174,7 @@ fn row(change: &Change, kept: &[Kept], next: &Settings) -> Retuned {
     let note = match change.key.path {
         "actors.pixel_writer.threads" if writers < next.actors.pixel_writer.threads => Some(format!("{BUDGET} pays for {writers} of them")),
         "durability.checkpoint_at" if next.checkpoint_at() < next.durability.checkpoint_at => {
-            Some(format!("{BUDGET} allows {}", crate::config::value::size(next.checkpoint_at())))
+            Some(format!("{BUDGET} allows {}", size(next.checkpoint_at())))
         }
         _ => None,
     };

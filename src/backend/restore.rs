@@ -11,7 +11,7 @@ mod target;
 pub use select::{Meets, Selection};
 
 use super::Progress;
-use super::recover::{By, RecoveryError};
+use super::recover::{By, RecoveryError, is_unfinished};
 use infmap_storage::row::{FileKind, Inode, InodeRow, ROOT_INODE};
 use serde::Serialize;
 use source::Source;
@@ -85,12 +85,21 @@ pub struct Restored {
     pub damaged_bytes: u64,
     pub incomplete: Vec<Incomplete>,
     pub incomplete_more: u64,
+    /// Names that are known and lead to nothing that is left, from the root of the volume.
+    pub lost_names: Vec<String>,
+    /// What is in `lost+found` under its number, because its name is lost.
+    pub nameless: u64,
+    /// Whether nothing is known to be lost: the names are the newest, and nothing is incomplete.
+    pub whole: bool,
 }
 
 /// Restores, or only reads everything that would be.
 pub fn restore(asked: &Restoring<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Restored, RestoreError> {
     let at = |what: String| move |source| RestoreError::Io { what, source };
     let volume = asked.volume.canonicalize().map_err(at(format!("cannot open {}", asked.volume.display())))?;
+    if is_unfinished(&volume) {
+        return Err(RecoveryError::Unfinished(volume).into());
+    }
     let to = destination(asked.to, &volume)?;
     let source = Source::open(&volume, asked.uuid, asked.by, progress)?;
     let target = if asked.dry_run {
@@ -101,13 +110,19 @@ pub fn restore(asked: &Restoring<'_>, progress: &mut dyn FnMut(Progress)) -> Res
         }
         Some(Target::open(&to).map_err(at(format!("cannot open {}", to.display())))?)
     };
-    let restored =
-        Restored { to, dry_run: asked.dry_run, found_by: source.found_by(), notes: source.notes().to_vec(), ..Restored::default() };
     let selection = Selection::of(asked.paths.iter().map(Vec::as_slice));
+    let mut restored =
+        Restored { to, dry_run: asked.dry_run, found_by: source.found_by(), notes: source.notes().to_vec(), ..Restored::default() };
+    if let Some(report) = source.report() {
+        let is_meant = |path: &&Vec<u8>| selection.meets(&path.split(|byte| *byte == b'/').collect::<Vec<_>>()) == Meets::Selected;
+        restored.lost_names = report.lost_names.iter().filter(is_meant).map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        restored.nameless = report.nameless;
+    }
     let mut work =
         Work { source: &source, target, selection, restored, links: HashMap::new(), seen: HashSet::new(), made: Vec::new(), progress };
     work.run();
-    let restored = work.restored;
+    let mut restored = work.restored;
+    restored.whole = source.is_whole() && restored.incomplete.is_empty() && restored.lost_names.is_empty();
     if restored.files + restored.others + restored.directories <= 1 && !asked.paths.is_empty() && restored.incomplete.is_empty() {
         if !asked.dry_run {
             // It was made for nothing; one that was there before is empty, and stays if it cannot be removed.
@@ -158,8 +173,8 @@ struct Work<'a> {
     target: Option<Target>,
     selection: Selection,
     restored: Restored,
-    /// The first name of inodes that have several.
-    links: HashMap<u64, Place>,
+    /// The first name of inodes that have several, and where in the list it stands if it is incomplete.
+    links: HashMap<u64, (Place, Option<usize>)>,
     /// Directories that were gone through.
     seen: HashSet<u64>,
     /// Directories whose modes and times come at the end, when nothing changes them any more.
@@ -226,10 +241,15 @@ impl Work<'_> {
 
     /// Restores what is no directory.
     fn file(&mut self, place: &Place, inode: Inode, row: &InodeRow) -> io::Result<()> {
-        if let Some(first) = self.links.get(&inode.0) {
+        if let Some((first, told)) = self.links.get(&inode.0) {
             self.restored.others += 1;
+            let told = told.and_then(|number| self.restored.incomplete.get(number)).cloned();
+            if let Some(Incomplete { ranges, why, .. }) = told {
+                self.restored.tell(place, ranges, why);
+            }
             return self.target.as_ref().map_or(Ok(()), |target| target.make_link(place, first));
         }
+        let told = self.restored.incomplete.len();
         match row.kind() {
             FileKind::Regular => self.regular(place, inode, row)?,
             FileKind::Symlink => {
@@ -245,7 +265,8 @@ impl Work<'_> {
             }
         }
         if row.links > 1 {
-            self.links.insert(inode.0, place.clone());
+            let is_told = self.restored.incomplete.len() > told;
+            self.links.insert(inode.0, (place.clone(), is_told.then_some(told)));
         }
         Ok(())
     }
@@ -275,7 +296,7 @@ impl Work<'_> {
         let mut why: Vec<String> = copied.err().map(|error| error.to_string()).into_iter().collect();
         let (attributes, unread) = self.source.attributes(inode);
         why.extend(unread);
-        why.extend(self.source.is_uncertain(inode).then(|| "perhaps older, shorter or longer than it was".to_string()));
+        why.extend(self.source.doubt(inode).map(String::from));
         if let (Some(target), Some(file)) = (&self.target, &file) {
             why.extend(target.finish_file(file, row, &attributes));
         }
@@ -315,6 +336,7 @@ impl Work<'_> {
 
     fn finish(&mut self, place: &Place, inode: Inode, finish: impl FnOnce(&Target, &[(Vec<u8>, Vec<u8>)]) -> Vec<String>) {
         let (attributes, mut why) = self.source.attributes(inode);
+        why.extend(self.source.doubt(inode).map(String::from));
         why.extend(self.target.as_ref().map(|target| finish(target, &attributes)).unwrap_or_default());
         if !why.is_empty() {
             self.restored.tell(place, Vec::new(), why);

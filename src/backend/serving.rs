@@ -9,10 +9,12 @@ use super::reloading::Reloader;
 use super::telling;
 use super::{BackendError, Left, Serve, Served, offline, refusal};
 use crate::fuse::{MountSettings, Mounted, OpenMode, SessionError, Unmount};
+use crate::metrics::Name;
 use infmap_actors::Volume;
 use infmap_actors::settings::{FuseOpen, Sync};
 use infmap_actors::volume::OpenOptions;
 use infmap_storage::device::{Device, FileDevice};
+use infmap_storage::volume_file::uuid_text;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let mut door = door_settings(&mount);
     door.access = access::open(&mount.volume, &mount.settings.log);
     let asked = mount.settings.clone();
+    let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
     let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
@@ -74,7 +77,8 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
         }
     };
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
-    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, exposition, reloader.clone()) {
+    let measured = exposition.map(|exposition| (exposition, name));
+    let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, measured, reloader.clone()) {
         Ok(told) => told,
         Err(error) => {
             let _ = volume.close();
@@ -140,7 +144,7 @@ pub(super) fn close(volume: &Volume, path: &Path, help: &'static str) -> Result<
             Ok(())
         }
         // Read-only from the start: there was nothing to make durable.
-        Err(_) if volume.shared().health.is_asked_read_only() => Ok(()),
+        Err(_) if volume.shared().health.is_unchanged() => Ok(()),
         Err(error) => {
             let path = path.to_path_buf();
             match volume.shared().health.reason() {

@@ -11,7 +11,7 @@ use crate::control::protocol::Http;
 use crate::control::server::Server;
 use crate::fuse::{Stats, Traffic};
 use crate::http::{self, Facts};
-use crate::metrics::{self, Exposition, Sampler};
+use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
 use std::io::{self, ErrorKind};
@@ -43,10 +43,10 @@ pub(super) fn begin(
     volume: &Arc<Volume>,
     path: &Path,
     mountpoint: &Path,
-    exposition: Option<Exposition>,
+    measured: Option<(Exposition, Name)>,
     reloader: Arc<Reloader>,
 ) -> Result<Told, BackendError> {
-    let figures = exposition.map(|exposition| Figures { exposition, sampler: Sampler::new(volume.clone()) });
+    let figures = measured.map(|(exposition, name)| Figures { exposition, sampler: Sampler::new(volume.clone(), &name) });
     let desk = Arc::new(Desk {
         volume: volume.clone(),
         path: path.into(),
@@ -137,3 +137,6 @@ impl Told {
         self.desk.is_mounted.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! `infmap clean VOLUME|DIR`: moves what lives out of images that are mostly dead, so that their room comes back.
 //!
 //! Must be true: a mounted volume is cleaned by its own daemon, beside whoever uses it; another is opened for it, under its lock. Whatever
-//! interrupts it, what was cleaned stays so. Fails: with [`Code::NoAnswer`] or [`Code::ReadOnly`] of a daemon.
+//! interrupts it, what was cleaned stays so. Fails: with [`Code::NoAnswer`], [`Code::AskedReadOnly`] or [`Code::ReadOnly`] of a daemon.
 
 use super::error::{CliError, Code};
 use super::output::human;
@@ -11,7 +11,7 @@ use super::status::Behind;
 use super::{Context, info, output};
 use crate::backend::{self, Left};
 use crate::control::client::{self, ControlError};
-use crate::control::protocol::Cleaned;
+use crate::control::protocol::{Cleaned, Mode};
 use crate::mount::lock::VolumeLock;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,8 +58,12 @@ fn unmounted(volume: &Path, settings: &SettingsArguments, shown: &mut Shown) -> 
 
 fn unanswered(behind: &Behind, error: &ControlError) -> CliError {
     match error {
-        // A round is refused where nothing may be changed.
-        ControlError::Refused(why) => CliError::new(Code::ReadOnly, format!("{} is not cleaned: {why}", behind.volume.display())),
+        // A round is refused where nothing may be changed: because somebody asked for that, or because something failed.
+        ControlError::Refused(why) => {
+            let is_asked = client::status(&behind.volume).is_ok_and(|status| status.mode == Mode::Ro && !status.failed);
+            let code = if is_asked { Code::AskedReadOnly } else { Code::ReadOnly };
+            CliError::new(code, format!("{} is not cleaned: {why}", behind.volume.display()))
+        }
         _ => behind.unanswered(error),
     }
 }

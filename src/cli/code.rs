@@ -138,7 +138,7 @@ codes! {
     }
     /// Not everything came back.
     Lost = 1019, exit 3 {
-        cause: "A recovery or a restore found images missing, damaged beyond their parity, or without a root that can be walked whole. What could be verified was brought back.",
+        cause: "A recovery or a restore found images missing, damaged beyond their parity, or without a root that can be walked whole; or a log that cannot be read. What could be verified was brought back.",
         help: "what is missing is named above; every other byte was verified. If there are more images of the volume, or a copy of them, add them and begin anew",
         examples: ["infmap recover --dry-run images new.map", "infmap check new.map"]
     }
@@ -320,6 +320,12 @@ codes! {
         help: "the message names the step; run it again with --in on another disk, and report it if it fails there too",
         examples: ["infmap doctor --drill", "infmap doctor --drill --in /var/tmp"]
     }
+    /// The mount is read-only because somebody asked for that.
+    AskedReadOnly = 1055, exit 1 {
+        cause: "What was asked for changes the volume, and it is mounted with `-o ro`.",
+        help: "unmount it, and mount it without `-o ro`",
+        examples: ["infmap umount DIR", "infmap mount -d my.map DIR"]
+    }
     /// The system refused something.
     System = 1060, exit 1 {
         cause: "A call of the system failed for a reason that is not ours: a limit, a missing right, a broken disk.",
@@ -364,6 +370,24 @@ codes! {
         cause: "A path that was named leads to nothing, a pattern fits no path, or a place of the map has no image.",
         help: "look at what there is: `ls DIR`, and `ls VOLUME/map` for the places of images, which are called X_Y",
         examples: ["ls DIR", "infmap map render my.map map.png"]
+    }
+    /// Not every file was warmed.
+    NotWarmed = 1081, exit 1 {
+        cause: "`infmap warm` met files that are damaged beyond parity, or that were removed meanwhile. All others were read.",
+        help: "`infmap damage ls DIR` names the files of which bytes are lost",
+        examples: ["infmap damage ls DIR", "infmap status DIR"]
+    }
+    /// Nothing is measured.
+    NotMeasured = 1082, exit 1 {
+        cause: "The mount records no figures: the key http.listen is `off`, or another recorder was there first.",
+        help: "set http.listen to an address, 127.0.0.1:0 for any free port, and mount again; `infmap status` works without",
+        examples: ["infmap status DIR", "infmap mount -d --set http.listen=127.0.0.1:0 my.map DIR"]
+    }
+    /// A byte was read that is not what was written.
+    BenchWrong = 1083, exit 3 {
+        cause: "`infmap bench` compares every byte that it reads with what it wrote, and one was another.",
+        help: "on a mount of Infinite Map this must not be: report it, with what `infmap debug` gathers; elsewhere look at that disk and at the                machine's memory",
+        examples: ["infmap debug DIR --out debug.tar.gz", "dmesg | tail"]
     }
 }
 

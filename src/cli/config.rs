@@ -64,7 +64,7 @@ impl Config {
             }
             ConfigVerb::Presets => presets(context),
             ConfigVerb::Schema { markdown: true } => output::text_line(table::markdown().trim_end()),
-            ConfigVerb::Schema { markdown: false } => output::json(&json_schema::schema()),
+            ConfigVerb::Schema { markdown: false } => output::text_line(&json_schema::text()),
             ConfigVerb::Migrate(verb) => verb.run(context),
             ConfigVerb::Reload(verb) => verb.run(context),
         }

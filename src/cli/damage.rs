@@ -72,10 +72,10 @@ impl Damage {
                 let mut kept = Place::of(&volume)?.listed()?;
                 let inodes = inodes_of(&kept, &file);
                 kept.noted.retain(|noted| inodes.contains(&noted.damage.inode.0));
-                if kept.noted.is_empty() {
-                    let message = format!("nothing of {} is listed as lost in {}", file.display(), volume.display());
-                    return Err(CliError::new(Code::Usage, message).help(format!("`infmap damage ls {}` names what is", volume.display())));
+                if kept.noted.is_empty() && !context.json {
+                    return output::text_line(&format!("Nothing of {} is listed as lost.", file.display()));
                 }
+                kept.not_kept = 0;
                 show(&kept, context, |files| files.iter().flat_map(lines).collect())?;
                 judge(&kept, &volume)
             }
@@ -140,16 +140,10 @@ fn clear(volume: &Path, file: Option<&Path>, context: &Context) -> Result<(), Cl
     let place = Place::of(volume)?;
     let inodes = match file {
         None => None,
-        Some(file) => {
-            let inodes = inodes_of(&place.listed()?, file);
-            if inodes.is_empty() {
-                let message = format!("nothing of {} is listed as lost in {}", file.display(), volume.display());
-                return Err(CliError::new(Code::Usage, message).help(format!("`infmap damage ls {}` names what is", volume.display())));
-            }
-            Some(inodes)
-        }
+        Some(file) => Some(inodes_of(&place.listed()?, file)),
     };
-    let count = place.forget(inodes)?;
+    // Of no inode: nobody has to be asked, and to ask for nothing could be understood as to ask for all.
+    let count = if inodes.as_ref().is_some_and(Vec::is_empty) { 0 } else { place.forget(inodes)? };
     if context.json {
         return output::json(&serde_json::json!({ "message_type": "forgotten", "count": count }));
     }
@@ -159,7 +153,7 @@ fn clear(volume: &Path, file: Option<&Path>, context: &Context) -> Result<(), Cl
 /// The inodes that a path or a number means, of those that are listed.
 fn inodes_of(kept: &Kept, file: &Path) -> Vec<u64> {
     let wanted = file.as_os_str().as_bytes();
-    let parts: Vec<&[u8]> = wanted.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&[u8]> = wanted.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     let path = parts.join(&b'/');
     let by_name = kept.noted.iter().filter(|noted| noted.damage.paths.contains(&path)).map(|noted| noted.damage.inode.0);
     let mut inodes: Vec<u64> = by_name.collect();
@@ -245,7 +239,7 @@ fn json(kept: &Kept, files: &[File<'_>]) -> serde_json::Value {
         let paths = file.noted.first().map(|noted| noted.damage.paths.as_slice()).unwrap_or_default();
         let texts: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
         let ranges: Vec<_> = file.ranges().iter().map(|(from, to)| serde_json::json!({ "offset": from, "length": to - from })).collect();
-        serde_json::json!({ "inode": file.inode.0, "paths": texts, "names_left_out": file.unnamed, "ranges": ranges, "lost_bytes": file.lost_bytes() })
+        serde_json::json!({ "inode": file.inode.0, "paths": texts, "paths_hex": paths.iter().map(hex::encode).collect::<Vec<_>>(), "names_left_out": file.unnamed, "ranges": ranges, "lost_bytes": file.lost_bytes() })
     };
     serde_json::json!({
         "message_type": "damage", "version": 1, "files": files.iter().map(file).collect::<Vec<_>>(),

@@ -3,6 +3,7 @@
 //! Owns: the list of examinations. Must be true: looking changes nothing. Fails: with [`Code::Unfit`] behind the list.
 
 mod drill;
+mod volume;
 
 use super::error::{CliError, Code};
 use super::output::{human, text_line};
@@ -18,6 +19,9 @@ use std::process::{Command, Stdio};
 /// Look whether this machine has what a mount needs, and how the mounts are.
 #[derive(clap::Args)]
 pub struct Doctor {
+    /// A volume, or where it is mounted: look at it too.
+    #[arg(value_name = "VOLUME|DIR", conflicts_with = "drill")]
+    path: Option<PathBuf>,
     /// Make a volume in a temporary directory, damage it in ways that are survived and in ways that are not, and see that all is as promised.
     #[arg(long)]
     drill: bool,
@@ -60,7 +64,8 @@ impl Doctor {
         if self.drill {
             return drill::run(self.place.unwrap_or_else(std::env::temp_dir), context);
         }
-        let findings: Vec<Finding> = EXAMINATIONS.iter().flat_map(|examine| examine()).collect();
+        let of_volume = self.path.as_deref().map(volume::examine).unwrap_or_default();
+        let findings: Vec<Finding> = EXAMINATIONS.iter().flat_map(|examine| examine()).chain(of_volume).collect();
         if context.json {
             output::json(&findings)?;
         } else {
@@ -172,6 +177,10 @@ fn mount(mountpoint: &Path) -> Finding {
                 Err(_) => Grade::Bad,
             };
             let advice = judged.err().map(|error| error.help_text().to_string()).unwrap_or_default();
+            if let (Grade::Good, Some(why)) = (grade, &facts.http.why_not) {
+                let advice = "set http.listen to an address that is free; 127.0.0.1:0 takes any, off asks for none";
+                return Finding::new("mount", Grade::Fair, format!("{place}: no metrics are served: {why}"), advice);
+            }
             Finding::new("mount", grade, format!("{place}: {}", status::mode_text(&facts)), &advice)
         }
     }

@@ -11,8 +11,9 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Volume", &["init", "info", "config", "clean", "map"]),
     ("Mount", &["mount", "umount", "remount", "status", "ps"]),
     ("Integrity", &["check", "scrub", "damage", "repair", "recover", "restore"]),
-    ("Inspect", &["locate", "find", "profile", "doctor", "explain"]),
-    ("Tools", &["completions", "man", "install-helpers", "version"]),
+    ("Inspect", &["stats", "top", "profile", "locate", "find", "doctor", "debug", "explain"]),
+    ("Cache", &["warm", "cache"]),
+    ("Tools", &["bench", "completions", "man", "install-helpers", "version"]),
 ];
 
 /// What the program says of itself in one line.

@@ -73,7 +73,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 impl Mount {
     pub fn run(mut self, context: &Context) -> Result<(), CliError> {
         let deadline = Instant::now() + self.patience();
-        if self.daemon_child {
+        // One that mounts stays among the processes that an automounter lets pass, until it has: it would wait for itself.
+        if self.daemon_child && self.supervise {
             daemon::leave_session();
         }
         let options = options::parse(self.options.iter().map(String::as_str))?;
@@ -114,7 +115,7 @@ impl Mount {
         }
         let lock = take_lock(&volume, &point.path, flags.read_only, deadline.saturating_duration_since(Instant::now()))?;
         // A daemon leaves the directory that it was started in.
-        sources.named = sources.named.map(|named| std::path::absolute(&named).unwrap_or(named));
+        sources.make_absolute();
         let ((wish, wishes), stop) = (backend::wishes(), Stop::default());
         if let Err(error) = signals::listen(stop.clone(), point.path.clone(), signals::has_terminal(), wish) {
             lock.give_back();
@@ -237,7 +238,10 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
                 tracing::error!(%error, "the process that supervises this one does not hear that it is ready");
             }
             tracing::info!(mountpoint = %mountpoint.display(), "mounted; Ctrl-C unmounts");
-        } else if let Err(error) = daemon::say_ready(&log) {
+            return;
+        }
+        daemon::leave_session();
+        if let Err(error) = daemon::say_ready(&log) {
             tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
         } else {
             tracing::info!(mountpoint = %mountpoint.display(), "mounted");

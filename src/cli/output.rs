@@ -47,6 +47,16 @@ fn line(text: &str) -> Result<(), CliError> {
     written.or_else(unless_left).map_err(CliError::output("stdout"))
 }
 
+/// Prints a line; false if its reader has gone away.
+pub fn still_read(text: &str) -> Result<bool, CliError> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", plain(text)).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::output("stdout")(error)),
+    }
+}
+
 /// An error of a stream, unless its reader has gone away.
 pub fn unless_left(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }

@@ -50,7 +50,9 @@ impl Shown {
                 if *json {
                     output::say(&serde_json::json!({ "message_type": "progress", "progress": progress }).to_string());
                 } else {
-                    output::say(&format!("{}: {} of {}", progress.phase, progress.done, progress.total));
+                    // How much there is is not always known.
+                    let of = if progress.total > 0 { format!(" of {}", progress.total) } else { String::new() };
+                    output::say(&format!("{}: {}{of}", progress.phase, progress.done));
                 }
             }
             Form::Lines { .. } | Form::Off => {}

@@ -68,6 +68,9 @@ impl Names {
 impl Recover {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = self.volume.as_deref().map(uuid).transpose()?;
+        if !self.from.is_dir() {
+            return Err(CliError::new(Code::VolumeMissing, format!("there is no directory {}", self.from.display())));
+        }
         let mut shown = Shown::new(context);
         let asked = Recovery { from: &self.from, to: &self.to, volume, by: self.by.by(), dry_run: self.dry_run };
         let recovered = recover::recover(&asked, &mut |progress| shown.step(progress));
@@ -128,7 +131,8 @@ fn text(r: &Recovered) -> String {
         let more = if file.ranges.len() > 8 { format!(" and {} ranges more", file.ranges.len() - 8) } else { String::new() };
         format!("lost: {name}: bytes {}{more} of {}", ranges.join(", "), file.size)
     });
-    some(&mut lines, &r.uncertain_files, |path| format!("perhaps older, shorter or longer than it was: {path}"));
+    some(&mut lines, &r.lost_names, |path| format!("lost: {path}: only its name is left"));
+    some(&mut lines, &r.uncertain_files, |path| format!("perhaps not as it was (older, shorter, longer, or without an attribute): {path}"));
     some(&mut lines, &r.newer_files, |path| format!("perhaps older than it was: {path}"));
     for (count, what) in [
         (r.restored_images, "image(s) were damaged and are restored from their parity"),

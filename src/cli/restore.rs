@@ -7,6 +7,7 @@ use super::output::human;
 use super::progress::Shown;
 use super::recover::{self, Names};
 use super::{Context, output};
+use crate::backend;
 use crate::backend::restore::{self, Restored, Restoring};
 use crate::mount::lock;
 use std::ffi::OsString;
@@ -63,7 +64,11 @@ impl Restore {
         let mut shown = Shown::new(context);
         let restored = restore::restore(&asked, &mut |progress| shown.step(progress));
         drop(shown);
-        let restored = restored?;
+        let mut restored = restored?;
+        if self.by.by().is_none() && lock::was_left(&self.volume)? && backend::has_no_log(&self.volume)? {
+            restored.notes.push(backend::LOG_GONE.into());
+            restored.whole = false;
+        }
         if context.json {
             output::json(&serde_json::json!({ "message_type": "restored", "restored": restored }))?;
         } else {
@@ -71,21 +76,33 @@ impl Restore {
             tell(&restored);
             output::done(&text(&restored), context)?;
         }
-        match restored.incomplete.len() as u64 + restored.incomplete_more {
-            0 => Ok(()),
-            count => Err(CliError::new(Code::Lost, format!("{count} file(s) or directories are not as they were"))),
+        if restored.whole {
+            return Ok(());
         }
+        let incomplete = restored.incomplete.len() as u64 + restored.incomplete_more;
+        let message = match (incomplete, restored.lost_names.len()) {
+            (0, 0) => "the newest names or the log could not be read whole: files may be older than they were, or missing".into(),
+            (incomplete, 0) => format!("{incomplete} file(s) or directories are not as they were"),
+            (incomplete, lost) => {
+                format!("{incomplete} file(s) or directories are not as they were, and {lost} are lost but for their names")
+            }
+        };
+        Err(CliError::new(Code::Lost, message))
     }
 }
 
 /// Names on stderr what is incomplete.
 fn tell(restored: &Restored) {
+    for name in restored.lost_names.iter().take(NAMES_SHOWN) {
+        output::say(&output::plain(&format!("lost: {name}: only its name is left")));
+    }
     for one in restored.incomplete.iter().take(NAMES_SHOWN) {
         let ranges = one.ranges.iter().map(|(from, to)| format!("bytes {from}..{to} cannot be read"));
         let what: Vec<String> = ranges.chain(one.why.iter().cloned()).collect();
         output::say(&output::plain(&format!("incomplete: {}: {}", one.path, what.join("; "))));
     }
     let more = restored.incomplete_more + restored.incomplete.len().saturating_sub(NAMES_SHOWN) as u64;
+    let more = more + restored.lost_names.len().saturating_sub(NAMES_SHOWN) as u64;
     if more > 0 {
         output::say(&format!("and {more} more (--json names up to 100000)"));
     }

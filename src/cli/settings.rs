@@ -86,6 +86,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
 
 /// The keys, for the help of the verbs.
 pub fn keys_help() -> String {
-    let keys: Vec<String> = schema::KEYS.iter().map(|key| format!("  {:<30} {} ({})", key.path, key.doc, key.kind)).collect();
-    format!("Settings:\n{}", keys.join("\n"))
+    let keys: Vec<String> =
+        schema::KEYS.iter().map(|key| format!("  {:<34} {} ({}; {})", key.path, key.doc, key.kind, key.class.name())).collect();
+    format!("Settings (live: `infmap config reload` applies it; remount: at the next mount):\n{}", keys.join("\n"))
 }

@@ -2,6 +2,7 @@
 
 use super::error::{CliError, Code};
 use super::{Context, mount::duration, output};
+use crate::backend;
 use crate::control::client;
 use crate::control::protocol::Status;
 use crate::mount::server::{self, Ending};
@@ -12,7 +13,8 @@ use std::time::Duration;
 /// Unmount, and wait until everything is written.
 #[derive(clap::Args)]
 pub struct Umount {
-    /// Where it is mounted.
+    /// Where it is mounted, or the volume's directory.
+    #[arg(value_name = "DIR|VOLUME")]
     dir: PathBuf,
     /// Detach it although processes still use it; it ends when they do.
     #[arg(short = 'l', long, alias = "force")]
@@ -24,7 +26,7 @@ pub struct Umount {
 
 impl Umount {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
-        let path = point::absolute(&self.dir);
+        let path = mountpoint(point::absolute(&self.dir))?;
         // Who serves it is asked before: afterwards nothing says so any more.
         let mounted = mountinfo::at(&path)?.filter(mountinfo::Mounted::is_ours);
         let server = mounted.map(|mounted| server::of(&mounted)).transpose()?;
@@ -49,6 +51,14 @@ impl Umount {
         }
         Ok(())
     }
+}
+
+/// Where it is mounted, if it is called by the volume's directory.
+fn mountpoint(path: PathBuf) -> Result<PathBuf, CliError> {
+    if mountinfo::at(&path)?.is_some() || !backend::is_volume(&path) {
+        return Ok(path);
+    }
+    Ok(client::status(&path).map_or(path, |status| PathBuf::from(status.mountpoint)))
 }
 
 /// What a caller must know of how it ended.

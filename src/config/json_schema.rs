@@ -21,6 +21,12 @@ pub fn schema() -> Json {
     Json::Object(root)
 }
 
+/// The schema as a file.
+#[must_use]
+pub fn text() -> String {
+    format!("{:#}", schema())
+}
+
 fn section(path: &str) -> Map<String, Json> {
     let entry = |name: &str| {
         let below = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };

@@ -18,7 +18,10 @@ pub fn yaml(loaded: &Loaded, origins: bool) -> String {
         for (depth, part) in parts.iter().enumerate().skip(shared) {
             let _ = writeln!(out, "{}{part}:", "  ".repeat(depth));
         }
-        let line = format!("{}{name}: {}", "  ".repeat(parts.len()), key.show(&loaded.settings));
+        let value = key.show(&loaded.settings);
+        // An address of IPv6 would begin a list.
+        let value = if value.starts_with('[') { format!("\"{value}\"") } else { value };
+        let line = format!("{}{name}: {value}", "  ".repeat(parts.len()));
         let note = if origins { origin(loaded, key.path) } else { key.kind.to_string() };
         let _ = writeln!(out, "{line:<36} # {note}");
         open = parts;

@@ -48,6 +48,15 @@ impl Sources {
         self.variables.extend(variables.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)));
     }
 
+    /// Makes them good for a process that leaves its directory.
+    pub fn make_absolute(&mut self) {
+        for path in self.usual.iter_mut().chain(&mut self.named) {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        }
+    }
+
     /// The files, whether they are there or not.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.usual.iter().chain(&self.named).map(PathBuf::as_path)

@@ -3,7 +3,7 @@
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
 use super::protocol::{
-    self, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status,
+    self, CacheTier, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status, Warmed,
 };
 use super::{directory, read_line, short_path};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -145,6 +145,38 @@ pub fn find(volume: &Path, (x, y): (i64, i64), cluster: Option<u16>, tell: &mut 
             }
             other => return Err(ControlError::unasked(&other)),
         }
+    }
+}
+
+/// What the caches hold.
+pub fn caches(volume: &Path) -> Result<Vec<CacheTier>, ControlError> {
+    match ask(volume, &Request::Caches)? {
+        Reply::Caches { tiers } => Ok(tiers),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// Makes durable what was written so far. Says what is dirty by then.
+pub fn flush(volume: &Path) -> Result<u64, ControlError> {
+    match ask_patiently(volume, &Request::Flush, LONG_PATIENCE)? {
+        Reply::Flushed { dirty_bytes } => Ok(dirty_bytes),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// Drops what was read and can be read again. Says how many bytes that were.
+pub fn drop_clean(volume: &Path) -> Result<u64, ControlError> {
+    match ask(volume, &Request::DropClean)? {
+        Reply::Dropped { bytes } => Ok(bytes),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// A turn of reading files into the cache.
+pub fn warm(volume: &Path, files: Vec<(u64, u64)>, urgent: bool) -> Result<Warmed, ControlError> {
+    match ask_patiently(volume, &Request::Warm { files, urgent }, LONG_PATIENCE)? {
+        Reply::Warmed(warmed) => Ok(warmed),
+        other => Err(ControlError::unasked(&other)),
     }
 }
 

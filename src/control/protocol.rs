@@ -3,10 +3,12 @@
 //! Owns: the types and the version. Must be true: CTL-4 a field is only ever added, with a default, so that the program and a daemon of
 //! another release understand each other; whatever else changes is a new version. Fails: with a [`ProtocolError`] for any bytes.
 
+mod caches;
 mod config;
 mod damage;
 mod places;
 
+pub use caches::{CacheTier, Warmed};
 pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
 pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
@@ -60,6 +62,18 @@ pub enum Request {
         #[serde(default)]
         after: Option<(u64, u16)>,
     },
+    /// What the caches hold. Waits for nobody.
+    Caches,
+    /// Make durable what was written so far. Waits for the disk.
+    Flush,
+    /// Drop what was read and can be read again.
+    DropClean,
+    /// Read files into the cache, each from an offset on, for a second or so. Waits for the disk; unless `urgent`, behind all requests.
+    Warm {
+        files: Vec<(u64, u64)>,
+        #[serde(default)]
+        urgent: bool,
+    },
     /// Forget what is noted of these inodes, or everything.
     ForgetDamage {
         #[serde(default)]
@@ -89,6 +103,17 @@ pub enum Reply {
     Damage(Box<DamagePage>),
     Located(Box<LocatedPage>),
     Found(Box<FoundPage>),
+    Caches {
+        tiers: Vec<CacheTier>,
+    },
+    /// What is dirty by now.
+    Flushed {
+        dirty_bytes: u64,
+    },
+    Dropped {
+        bytes: u64,
+    },
+    Warmed(Warmed),
     /// So many entries were forgotten.
     Forgot {
         count: u64,

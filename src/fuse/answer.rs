@@ -8,7 +8,8 @@ use super::errno::{errno, label};
 use super::herald::Herald;
 use super::in_flight::{InFlight, Seat};
 use super::meters::{Meters, Op};
-use super::settings::{Noted, Shown};
+use super::negotiate::Agreed;
+use super::settings::{MountSettings, Noted, Shown};
 use super::subject::Subject;
 use fuser::{Errno, FileAttr};
 use infmap_actors::Volume;
@@ -41,6 +42,18 @@ pub(super) fn answered_here() -> u64 {
 }
 
 impl Shared {
+    pub(super) fn new(
+        volume: Arc<Volume>,
+        settings: &MountSettings,
+        agreed: Agreed,
+        in_flight: Arc<InFlight>,
+        herald: Arc<Herald>,
+    ) -> Self {
+        let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
+        let access = settings.access.clone();
+        Self { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald, access }
+    }
+
     /// What is shown of an inode, and for how long. Of a file that somebody has open to write the kernel may hold pages that we do not
     /// know of: it is never shown as one without blocks, which programs take for one of holes alone.
     pub(super) fn shown(&self, attributes: &Attributes) -> (FileAttr, Duration) {

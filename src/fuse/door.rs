@@ -7,12 +7,12 @@
 //! not ask again until the next mount.
 
 use super::answer::{Refuse, Shared, Ticket, answered_here};
-use super::convert::{Lifetimes, from_request, set_time};
+use super::convert::{from_request, set_time};
 use super::herald::Herald;
 use super::in_flight::{InFlight, Traffic};
 use super::listing::{Page, Walk};
 use super::lookout::Lookout;
-use super::meters::{Meters, Op};
+use super::meters::Op;
 use super::negotiate::{Agreed, negotiate};
 use super::request::{attribute_change, mode_of, new_node, rename_mode};
 use super::send::{send_attributes, send_created, send_done, send_entry, send_space};
@@ -62,7 +62,7 @@ impl Door {
         let watched = in_flight.clone();
         volume.watchdog().watch(Box::new(move |now_us| watched.overdue(now_us)));
         Self {
-            shared: Arc::new(Self::share(volume, settings, agreed, in_flight, herald.clone())),
+            shared: Arc::new(Shared::new(volume, settings, agreed, in_flight, herald.clone())),
             settings: settings.clone(),
             agreed,
             lookout,
@@ -74,14 +74,8 @@ impl Door {
         }
     }
 
-    /// What goes through it, for whoever looks from outside.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic(self.shared.in_flight.clone())
-    }
-
-    fn share(volume: Arc<Volume>, settings: &MountSettings, agreed: Agreed, in_flight: Arc<InFlight>, herald: Arc<Herald>) -> Shared {
-        let lifetimes = Lifetimes::new(settings.entry_lifetime, settings.attribute_lifetime, agreed.writeback_cache);
-        Shared { volume, meters: Meters::new(), in_flight, lifetimes, shown: settings.shown, herald, access: settings.access.clone() }
+        Traffic::new(self.shared.in_flight.clone(), self.herald.handles())
     }
 
     /// Asks the volume, and sends what it answers.
@@ -174,7 +168,7 @@ impl Filesystem for Door {
     fn init(&mut self, _req: &Request, kernel: &mut KernelConfig) -> std::io::Result<()> {
         self.agreed = negotiate(&self.settings, kernel)?;
         let (volume, in_flight) = (self.shared.volume.clone(), self.shared.in_flight.clone());
-        self.shared = Arc::new(Self::share(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
+        self.shared = Arc::new(Shared::new(volume, &self.settings, self.agreed, in_flight, self.herald.clone()));
         tracing::debug!(writeback_cache = self.agreed.writeback_cache, open = ?self.agreed.open, "the kernel and the door have agreed");
         Ok(())
     }
@@ -391,6 +385,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // Not FOPEN_CACHE_DIR: walks after reads became slower. So not ENOSYS either, which means the same to the kernel.
+        self.herald.opened_directory();
         self.say(Op::Opendir.on(ino.0), reply, |reply| reply.opened(NO_HANDLE, FopenFlags::empty()));
     }
 
@@ -403,6 +398,7 @@ impl Filesystem for Door {
     }
 
     fn releasedir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.herald.closed_directory();
         self.say(Op::Releasedir.on(ino.0), reply, ReplyEmpty::ok);
     }
 

@@ -1,14 +1,16 @@
 //! The Herald: a thread that tells the kernel things, and waits for it so that nobody else does.
 //!
-//! Owns: `Herald`, and the count of those who have a file open to write. Must be true: HER-1 no thread that answers requests sends a
-//! notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count is never too small, so
-//! that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone.
+//! Owns: `Herald`, the count of what is open, and of those who have a file open to write. Must be true: HER-1 no thread that answers
+//! requests sends a notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count of writers
+//! is never too small, so that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which
+//! costs time alone.
 //! Fails: whoever waits hears that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
 //! the writeback cache the kernel answers SEEK_DATA and SEEK_HOLE by asking us, without first writing back what it holds (Linux 6.18,
 //! `fuse_lseek`): where we know of a hole, there may be data. To drop the pages of an inode makes it write them.
 
+use super::in_flight::Handles;
 use fuser::{INodeNo, Notifier, OpenAccMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +33,7 @@ enum Errand {
 pub(super) struct Herald {
     errands: OnceLock<Sender<Errand>>,
     writers: Mutex<HashMap<u64, u64>>,
+    handles: Arc<Handles>,
     /// Errands about attributes that are not done yet.
     forgetting: Arc<AtomicUsize>,
 }
@@ -84,6 +87,7 @@ impl Herald {
 
     /// Somebody opened the file.
     pub(super) fn opened(&self, ino: INodeNo, mode: OpenAccMode) {
+        self.handles.files.fetch_add(1, Ordering::Relaxed);
         if mode != OpenAccMode::O_RDONLY {
             *self.writers().entry(ino.0).or_default() += 1;
         }
@@ -91,6 +95,7 @@ impl Herald {
 
     /// Somebody closed it; what he wrote was written back before.
     pub(super) fn closed(&self, ino: INodeNo, mode: OpenAccMode) {
+        self.handles.files.fetch_sub(1, Ordering::Relaxed);
         if mode != OpenAccMode::O_RDONLY {
             let mut writers = self.writers();
             if let Some(count) = writers.get_mut(&ino.0) {
@@ -100,6 +105,21 @@ impl Herald {
                 }
             }
         }
+    }
+
+    /// Somebody opened a directory.
+    pub(super) fn opened_directory(&self) {
+        self.handles.directories.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody closed it.
+    pub(super) fn closed_directory(&self) {
+        self.handles.directories.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What is open.
+    pub(super) fn handles(&self) -> Arc<Handles> {
+        self.handles.clone()
     }
 
     /// Whether somebody has the file open to write.

@@ -7,7 +7,7 @@
 use super::meters::Op;
 use infmap_actors::clock::Clock;
 use infmap_actors::watchdog::{Overdue, Who};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -108,7 +108,17 @@ impl InFlight {
 
 /// What goes through the door now.
 #[derive(Clone)]
-pub struct Traffic(pub(super) Arc<InFlight>);
+pub struct Traffic {
+    in_flight: Arc<InFlight>,
+    handles: Arc<Handles>,
+}
+
+/// What is open, as the kernel says. It may keep a last RELEASE to itself.
+#[derive(Debug, Default)]
+pub(super) struct Handles {
+    pub files: AtomicI64,
+    pub directories: AtomicI64,
+}
 
 /// The requests of one kind that were taken and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +130,21 @@ pub struct UnderWay {
 }
 
 impl Traffic {
+    pub(super) fn new(in_flight: Arc<InFlight>, handles: Arc<Handles>) -> Self {
+        Self { in_flight, handles }
+    }
+
+    /// Open files and directories.
+    #[must_use]
+    pub fn open_handles(&self) -> (u64, u64) {
+        let of = |open: &AtomicI64| u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(0);
+        (of(&self.handles.files), of(&self.handles.directories))
+    }
+
     /// Every kind of request.
     #[must_use]
     pub fn under_way(&self) -> Vec<UnderWay> {
-        let by_kind = self.0.by_kind().into_iter().enumerate();
+        let by_kind = self.in_flight.by_kind().into_iter().enumerate();
         let known = by_kind.filter_map(|(number, found)| Some((Op::at(number)?, found)));
         known.map(|(op, (requests, oldest_since_us))| UnderWay { op: op.name(), requests, oldest_since_us }).collect()
     }
@@ -160,15 +181,15 @@ mod tests {
 
     #[test]
     fn those_under_way_are_counted_by_kind_with_the_oldest() {
-        let traffic = Traffic(Arc::new(InFlight::new(&SimClock::new(0))));
-        let began = traffic.0.moment.0;
-        let later = traffic.0.begin(Op::Read, began + Duration::from_secs(1));
-        let first = traffic.0.begin(Op::Read, began);
+        let traffic = Traffic::new(Arc::new(InFlight::new(&SimClock::new(0))), Arc::default());
+        let began = traffic.in_flight.moment.0;
+        let later = traffic.in_flight.begin(Op::Read, began + Duration::from_secs(1));
+        let first = traffic.in_flight.begin(Op::Read, began);
         let of = |name| traffic.under_way().into_iter().find(|kind| kind.op == name).map(|kind| (kind.requests, kind.oldest_since_us));
         assert_eq!((of("read"), of("write")), (Some((2, Some(0))), Some((0, None))));
-        traffic.0.end(&first);
+        traffic.in_flight.end(&first);
         assert_eq!(of("read"), Some((1, Some(SECOND))));
-        traffic.0.end(&later);
+        traffic.in_flight.end(&later);
         assert_eq!(of("read"), Some((0, None)));
     }
 

@@ -47,13 +47,17 @@ impl Server {
     /// # Errors
     /// The system's: the port is taken, the address is none of this machine.
     pub fn open(address: SocketAddr, facts: Arc<dyn Facts>) -> io::Result<Self> {
+        Self::open_patiently(address, facts, PATIENCE)
+    }
+
+    fn open_patiently(address: SocketAddr, facts: Arc<dyn Facts>, patience: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
-        let run = move || serve(&runtime, listener, facts, &stopped);
+        let run = move || serve(&runtime, listener, Asked { facts, patience }, &stopped);
         let thread = thread::Builder::new().name("infmap-http".into()).spawn(run)?;
         Ok(Self { address, stop, thread: Some(thread) })
     }
@@ -74,10 +78,17 @@ impl Drop for Server {
     }
 }
 
-fn serve(runtime: &Runtime, listener: TcpListener, facts: Arc<dyn Facts>, stopped: &Notify) {
+/// Who is asked, and how long it may take.
+#[derive(Clone)]
+struct Asked {
+    facts: Arc<dyn Facts>,
+    patience: Duration,
+}
+
+fn serve(runtime: &Runtime, listener: TcpListener, asked: Asked, stopped: &Notify) {
     runtime.block_on(async {
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => drop(runtime.spawn(listen(listener, facts))),
+            Ok(listener) => drop(runtime.spawn(listen(listener, asked))),
             Err(error) => tracing::warn!(%error, "HTTP is not served"),
         }
         // What runs beside ends with the runtime.
@@ -85,7 +96,7 @@ fn serve(runtime: &Runtime, listener: TcpListener, facts: Arc<dyn Facts>, stoppe
     });
 }
 
-async fn listen(listener: tokio::net::TcpListener, facts: Arc<dyn Facts>) {
+async fn listen(listener: tokio::net::TcpListener, asked: Asked) {
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         match listener.accept().await {
@@ -96,7 +107,7 @@ async fn listen(listener: tokio::net::TcpListener, facts: Arc<dyn Facts>) {
                 {
                     oldest.abort();
                 }
-                connections.push_back(tokio::spawn(talk(stream, facts.clone())).abort_handle());
+                connections.push_back(tokio::spawn(talk(stream, asked.clone())).abort_handle());
             }
             Err(error) => {
                 tracing::debug!(%error, "a caller by HTTP could not be taken");
@@ -106,15 +117,15 @@ async fn listen(listener: tokio::net::TcpListener, facts: Arc<dyn Facts>) {
     }
 }
 
-async fn talk(stream: TcpStream, facts: Arc<dyn Facts>) {
+async fn talk(stream: TcpStream, Asked { facts, patience }: Asked) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let response = respond(&request, &*facts);
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_MAX_BYTES).keep_alive(false);
+    http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(REQUEST_MAX_BYTES).keep_alive(false);
     let connection = http.serve_connection(TokioIo::new(stream), answer);
-    match tokio::time::timeout(PATIENCE, connection).await {
+    match tokio::time::timeout(patience, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a caller by HTTP was not answered"),
         Err(_) => tracing::debug!("a caller by HTTP was too slow"),
@@ -140,3 +151,6 @@ fn respond(request: &Request<Incoming>, facts: &dyn Facts) -> Response<Full<Byte
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@
 //! most its bound, and the count of all is that of the last bucket, however many record meanwhile. Fails: never.
 
 use super::catalogue::{self, Kind, Unit};
+use super::text::{family, labels};
 use metrics::{HistogramFn, Key};
-use metrics_exporter_prometheus::formatting::{sanitize_label_value, write_help_line, write_type_line};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +73,7 @@ impl Histograms {
         let make = || {
             let metric = catalogue::find(key.name());
             let bounds = metric.and_then(|metric| if let Kind::Histogram(bounds) = metric.kind { Some(bounds) } else { None });
-            let parts = if metric.is_some_and(|metric| metric.unit == Unit::Bytes) { 1.0 } else { PARTS };
+            let parts = if metric.is_some_and(|metric| metric.unit != Unit::Seconds) { 1.0 } else { PARTS };
             Arc::new(Buckets::new(bounds.unwrap_or(OTHERWISE), parts))
         };
         of_name.entry(key.clone()).or_insert_with(make).clone()
@@ -90,19 +90,14 @@ impl Histograms {
                     continue;
                 }
                 if std::mem::take(&mut is_first) {
-                    write_help_line(out, name, None, None, catalogue::find(name).map_or("", |metric| metric.help));
-                    write_type_line(out, name, None, None, "histogram");
+                    family(out, name, Kind::Histogram(buckets.bounds));
                 }
-                let labels: Vec<String> =
-                    key.labels().map(|label| format!("{}=\"{}\"", label.key(), sanitize_label_value(label.value()))).collect();
-                let labels = labels.join(",");
-                let comma = if labels.is_empty() { "" } else { "," };
                 let bounds = buckets.bounds.iter().map(f64::to_string).chain(["+Inf".into()]);
                 for (bound, count) in bounds.zip(&counts) {
-                    let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+                    let _ = writeln!(out, "{name}_bucket{} {count}", labels(key, Some(&bound)));
                 }
-                let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-                let _ = writeln!(out, "{name}_sum{braced} {}\n{name}_count{braced} {count}", buckets.sum());
+                let labels = labels(key, None);
+                let _ = writeln!(out, "{name}_sum{labels} {}\n{name}_count{labels} {count}", buckets.sum());
             }
         }
     }

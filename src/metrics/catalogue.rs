@@ -132,6 +132,10 @@ impl Metric {
         self.unit(Unit::Ratio)
     }
 
+    const fn experimental(self) -> Self {
+        Self { stability: Stability::Experimental, ..self }
+    }
+
     const fn happened(self) -> Self {
         Self { presence: Presence::Happened, ..self }
     }
@@ -145,6 +149,12 @@ const WAITED: &[f64] = &[
 
 /// Upper bounds, in seconds, of what takes its time: 1 ms to 100 s.
 const WORKED: &[f64] = &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
+
+/// Upper bounds, in bytes, of what is written at once: 4 KiB to 16 MiB.
+const WRITTEN: &[f64] = &[4096.0, 16_384.0, 65_536.0, 262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 16_777_216.0];
+
+/// Upper bounds of how many share something.
+const CALLERS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// Every part: its heading, and its metrics.
 #[must_use]

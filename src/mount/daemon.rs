@@ -78,7 +78,7 @@ pub(super) fn wait(child: &mut Child, patience: Duration) -> Result<Outcome, Mou
     Ok(Outcome::Ready { pid: child.id() })
 }
 
-/// The child's first step, before any thread: it leaves the terminal's session.
+/// The child leaves the terminal's session, and the group of processes of whoever started it.
 pub fn leave_session() {
     // Fails only for the leader of a group, which a process started by `start` is not.
     let _ = setsid();

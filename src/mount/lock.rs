@@ -3,10 +3,13 @@
 //! Owns: the file `lock` of a volume. Must be true: MNT-3 the kernel's flock decides, the text only explains, so what a dead
 //! process left locks nothing; the file is never removed, or two processes could lock two of them; MNT-4 whoever only reads and
 //! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read; MNT-5 the text of a mount goes only
-//! when somebody says that it finished, so whatever else ends a mount, a panic too, leaves the text of one that did not.
+//! when somebody says that it finished, so whatever else ends a mount, a panic too, leaves the text of one that did not; MNT-6 the text
+//! is written over in place and never cut to nothing: a disk that others have filled can be locked; where not even the first text finds
+//! room, a verb that mounts nothing locks without one.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
 use super::{MountError, mountinfo, point};
+use infmap_storage::device::Heir;
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -19,6 +22,8 @@ use std::time::{Duration, Instant};
 pub(super) const FILE: &str = "lock";
 /// Behind the number of a process that changes nothing.
 const ONLY_READS: &str = " reads";
+/// What the file says when nobody has the volume.
+const NOBODY: &[u8] = b"\n";
 /// Between two looks at a lock that somebody holds.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -66,7 +71,12 @@ impl VolumeLock {
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
         let left = Some(owner(volume)).filter(|owner| owner.mountpoint.is_some());
         let text = Owner { pid: Some(std::process::id()), only_reads, mountpoint: mountpoint.map(Into::into) }.encode();
-        write(&mut file, &text).map_err(MountError::io(format!("cannot write {}", path.display())))?;
+        match write(&mut file, &text) {
+            Err(error) if error.kind() == ErrorKind::StorageFull && mountpoint.is_none() => {
+                tracing::warn!("there is no room for who has the lock of {}: it is held without a name", volume.display());
+            }
+            done => done.map_err(MountError::io(format!("cannot write {}", path.display())))?,
+        }
         Ok(Self { held: Held::Alone(file), left, at_end: None })
     }
 
@@ -140,12 +150,18 @@ pub fn is_not_writable(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
 }
 
+/// One byte at least stays all the time, and with it the room that the next text needs.
 fn write(file: &mut File, text: &[u8]) -> std::io::Result<()> {
-    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
+    let text = if text.is_empty() { NOBODY } else { text };
+    file.set_len(1).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
 }
 
 fn open_to_write(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if let Some(heir) = path.parent().and_then(|volume| Heir::of(File::open(volume).ok()?)) {
+        heir.give(&file);
+    }
+    Ok(file)
 }
 
 /// Waits up to `patience` for an owner that is not mounted any more.
@@ -336,6 +352,22 @@ mod tests {
         assert!(is_left(), "a mount that could not open the volume has not finished the one before");
         take().finish();
         assert!(!is_left());
+    }
+
+    /// Seen to fail when the file was emptied: its room went to whoever filled the disk next, and the volume could not be locked again.
+    #[test]
+    fn a_lock_that_is_let_go_keeps_the_room_of_its_text() {
+        use std::os::unix::fs::MetadataExt;
+        let volume = tempfile::tempdir().expect("a directory");
+        let take = |mountpoint| VolumeLock::take(volume.path(), mountpoint, NO_PATIENCE).expect("free");
+        let ways: [fn(VolumeLock); 3] = [VolumeLock::finish, VolumeLock::give_back, drop];
+        for end in ways {
+            end(take(Some(Path::new("/mnt"))));
+            let found = std::fs::metadata(volume.path().join(FILE)).expect("a file");
+            assert!(found.len() > 0 && found.blocks() > 0, "{} bytes in {} blocks", found.len(), found.blocks());
+        }
+        take(None).finish();
+        assert_eq!((was_left(volume.path()).expect("looked"), owner(volume.path())), (false, Owner::default()));
     }
 
     #[test]

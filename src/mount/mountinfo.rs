@@ -8,6 +8,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+/// The type of a place at which an automounter mounts when somebody comes (systemd.automount(5), autofs(5)).
+const AUTOFS: &str = "autofs";
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
@@ -53,7 +56,8 @@ fn read() -> std::io::Result<Vec<Mounted>> {
 }
 
 fn seen_at(path: &Path, all: Vec<Mounted>) -> Option<Mounted> {
-    all.into_iter().rfind(|mounted| mounted.mountpoint == path)
+    // Where an automounter waits for whoever comes, nothing is mounted yet.
+    all.into_iter().rfind(|mounted| mounted.mountpoint == path && mounted.fs_type != AUTOFS)
 }
 
 /// Reads the text of a mountinfo file.
@@ -132,6 +136,15 @@ mod tests {
         let mounted = parse(b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\ngarbage\n\n1 2 a:b / / rw - x y z\n1 2 0:1 / / rw shared:1\n");
         assert_eq!((mounted.len(), mounted[0].fs_type.as_str()), (1, "ext4"));
         assert!(parse(b"22 1 8:1 / /mnt nosuid,ro - fuse.infmap v ro,user_id=0\n")[0].read_only);
+    }
+
+    #[test]
+    fn where_an_automounter_waits_nothing_is_mounted_yet() {
+        let line = |id: u32, kind: &str| format!("{id} 1 0:{id} / /mnt/a rw - {kind} x rw\n");
+        let at = |text: String| seen_at(Path::new("/mnt/a"), parse(text.as_bytes())).map(|mounted| mounted.id);
+        assert_eq!(at(line(5, "autofs")), None);
+        assert_eq!(at(line(5, "autofs") + &line(6, "fuse.infmap")), Some(6));
+        assert_eq!(at(line(4, "ext4") + &line(5, "autofs")), Some(4));
     }
 
     #[test]

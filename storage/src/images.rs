@@ -23,6 +23,7 @@ use quick_cache::{DefaultHashBuilder, UnitWeighter};
 use restore::Restorer;
 pub(crate) use restore::{read_piece, read_what_can_be};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Images whose files stay open at most.
@@ -50,6 +51,8 @@ pub struct Images {
     device: Arc<dyn Device>,
     open: Cache<RegionId, Arc<dyn DeviceFile>, UnitWeighter, DefaultHashBuilder, Evictions>,
     evictions: Evictions,
+    /// Files that were opened because they were not open.
+    opened: AtomicU64,
     buffers: BufferPool,
     restorer: Restorer,
     suspected: OnceLock<Box<Suspected>>,
@@ -64,7 +67,7 @@ impl Images {
     pub fn new(device: Arc<dyn Device>, parallel: usize) -> Self {
         let (evictions, buffers) = (Evictions::default(), BufferPool::huge(READ_BYTES, parallel));
         let open = Cache::with(OPEN_IMAGES, OPEN_IMAGES as u64, UnitWeighter, DefaultHashBuilder::default(), evictions.clone());
-        Self { device, open, evictions, buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
+        Self { device, open, evictions, opened: AtomicU64::new(0), buffers, restorer: Restorer::default(), suspected: OnceLock::new() }
     }
 
     /// Keeps buffers for so many reads at once from now on.
@@ -143,7 +146,7 @@ impl Images {
     #[must_use]
     pub fn state(&self) -> CacheUse {
         let (evicted_cold, evicted_hot) = self.evictions.counts();
-        let (hits, missed) = (self.open.hits(), self.open.misses());
+        let (hits, missed) = (self.open.hits(), self.opened.load(Ordering::Relaxed));
         CacheUse { bytes: 0, entries: self.open.len() as u64, hits, missed, evicted_cold, evicted_hot }
     }
 
@@ -240,7 +243,10 @@ impl Images {
     }
 
     fn file(&self, region: RegionId) -> io::Result<Arc<dyn DeviceFile>> {
-        self.open.get_or_insert_with(&region, || self.device.open(&region.path(), Open::READ.direct()))
+        self.open.get_or_insert_with(&region, || {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            self.device.open(&region.path(), Open::READ.direct())
+        })
     }
 
     fn mistaken(&self, region: RegionId, file: &dyn DeviceFile) -> Option<ImageError> {

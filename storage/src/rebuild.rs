@@ -9,9 +9,11 @@
 //! and 100 bytes a directory to name what was lost; without a whole root also all rows of the name tree.
 
 pub mod catalogue;
+mod fill;
 pub mod gathered;
 mod losses;
 mod mend;
+mod newer;
 mod orphans;
 mod owners;
 mod paths;
@@ -40,6 +42,7 @@ use crate::state::{State, StateError};
 use crate::vat::{NodeError, Tree, TreeId};
 use losses::Survey;
 use mend::{Mended, mend};
+use newer::Newer;
 use orphans::{KeyRanges, Leaves, Rows};
 use seal::Fresh;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,10 +87,21 @@ pub struct Found {
     pub images: BTreeMap<RegionId, ImageFacts>,
     /// All roots that images carry.
     pub roots: Vec<RootRecord>,
+    /// The newest tables, if there is a log that could be replayed: taken as far as they can be walked, and before all roots.
+    pub replayed: Option<Replayed>,
     /// Memory for nodes.
     pub node_bytes: u64,
     /// Files whose loss is told by name at most.
     pub files_max: usize,
+}
+
+/// Tables as a log says that they are.
+pub struct Replayed {
+    pub state: State,
+    /// The root that the log goes on from.
+    pub root: Generation,
+    /// The youngest generation that the log knows of.
+    pub granted: Generation,
 }
 
 /// What a rebuild is doing: its name, and how much of it is done.
@@ -109,7 +123,7 @@ pub enum By {
 pub enum How {
     /// From a root, whole.
     Root { generation: Generation },
-    /// From a root as far as it can be walked, if there is one, and from so many leaves without a parent.
+    /// From a root and the log above it, if there are any, as far as they can be walked, and from so many leaves without a parent.
     Nodes { base: Option<Generation>, leaves: u64 },
     /// Only bytes were found.
     Owners,
@@ -149,10 +163,14 @@ pub struct Report {
     pub lost_bytes: u64,
     /// Images made after the root: what changed then is not known.
     pub newer_images: Vec<RegionId>,
-    /// Files that have bytes in them, by the names that the root knows.
+    /// Inodes of which there is something in them, bytes or rows, as far as it can be read.
+    pub newer: BTreeSet<u64>,
+    /// The files and directories among them, by the names that the root knows.
     pub newer_files: Vec<Vec<u8>>,
     /// Images that nobody needs.
     pub unused_images: usize,
+    /// Names that are in younger tables only, or that lead to nothing that is left; as many as were asked for.
+    pub lost_names: Vec<Vec<u8>>,
     /// Where there was no whole root: names that led nowhere, and attributes that were not whole.
     pub dropped_names: u64,
     pub dropped_attributes: u64,
@@ -162,9 +180,9 @@ pub struct Report {
     pub made_up: u64,
     /// Files that are shorter than they were.
     pub cut: u64,
-    /// Inodes that may be older, shorter or longer than they were: rows of them come from nodes without a parent, or are made up.
+    /// Inodes that may not be as they were: rows of them come from nodes without a parent, are made up, or may be missing.
     pub uncertain: BTreeSet<u64>,
-    /// The files among them.
+    /// The names of them.
     pub uncertain_files: Vec<Vec<u8>>,
 }
 
@@ -211,7 +229,8 @@ pub fn rebuild(mut found: Found, by: Option<By>, step: Step<'_>) -> Result<Rebui
     let generation = generation_above(&found)?;
     found.roots.sort_by_key(|root| std::cmp::Reverse(root.generation));
     found.roots.dedup_by_key(|root| root.generation);
-    if matches!(by, None | Some(By::Root))
+    let is_behind = found.replayed.is_some();
+    if (by == Some(By::Root) || (by.is_none() && !is_behind))
         && let Some(rebuilt) = by_root(&found, generation, step)?
     {
         return Ok(rebuilt);
@@ -232,7 +251,8 @@ fn by_root(found: &Found, generation: Generation, step: Step<'_>) -> Result<Opti
         let (nodes, state) = (store(found), root.open(generation));
         let mut survey = Survey::new(found);
         if survey.walk(&state.names, &nodes.loading(TreeId::Name), step) {
-            let made = Made { how: How::Root { generation: root.generation }, mended: Mended::default(), voids: BTreeMap::new() };
+            let how = How::Root { generation: root.generation };
+            let made = Made { how, limit: Some(root.generation), mended: Mended::default(), voids: BTreeMap::new() };
             return finish(found, nodes, state, survey, made, passed_over, root.frontier).map(Some);
         }
     }
@@ -242,10 +262,11 @@ fn by_root(found: &Found, generation: Generation, step: Step<'_>) -> Result<Opti
 /// Puts a name tree together from what is left. `with_nodes`: not from bytes of files alone.
 fn by_pieces(mut found: Found, generation: Generation, with_nodes: bool, step: Step<'_>) -> Result<Rebuilt, RebuildError> {
     let (nodes, images) = (store(&found), Images::new(Arc::clone(&found.device), 1));
-    let base = found.roots.first().filter(|_| with_nodes).cloned();
+    let base = if with_nodes { Base::of(&mut found, generation) } else { None };
     let mut rows = Rows::new();
-    let unknown = base.as_ref().map_or_else(KeyRanges::all, |root| rows_of(root, generation, &nodes, &mut rows));
-    let youngest = youngest_of(&found, base.as_ref().map(|root| root.generation));
+    let unknown = base.as_ref().map_or_else(KeyRanges::all, |base| rows_of(&base.state.names, &nodes, &mut rows));
+    let limit = base.as_ref().map(|base| base.limit);
+    let youngest = youngest_of(&found, limit);
     let regions: Vec<RegionId> = youngest.values().copied().collect();
     let (leaves, filled) =
         if with_nodes { Leaves::find(&found, &images, &regions, step).fill(&images, &unknown, &mut rows) } else { (0, BTreeSet::new()) };
@@ -259,12 +280,12 @@ fn by_pieces(mut found: Found, generation: Generation, with_nodes: bool, step: S
     }
     let how = match (&base, leaves) {
         (None, 0) => How::Owners,
-        (base, leaves) => How::Nodes { base: base.as_ref().map(|root| root.generation), leaves },
+        (base, leaves) => How::Nodes { base: base.as_ref().map(|base| base.root), leaves },
     };
     let mut state = empty_root(found.uuid).open(generation);
     state.inodes = 0;
-    state.next_inode = base.as_ref().map_or(0, |root| root.next_inode);
-    let frontier = base.as_ref().map_or(Place(0), |root| root.frontier);
+    state.next_inode = base.as_ref().map_or(0, |base| base.state.next_inode);
+    let frontier = base.as_ref().map_or(Place(0), |base| base.state.frontier);
     let images_end = found.images.keys().map(|id| id.place).max().map_or(Some(0), |place| place.0.checked_add(1));
     let next_place = frontier.max(Place(images_end.ok_or(RebuildError::NoPlace)?));
     let mut voids = Voids::new(found.uuid, generation, next_place);
@@ -282,19 +303,37 @@ fn by_pieces(mut found: Found, generation: Generation, with_nodes: bool, step: S
     if !survey.walk(&state.names, &nodes.loading(TreeId::Name), step) {
         return Err(RebuildError::Defect("a name tree that was just made cannot be walked"));
     }
-    let made = Made { how, mended, voids: voids.images };
+    let made = Made { how, limit, mended, voids: voids.images };
     let passed_over = found.roots.len();
     finish(&found, nodes, state, survey, made, passed_over, frontier)
 }
 
-/// All rows of a root that can be reached, and the keys of which it says nothing.
-fn rows_of(root: &RootRecord, generation: Generation, nodes: &NodeStore, rows: &mut Rows) -> KeyRanges {
-    let state = root.open(generation);
-    if state.names.is_empty() {
+/// The tables that pieces are put around.
+struct Base {
+    state: State,
+    root: Generation,
+    /// What is younger than this is younger than the tables.
+    limit: Generation,
+}
+
+impl Base {
+    /// What the log gives, or else the newest root.
+    fn of(found: &mut Found, generation: Generation) -> Option<Self> {
+        if let Some(Replayed { state, root, granted }) = found.replayed.take() {
+            return Some(Self { state, root, limit: granted });
+        }
+        let root = found.roots.first()?;
+        Some(Self { state: root.open(generation), root: root.generation, limit: root.generation })
+    }
+}
+
+/// All rows of a tree that can be reached, and the keys of which it says nothing.
+fn rows_of(names: &Tree, nodes: &NodeStore, rows: &mut Rows) -> KeyRanges {
+    if names.is_empty() {
         return KeyRanges::all();
     }
     let mut unknown = Vec::new();
-    walk(&state.names, &nodes.loading(TreeId::Name), &mut |event| match event {
+    walk(names, &nodes.loading(TreeId::Name), &mut |event| match event {
         Event::Row(key, value) => drop(rows.insert(key.to_vec(), value.to_vec())),
         Event::Unknown(from, to) => unknown.push((from.to_vec(), to.map(<[u8]>::to_vec))),
         Event::Node(_) | Event::Fault { .. } => {}
@@ -326,6 +365,8 @@ fn place_above(found: &Found, survey: &Survey<'_>, frontier: Place) -> Result<Pl
 /// How names were made, and images that hold what is lost.
 struct Made {
     how: How,
+    /// What is younger than this is younger than the names.
+    limit: Option<Generation>,
     mended: Mended,
     voids: BTreeMap<RegionId, Vec<u8>>,
 }
@@ -339,20 +380,22 @@ fn finish(
     roots_passed_over: usize,
     frontier: Place,
 ) -> Result<Rebuilt, RebuildError> {
-    let Made { how, mended, voids } = made;
+    let Made { how, limit, mended, voids } = made;
     let next_place = place_above(found, &survey, frontier)?;
     survey.claimed.settle(|id| found.images.contains_key(&id));
     let is_kept = |id: &&RegionId| found.images.contains_key(id) && !voids.contains_key(id);
     let kept: Vec<RegionId> = survey.claimed.0.keys().filter(is_kept).copied().collect();
-    let is_newer = |id: &&RegionId| how.root().is_some_and(|root| id.generation > root) && !voids.contains_key(id);
+    let is_newer = |id: &&RegionId| limit.is_some_and(|limit| id.generation > limit) && !voids.contains_key(id);
     let newer_images: Vec<RegionId> = found.images.keys().filter(is_newer).copied().collect();
-    let newer_inodes = owners_of(found, &newer_images);
-    let asked: BTreeSet<u64> = newer_inodes.iter().chain(mended.uncertain.iter().take(found.files_max)).copied().collect();
-    let named = survey.paths(&state.names, &nodes.loading(TreeId::Name), &asked);
-    let newer_files = newer_inodes.iter().filter_map(|inode| named.of(*inode).into_iter().next()).take(found.files_max).collect();
+    let source = nodes.loading(TreeId::Name);
+    let newer = Newer::find(found, &newer_images, &state.names, &source);
+    let asked: BTreeSet<u64> = newer.inodes.iter().chain(mended.uncertain.iter().take(found.files_max)).copied().collect();
+    let lost_names: BTreeSet<&(u64, Vec<u8>)> = newer.names.iter().chain(&mended.dropped).take(found.files_max).collect();
+    let named = survey.paths(&state.names, &source, &asked, !lost_names.is_empty());
+    drop(source);
+    let newer_files = newer.inodes.iter().flat_map(|inode| named.of(*inode)).take(found.files_max).collect();
     let (lost, lost_more) = survey.lost_files(&named);
-    let is_file = |inode: &&u64| !survey.directory_numbers.contains(*inode);
-    let uncertain_files = mended.uncertain.iter().take(found.files_max).filter(is_file).flat_map(|inode| named.of(*inode)).collect();
+    let uncertain_files = mended.uncertain.iter().take(found.files_max).flat_map(|inode| named.of(*inode)).collect();
     let report = Report {
         how,
         roots_passed_over,
@@ -366,8 +409,10 @@ fn finish(
         lost_bytes: survey.lost_bytes,
         unused_images: found.images.len() - kept.len() - newer_images.len() - voids.len(),
         newer_images,
+        newer: newer.inodes,
         newer_files,
-        dropped_names: mended.dropped_names,
+        lost_names: lost_names.iter().filter_map(|(directory, name)| named.resolve(*directory, name)).collect(),
+        dropped_names: mended.dropped.len() as u64,
         dropped_attributes: mended.dropped_attributes,
         nameless: mended.nameless,
         made_up: mended.made_up,
@@ -381,19 +426,4 @@ fn finish(
     let created = survey.created.unwrap_or_default();
     let fresh = Fresh { uuid: found.uuid, state, nodes, claimed: std::mem::take(&mut survey.claimed), kinds, next_place, voids };
     Ok(Rebuilt { report, kept, created, fresh })
-}
-
-/// The inodes that have bytes in these images, as far as their tables can be read.
-fn owners_of(found: &Found, images: &[RegionId]) -> BTreeSet<u64> {
-    let mut inodes = BTreeSet::new();
-    for id in images {
-        if let Ok(Some(tables)) = crate::check::tail::read_tables(found.device.as_ref(), found.uuid, *id) {
-            let owners = tables.owners().iter().filter(|entry| entry.owner.kind == crate::region::OwnerKind::Extent);
-            inodes.extend(owners.map(|entry| entry.owner.inode).take(found.files_max));
-        }
-        if inodes.len() >= found.files_max {
-            break;
-        }
-    }
-    inodes
 }

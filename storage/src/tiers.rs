@@ -162,6 +162,12 @@ impl Tiers {
         self.stored.cache.insert(at, stored);
     }
 
+    /// Forgets everything: it can be read again.
+    pub fn clear(&self) {
+        self.decoded.cache.clear();
+        self.stored.cache.clear();
+    }
+
     /// A piece that is about to be read ahead.
     #[must_use]
     pub fn ahead(&self) -> Arc<Ahead> {

@@ -360,6 +360,14 @@ impl Numbers {
         self.next() % end
     }
 
+    /// So many bytes that no compressor shortens.
+    #[must_use]
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.fill(&mut bytes);
+        bytes
+    }
+
     /// Bytes that no compressor shortens.
     pub fn fill(&mut self, out: &mut [u8]) {
         for part in out.chunks_mut(8) {

@@ -32,7 +32,7 @@ impl Cache {
         if self.shared.health.is_read_only() {
             // Nobody must begin to wait for what may be dead.
             return match after {
-                After::Answer(replier) if self.shared.health.is_asked_read_only() => cx.reply(replier, Ok(())),
+                After::Answer(replier) if self.shared.health.is_unchanged() => cx.reply(replier, Ok(())),
                 After::Answer(replier) => cx.reply(replier, Err(Refusal::Damaged)),
                 post => post.refuse(Refusal::ReadOnly, cx),
             };

@@ -63,7 +63,7 @@ pub struct MailboxStats {
 /// The handles and counters of a slot.
 pub(crate) struct Meter {
     pool: &'static str,
-    queue_wait: Histogram,
+    queue_wait: [Histogram; LANES],
     panics: Counter,
     rejected: Counter,
     restarts: Counter,
@@ -81,7 +81,7 @@ impl Meter {
     pub(crate) fn new(pool: &'static str) -> Self {
         Self {
             pool,
-            queue_wait: metrics::histogram!("infmap_actor_queue_wait_seconds", "pool" => pool),
+            queue_wait: LANE_NAMES.map(|lane| metrics::histogram!("infmap_actor_queue_wait_seconds", "pool" => pool, "lane" => lane)),
             panics: metrics::counter!("infmap_actor_panics_total", "pool" => pool),
             rejected: metrics::counter!("infmap_actor_rejected_total", "pool" => pool),
             restarts: metrics::counter!("infmap_actor_restarts_total", "pool" => pool),
@@ -94,8 +94,10 @@ impl Meter {
         }
     }
 
-    pub(crate) fn waited(&self, us: u64) {
-        self.queue_wait.record(seconds(us));
+    pub(crate) fn waited(&self, lane: usize, us: u64) {
+        if let Some(wait) = self.queue_wait.get(lane) {
+            wait.record(seconds(us));
+        }
     }
 
     pub(crate) fn panicked(&self) {
@@ -173,4 +175,31 @@ pub(crate) fn publish(home: Home, stats: &MailboxStats) {
         metrics::gauge!("infmap_actor_mailbox_bytes", "pool" => pool, "member" => member.clone(), "lane" => lane).set(bytes as f64);
     }
     metrics::gauge!("infmap_actor_mailbox_capacity", "pool" => pool, "member" => member).set(stats.capacity as f64);
+}
+
+/// The slots of one pool together.
+#[derive(Default)]
+pub(crate) struct PoolStats {
+    pub(crate) dead: u32,
+    handled: u64,
+    handled_inline: u64,
+    /// Age of the message that is longest under way.
+    oldest_us: u64,
+}
+
+impl PoolStats {
+    /// Takes in a slot, of which the message under way has this age.
+    pub(crate) fn add(&mut self, stats: &MailboxStats, age_us: u64) {
+        self.dead += u32::from(stats.dead);
+        self.handled += stats.handled;
+        self.handled_inline += stats.handled_inline;
+        self.oldest_us = self.oldest_us.max(age_us);
+    }
+
+    pub(crate) fn publish(&self, pool: &'static str) {
+        let by_owner = self.handled.saturating_sub(self.handled_inline);
+        metrics::counter!("infmap_actor_messages_total", "pool" => pool, "by" => "owner").absolute(by_owner);
+        metrics::counter!("infmap_actor_messages_total", "pool" => pool, "by" => "poster").absolute(self.handled_inline);
+        metrics::gauge!("infmap_actor_oldest_message_seconds", "pool" => pool).set(seconds(self.oldest_us));
+    }
 }

@@ -111,3 +111,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patience_that_changes_while_messages_wait_counts_for_them() {
+    let (mailbox, mut inbox) = (Mailbox::new(1), Inbox::new());
+    mailbox.push(Lane::Background, note(1000), || 0);
+    for number in 0..100 {
+        mailbox.push(Lane::Foreground, note(number), || 0);
+    }
+    // Nothing is older than what would go first but by its number: the background one was first.
+    for number in 0..5 {
+        assert_eq!(next(&mut inbox, &mailbox, 0).unwrap().number, number);
+    }
+    let mut lanes = crate::settings::Lanes::default();
+    lanes.background.passes = 6;
+    mailbox.limits.set_patience(&Patience::from(&lanes));
+    assert_eq!(next(&mut inbox, &mailbox, 0).unwrap().number, 5);
+    assert_eq!(next(&mut inbox, &mailbox, 0).unwrap().number, 1000);
+    mailbox.limits.set_capacity(95);
+    assert!(mailbox.has_room());
+    mailbox.limits.set_capacity(94);
+    assert!(!mailbox.has_room());
+}

@@ -14,7 +14,7 @@ use actix::{Actor, Addr, Handler, Message, System};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,7 +23,17 @@ const STOP_US: u64 = 10_000_000;
 
 /// The actix actor: it owns nothing, and visits.
 struct Member {
-    busy: Arc<AtomicUsize>,
+    load: Arc<Load>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the threads of a pool do.
+#[derive(Default)]
+struct Load {
+    /// Threads that visit a slot now.
+    busy: AtomicUsize,
+    /// Microseconds of visits so far, those that have ended.
+    busy_us: AtomicU64,
 }
 
 impl Actor for Member {
@@ -53,9 +63,11 @@ impl Message for Quit {
 impl Handler<Visit> for Member {
     type Result = ();
     fn handle(&mut self, visit: Visit, _: &mut Self::Context) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.load.busy.fetch_add(1, Ordering::Relaxed);
+        let began_us = self.clock.now_us();
         visit.0.visit();
-        self.busy.fetch_sub(1, Ordering::Relaxed);
+        self.load.busy_us.fetch_add(self.clock.now_us().saturating_sub(began_us), Ordering::Relaxed);
+        self.load.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -79,12 +91,12 @@ struct Thread {
 }
 
 impl Thread {
-    fn start(pool: &'static str, number: usize, busy: &Arc<AtomicUsize>) -> Result<Self, RuntimeError> {
+    fn start(pool: &'static str, number: usize, load: &Arc<Load>, clock: &Arc<dyn Clock>) -> Result<Self, RuntimeError> {
         let (sender, receiver) = flume::bounded(1);
-        let busy = busy.clone();
+        let (load, clock) = (load.clone(), clock.clone());
         let run = move || {
             let system = System::new();
-            let member = system.block_on(async { Member { busy }.start() });
+            let member = system.block_on(async { Member { load, clock }.start() });
             let _ = sender.send(member);
             if let Err(error) = system.run() {
                 tracing::error!(pool, number, %error, "a system of actix ended with an error");
@@ -110,7 +122,7 @@ impl Thread {
 struct Pool {
     name: &'static str,
     threads: RwLock<Vec<Thread>>,
-    busy: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
 impl Pool {
@@ -146,7 +158,7 @@ impl ActixPools {
         let alarm = Arc::<Alarm>::default();
         let runtime = Arc::new(Self {
             clock: clock.clone(),
-            pools: pools.iter().map(|(name, _)| Pool { name, threads: RwLock::default(), busy: Arc::default() }).collect(),
+            pools: pools.iter().map(|(name, _)| Pool { name, threads: RwLock::default(), load: Arc::default() }).collect(),
             roster: Roster::default(),
             alarm: alarm.clone(),
             alarm_thread: Mutex::default(),
@@ -176,7 +188,7 @@ impl ActixPools {
         let (now, wanted) = (pool.threads.read().len(), threads.max(1));
         let mut started = Vec::new();
         for number in now..wanted {
-            match Thread::start(pool.name, number, &pool.busy) {
+            match Thread::start(pool.name, number, &pool.load, &self.clock) {
                 Ok(thread) => started.push(thread),
                 Err(error) => {
                     Thread::quit(started);
@@ -201,20 +213,6 @@ impl ActixPools {
 
     fn pool(&self, name: &'static str) -> Result<&Pool, RuntimeError> {
         self.pools.iter().find(|pool| pool.name == name).ok_or(RuntimeError::NoSuchPool(name))
-    }
-
-    /// Sets the gauges of all pools and mailboxes. For whoever serves metrics, when somebody looks.
-    pub fn publish(&self) {
-        let dead = self.roster.publish();
-        for pool in &self.pools {
-            let threads = pool.threads.read().len();
-            let busy = pool.busy.load(Ordering::Relaxed).min(threads);
-            let number = |threads: usize| u32::try_from(threads).unwrap_or(u32::MAX);
-            let dead = dead.get(pool.name).copied().unwrap_or(0);
-            for (state, number) in [("busy", number(busy)), ("idle", number(threads - busy)), ("dead", dead)] {
-                metrics::gauge!("infmap_actor_workers", "pool" => pool.name, "state" => state).set(number);
-            }
-        }
     }
 
     /// Orderly stop: the timer ends, the slots come to rest (10 s at most), are closed so that whatever still waits is answered, and
@@ -281,5 +279,21 @@ impl Runtime for ActixPools {
 
     fn slots(&self) -> Vec<Arc<dyn Runnable>> {
         self.roster.living()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
+    fn publish(&self) {
+        let dead = self.roster.publish(self.clock.now_us());
+        for pool in &self.pools {
+            let threads = pool.threads.read().len();
+            let busy = pool.load.busy.load(Ordering::Relaxed).min(threads);
+            let number = |threads: usize| u32::try_from(threads).unwrap_or(u32::MAX);
+            let dead = dead.get(pool.name).copied().unwrap_or(0);
+            for (state, number) in [("busy", number(busy)), ("idle", number(threads - busy)), ("dead", dead)] {
+                metrics::gauge!("infmap_actor_workers", "pool" => pool.name, "state" => state).set(number);
+            }
+            let busy_us = pool.load.busy_us.load(Ordering::Relaxed) as f64;
+            metrics::gauge!("infmap_actor_busy_seconds_total", "pool" => pool.name).set(busy_us / 1e6);
+        }
     }
 }

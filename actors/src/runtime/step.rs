@@ -132,11 +132,6 @@ impl StepRuntime {
         true
     }
 
-    /// Sets the gauges of all mailboxes.
-    pub fn publish(&self) {
-        self.roster.publish();
-    }
-
     /// Orderly: runs until idle, then closes every slot, so that whatever waits is answered. Timers are forgotten.
     pub fn stop(&self) {
         self.run_idle();
@@ -169,5 +164,9 @@ impl Runtime for StepRuntime {
 
     fn slots(&self) -> Vec<Arc<dyn Runnable>> {
         self.roster.living()
+    }
+
+    fn publish(&self) {
+        self.roster.publish(self.sim.now_us());
     }
 }

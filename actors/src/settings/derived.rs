@@ -2,7 +2,7 @@
 //!
 //! Owns: the arithmetic, no memory. Must be true: SET-2 the parts of a plan never add up to more than the budget; SET-3 a part
 //! holds what it must hold at once: two of the largest writes among the dirty blocks, one among the messages.
-//! Fails: never, for settings in range.
+//! Fails: never, for settings in range; with a promise to the kernel that is too large for the budget, [`Settings::is_plan_sound`] says so.
 //!
 //! The budget has a fixed part, allocated at start and never lent, and a flexible part, divided by percent:
 //!
@@ -140,7 +140,28 @@ impl Settings {
         plan.nodes = working / 10 * 3;
         plan.messages = working / 10 * 2;
         plan.prefetch = working / 10;
+        if plan.messages < self.memory.promised {
+            self.keep_promise(&mut plan);
+        }
         plan
+    }
+
+    /// Gives messages what was promised, and divides the rest as before.
+    fn keep_promise(&self, plan: &mut MemoryPlan) {
+        let flexible = self.memory.budget.saturating_sub(plan.fixed());
+        plan.messages = self.memory.promised.min(flexible);
+        let rest = flexible - plan.messages;
+        plan.l1 = rest / 100 * self.cache.l1_percent;
+        plan.l2 = rest / 100 * self.cache.l2_percent;
+        let working = rest.saturating_sub(plan.l1 + plan.l2);
+        (plan.dirty, plan.nodes, plan.prefetch) = (working / 8 * 4, working / 8 * 3, working / 8);
+    }
+
+    /// Whether the parts of the plan hold what they must hold at once (SET-3). Only a promise can be too large for them.
+    #[must_use]
+    pub fn is_plan_sound(&self) -> bool {
+        let plan = self.memory_plan();
+        plan.dirty >= 2 * u64::from(self.max_write()) && plan.messages >= self.memory.promised
     }
 
     /// Bytes of the largest write that the kernel may send: 1 MiB, or 128 KiB when the budget is below 64 MiB.
@@ -246,13 +267,20 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_set_fits_into_the_budget(
-            budget in BUDGET_RANGE, small in proptest::bool::ANY, writers in 1usize..=16, l1 in L1_RANGE, l2 in L2_RANGE
+            budget in BUDGET_RANGE, small in proptest::bool::ANY, writers in 1usize..=16, l1 in L1_RANGE, l2 in L2_RANGE,
+            promise in 0..100 * MIB
         ) {
             let budget = if small { *BUDGET_RANGE.start() + budget % (256 * MIB) } else { budget };
             let settings = with(budget, writers, l1, l2);
             prop_assume!(settings.contradiction().is_none());
             let plan = settings.memory_plan();
             prop_assert!(plan.total() <= budget, "{:?}", plan);
+            prop_assert!(settings.is_plan_sound());
+            let mut promised = settings.clone();
+            promised.memory.promised = plan.messages + promise;
+            let kept = promised.memory_plan();
+            prop_assert!(kept.total() <= budget, "{:?}", kept);
+            prop_assert!(!promised.is_plan_sound() || kept.messages >= promised.memory.promised, "{:?}", kept);
             prop_assert!(plan.dirty >= 2 * u64::from(settings.max_write()), "{:?}", plan);
             prop_assert!(plan.messages >= u64::from(settings.max_write()), "{:?}", plan);
             let background = u64::from(settings.background_requests()) * u64::from(settings.max_write());

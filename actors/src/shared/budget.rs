@@ -27,6 +27,8 @@ pub struct Budget {
     backlog: AtomicU64,
     /// The log is over its hard limit.
     log_full: AtomicBool,
+    /// The log has no room for much more, and the medium none for more log.
+    log_at_end: AtomicBool,
     waiting: Mutex<Vec<Callback>>,
     has_waiting: AtomicBool,
     /// One of those who wait has no room, and gets it only from what is placed.
@@ -58,6 +60,7 @@ impl Budget {
             space: AtomicU64::new(u64::MAX),
             backlog: AtomicU64::new(0),
             log_full: AtomicBool::new(false),
+            log_at_end: AtomicBool::new(false),
             waiting: Mutex::default(),
             has_waiting: AtomicBool::new(false),
             is_short: AtomicBool::new(false),
@@ -196,6 +199,17 @@ impl Budget {
     #[must_use]
     pub fn is_log_full(&self) -> bool {
         self.log_full.load(Ordering::Acquire)
+    }
+
+    /// The log can hardly take more, and there is no room for more of it; or there is again.
+    pub fn set_log_at_end(&self, is_at_end: bool) {
+        self.log_at_end.store(is_at_end, Ordering::Release);
+    }
+
+    /// Whether changes of any kind, removals too, are to be refused for want of room in the log.
+    #[must_use]
+    pub fn is_log_at_end(&self) -> bool {
+        self.log_at_end.load(Ordering::Acquire)
     }
 
     /// What withholds answers now, for people.

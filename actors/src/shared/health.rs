@@ -15,6 +15,8 @@ pub struct Health {
     read_only: AtomicBool,
     /// It is read-only because that was asked for.
     asked: AtomicBool,
+    /// It is so since it was opened: nothing was ever changed.
+    unchanged: AtomicBool,
     first: Mutex<Option<Turned>>,
     tell: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Reads that could not be answered.
@@ -38,6 +40,7 @@ impl Health {
             clock,
             read_only: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            unchanged: AtomicBool::new(false),
             first: Mutex::default(),
             tell: OnceLock::new(),
             unreadable: AtomicU64::new(0),
@@ -52,7 +55,14 @@ impl Health {
     /// Whoever opened the volume wants nothing changed.
     pub fn ask_read_only(&self, reason: impl Into<String>) {
         self.asked.store(self.first.lock().is_none(), Ordering::Release);
+        self.unchanged.store(true, Ordering::Release);
         self.close(reason.into(), |reason| tracing::info!(%reason, "the volume is read-only"));
+    }
+
+    /// There is no room to write down a change, from the start: it can be read, and nothing waits to be made durable.
+    pub fn open_without_room(&self, reason: impl Into<String>) {
+        self.unchanged.store(true, Ordering::Release);
+        self.fail(reason);
     }
 
     fn close(&self, reason: String, say: impl FnOnce(&str)) {
@@ -83,7 +93,13 @@ impl Health {
         self.read_only.load(Ordering::Acquire)
     }
 
-    /// Whether it is read-only because that was asked for, and not because something failed: nothing waits to be made durable.
+    /// Whether it is read-only since it was opened, without damage: nothing waits to be made durable.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.unchanged.load(Ordering::Acquire)
+    }
+
+    /// Whether it is read-only because that was asked for, and not because something failed.
     #[must_use]
     pub fn is_asked_read_only(&self) -> bool {
         self.asked.load(Ordering::Acquire)

@@ -59,8 +59,7 @@ impl Reclaim {
     /// Bytes of images, out of `image_bytes`, that hold nothing which is alive: an estimate, with what images have beside their clusters.
     #[must_use]
     pub fn dead(&self, image_bytes: u64) -> u64 {
-        let live = self.live.load(Ordering::Relaxed);
-        image_bytes.saturating_sub(live.saturating_add(live / OVERHEAD_PART))
+        dead(self.live.load(Ordering::Relaxed), image_bytes)
     }
 
     /// A round of cleaning ended.
@@ -104,6 +103,12 @@ impl Reclaim {
         self.is_dropping.load(Ordering::Relaxed)
             || self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| (asked < ROOTS).then_some(asked + 1)).is_ok()
     }
+}
+
+/// The same for so many bytes that are alive.
+#[must_use]
+pub fn dead(live: u64, image_bytes: u64) -> u64 {
+    image_bytes.saturating_sub(live.saturating_add(live / OVERHEAD_PART))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! synced, and only then named under `map/` (4.1); SPR-3 a spare has one name when it is used: a file that a crash left under the name of
 //! its image too is an image, one that it left under two names here is one spare, and one whose old name could come back has lost it for
 //! good; SPR-5 room that is held is in files of full size: what others write cannot take it, and it is used where there is no other room
-//! only, by pixel writers down to what is kept for roots; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
+//! only, by pixel writers down to what is kept for roots; where room may become short it stays when the volume is closed, for the mount
+//! after; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
 //! is opened, then with each image that comes or goes.
 
 use infmap_storage::address::RegionId;
@@ -31,8 +32,12 @@ pub struct Spares {
     inner: Mutex<Inner>,
     /// Bytes of the files under `map/`.
     image_bytes: AtomicU64,
+    /// How many those are.
+    images: AtomicU64,
     /// Held while room is being held: one at a time.
     holding: Mutex<()>,
+    /// Bytes that the medium had left when it was asked last.
+    free_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -55,7 +60,8 @@ impl Spares {
     /// Takes stock of what is there. A rename between two directories of which only one was synced may leave both names: the one here
     /// is taken away, or the next image would be written over one that is in use. So is the second of two names here, which one file has
     /// that went to the map and came back. What was synced in neither, because the process died, is synced now: or a power cut would
-    /// give the old name back to whatever is written here by then.
+    /// give the old name back to whatever is written here by then. Files of full size that never were images are room that a mount before
+    /// this one held: it is held on.
     ///
     /// # Errors
     /// The device's.
@@ -76,7 +82,13 @@ impl Spares {
                 removed = true;
             } else {
                 left.extend(image.map(|image| image.place.directory()));
-                inner.unused.push(Spare { number, bytes: entry.size_bytes });
+                let may_be_held = image.is_none() && entry.size_bytes == IMAGE_MAX_BYTES as u64 && inner.held.len() < HELD;
+                // Asked for again: in a copy of the volume it may be a hole.
+                if may_be_held && allocate(device, number).is_ok() {
+                    inner.held.push(number);
+                } else {
+                    inner.unused.push(Spare { number, bytes: entry.size_bytes });
+                }
             }
         }
         if removed || !left.is_empty() {
@@ -87,13 +99,26 @@ impl Spares {
                 device.sync_dir(&directory)?;
             }
         }
-        Ok(Self { inner: Mutex::new(inner), image_bytes: AtomicU64::new(bytes_of_images(device)?), holding: Mutex::default() })
+        let (images, bytes) = count_images(device)?;
+        Ok(Self {
+            inner: Mutex::new(inner),
+            image_bytes: AtomicU64::new(bytes),
+            images: AtomicU64::new(images),
+            holding: Mutex::default(),
+            free_bytes: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// Bytes that the images take on the device; spare files and the log are not among them.
     #[must_use]
     pub fn image_bytes(&self) -> u64 {
         self.image_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Images that there are.
+    #[must_use]
+    pub fn images(&self) -> u64 {
+        self.images.load(Ordering::Relaxed)
     }
 
     /// Bytes of the files that images are written into.
@@ -113,8 +138,7 @@ impl Spares {
         let Some(_turn) = self.holding.try_lock() else { return };
         while self.inner.lock().held.len() < HELD {
             let number = self.take_number();
-            let allocated = device.open(&path(number), Open::CREATE).and_then(|file| file.allocate(IMAGE_MAX_BYTES as u64));
-            if allocated.is_err() {
+            if allocate(device, number).is_err() {
                 // There is none to be held now.
                 let _ = device.remove(&path(number));
                 return;
@@ -123,7 +147,20 @@ impl Spares {
         }
     }
 
-    /// Gives back the room that is held: the volume is not used any more.
+    /// The medium has so many bytes left.
+    pub fn note_free(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a root that needs at most so many images finds room: in what is held, or in what was free when the medium was asked last.
+    #[must_use]
+    pub fn has_room_for_root(&self, images: usize) -> bool {
+        // Few need as many as they may: with all that is kept for them they go on.
+        let held = self.inner.lock().held.len() >= images.min(FOR_ROOTS);
+        held || self.free_bytes.load(Ordering::Relaxed) >= (images * IMAGE_MAX_BYTES) as u64
+    }
+
+    /// Gives back the room that is held.
     pub fn let_go(&self, device: &dyn Device) {
         let held = std::mem::take(&mut self.inner.lock().held);
         held.into_iter().for_each(|number| drop(device.remove(&path(number))));
@@ -172,6 +209,7 @@ impl Spares {
         }
         device.rename(spare, &region.path())?;
         self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
+        self.images.fetch_add(1, Ordering::Relaxed);
         device.sync_dir(&directory)
     }
 
@@ -253,6 +291,7 @@ impl Spares {
             let _ = self
                 .image_bytes
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(bytes.saturating_sub(metadata.size_bytes)));
+            let _ = self.images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |images| Some(images.saturating_sub(1)));
             directories.insert(region.place.directory());
         }
         // Both ends, before anybody may overwrite the bytes: else a power cut could give them back under the old name.
@@ -269,13 +308,20 @@ impl Spares {
     }
 }
 
-/// The sum of all files in the directories of the map.
-fn bytes_of_images(device: &dyn Device) -> io::Result<u64> {
-    let mut bytes = 0;
+/// Gives a spare file all the room that an image may need.
+fn allocate(device: &dyn Device, number: u64) -> io::Result<()> {
+    device.open(&path(number), Open::CREATE)?.allocate(IMAGE_MAX_BYTES as u64)
+}
+
+/// All files in the directories of the map, and the sum of their bytes.
+fn count_images(device: &dyn Device) -> io::Result<(u64, u64)> {
+    let (mut images, mut bytes) = (0, 0);
     for block in device.list("map")?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
-        bytes += device.list(&format!("map/{}", block.name))?.iter().map(|entry| entry.size_bytes).sum::<u64>();
+        let files = device.list(&format!("map/{}", block.name))?;
+        images += files.len() as u64;
+        bytes += files.iter().map(|entry| entry.size_bytes).sum::<u64>();
     }
-    Ok(bytes)
+    Ok((images, bytes))
 }
 
 /// The image that the file at `path` says it is, or was.

@@ -19,6 +19,7 @@ use infmap_storage::row::RegionKind;
 use infmap_storage::state::{FoldProgress, StateError};
 use infmap_storage::vat::Tree;
 use infmap_storage::wal::{Lsn, RecordKind};
+use metrics::Histogram;
 
 /// Regions folded in one turn.
 const FOLD_REGIONS: usize = 16;
@@ -87,6 +88,9 @@ pub struct Checkpoint {
     unrooted: Vec<Grant>,
     /// There was no room for the last one: none begins by itself before the next commit.
     put_off: bool,
+    /// When the one under way began.
+    began_us: u64,
+    seconds: Histogram,
 }
 
 impl Checkpoint {
@@ -105,7 +109,17 @@ impl Checkpoint {
             granted: 0,
             unrooted: Vec::new(),
             put_off: false,
+            began_us: 0,
+            seconds: metrics::histogram!("infmap_checkpoint_duration_seconds"),
         }
+    }
+}
+
+impl Checkpoint {
+    /// One is complete.
+    #[expect(clippy::cast_precision_loss, reason = "a duration in microseconds, for a histogram")]
+    fn took(&self, now_us: u64) {
+        self.seconds.record(now_us.saturating_sub(self.began_us) as f64 / 1e6);
     }
 }
 
@@ -135,6 +149,7 @@ impl Vat {
             return;
         }
         self.checkpoint.stage = Stage::Gather;
+        self.checkpoint.began_us = cx.now_us();
         self.checkpoint.waiting.extend(replier);
         self.gather_for_checkpoint(cx);
     }
@@ -196,6 +211,14 @@ impl Vat {
         }
     }
 
+    /// Has the log make a segment ready.
+    pub(super) fn reserve_log(&self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
+        match &self.peers {
+            Some(peers) => cx.post(&peers.wal, Lane::Background, WalMessage::Reserve { replier }),
+            None => cx.reply(replier, Ok(())),
+        }
+    }
+
     /// Whether a length of the log that was measured from `low` is measured from the newest one.
     pub(super) fn is_news_since_checkpoint(&self, low: Lsn) -> bool {
         low >= self.checkpoint.low
@@ -233,6 +256,8 @@ impl Vat {
             return self.checkpoint_failed("the volume is read-only", cx);
         }
         match self.fold_step(&pins) {
+            // What is folded stays so, and the next one goes on from there.
+            Ok(Some(_)) if !self.shared.spares.has_room_for_root(self.images_needed()) => self.checkpoint_put_off(cx),
             Ok(Some(dead)) => self.freeze(low, dead, cx),
             Ok(None) => self.fold_again(cx),
             Err(error) => self.failed(error, VatMessage::Fold, pins, cx),
@@ -277,6 +302,7 @@ impl Vat {
         };
         self.shared.reclaim.frozen();
         self.shared.reclaim.live(self.state.live_clusters);
+        self.shared.figures.set_live_clusters(self.state.live_clusters);
         self.state.generation = self.state.generation.next();
         self.checkpoint.granted = 0;
         self.changed = true;
@@ -323,6 +349,7 @@ impl Vat {
             return;
         }
         let Stage::Root { dead, .. } = std::mem::replace(&mut self.checkpoint.stage, Stage::Idle) else { return };
+        self.checkpoint.took(cx.now_us());
         // Two roots to fall back on: the log of the older one is kept, and what only it reaches.
         let below = std::mem::replace(&mut self.checkpoint.low, low).next();
         self.checkpoint.root_lsn = lsn;

@@ -207,6 +207,10 @@ pub enum VatMessage {
     Shrink {
         replier: Replier<Answer<()>>,
     },
+    /// Have a segment of the log ready: see [`crate::wal::WalMessage::Reserve`].
+    ReserveLog {
+        replier: Replier<Answer<()>>,
+    },
     /// Go on folding.
     Fold,
     /// What is there, for the cleaner to choose from.
@@ -271,6 +275,7 @@ impl Envelope for VatMessage {
             Self::Checkpoint { .. } => "checkpoint",
             Self::MakeRoom { .. } => "make_room",
             Self::Shrink { .. } => "shrink",
+            Self::ReserveLog { .. } => "reserve_log",
             Self::Fold => "fold",
             Self::Survey { .. } => "survey",
             Self::Sight { .. } => "sight",

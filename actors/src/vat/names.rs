@@ -46,7 +46,8 @@ impl Vat {
         if let Err(refusal) = self.shared.writable() {
             return cx.reply(replier, Err(refusal));
         }
-        if op.adds() && self.shared.budget.space() == 0 && !self.shared.reclaim.may_ask() {
+        let is_hopeless = op.adds() && self.shared.budget.space() == 0 && !self.shared.reclaim.may_ask();
+        if is_hopeless || self.shared.budget.is_log_at_end() {
             return cx.reply(replier, Err(Refusal::NoSpace));
         }
         if op.adds() && self.shared.budget.space() == 0 {

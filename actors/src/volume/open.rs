@@ -16,7 +16,7 @@ use crate::runtime::actix_pool::ActixPools;
 use crate::runtime::{Home, Runtime, RuntimeError};
 use crate::scanner::{Board, ScanMessage, Scanner, Suspects};
 use crate::settings::{Damaged, Settings, WRITER_SLOTS};
-use crate::shared::{Budget, DamageList, Encoders, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
+use crate::shared::{Budget, DamageList, Encoders, Figures, Health, LiveRows, Published, Reclaim, Shared, Spares, Streams};
 use crate::slot::{Address, WeakAddress, spawn};
 use crate::vat::{Checkpoint, Peers, Vat, VatMessage};
 use crate::wal::Wal;
@@ -39,6 +39,7 @@ use infmap_storage::volume_file::{create_directories, restore_directories};
 use infmap_storage::wal::{Appender, LogPosition, LogWriter, Lsn, RecordKind, WriteError, WriterSettings};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Slots of the shards and of the readers: keys map to them for ever.
@@ -66,6 +67,9 @@ pub enum OpenError {
 const LOG_SHARE: u64 = 16;
 /// Two segments of the least size.
 const LOG_LEAST_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Why a volume takes no changes when not even its log finds room.
+const NO_ROOM: &str = "the disk is full: there is no room for a log segment; make room and mount it again";
 
 /// How a volume is opened.
 pub struct OpenOptions {
@@ -147,6 +151,7 @@ impl Volume {
         let device = prepared(patient(device), read_only)?;
         let images = Arc::new(Images::new(device.clone(), settings.actors.pixel_reader.threads));
         let nodes = NodeStore::new(images.clone(), plan.nodes / 2);
+        let began_us = runtime.clock().now_us();
         let mut recovered = recover(&device, options.uuid, &nodes)?;
         let health = Health::new(runtime.clock().clone());
         if let Some(fault) = &recovered.corrupt {
@@ -186,13 +191,25 @@ impl Volume {
             scrub: Board::default(),
             suspects: Suspects::default(),
             health,
+            figures: Figures::default(),
             device,
             tuned: ArcSwap::from_pointee(options.settings),
             log_share,
         });
+        tell_of_recovery(&shared, &recovered, began_us);
         look_at_space(&shared);
         spawn_all(runtime, shared, recovered, log)
     }
+}
+
+/// What opening found is shown from now on.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating")]
+fn tell_of_recovery(shared: &Shared, recovered: &Recovered, began_us: u64) {
+    let took_us = shared.clock.now_us().saturating_sub(began_us);
+    metrics::gauge!("infmap_wal_replay_seconds").set(took_us as f64 / 1e6);
+    metrics::gauge!("infmap_wal_replayed_bytes").set(recovered.replayed_bytes as f64);
+    shared.figures.set_live_clusters(recovered.state.live_clusters);
+    shared.figures.count_dirty_nodes(&recovered.state.gauge);
 }
 
 /// The log of a small medium, or of a volume that is to stay small, takes no more of it than a share.
@@ -239,16 +256,19 @@ fn start_log(device: &Arc<dyn Device>, recovered: &Recovered, settings: &Setting
     let group_limit = writer_settings.group_limit();
     match &recovered.position {
         Some(position) if !health.is_read_only() => {
-            let writer = LogWriter::start(device.clone(), position, writer_settings)?;
-            Ok(Log { writer: Some(writer), appender: Appender::new(position, group_limit) })
+            match LogWriter::start(device.clone(), position, writer_settings) {
+                Ok(writer) => return Ok(Log { writer: Some(writer), appender: Appender::new(position, group_limit) }),
+                // The header of a segment comes last: what failed has changed nothing.
+                Err(WriteError::Failed { kind: ErrorKind::StorageFull, .. }) => health.open_without_room(NO_ROOM),
+                Err(error) => return Err(error.into()),
+            }
         }
-        _ => {
-            let epoch = recovered.state.generation.epoch();
-            let (uuid, next_lsn) = (recovered.root.volume_uuid, recovered.replayed.next());
-            let nowhere = LogPosition { uuid, epoch, next_lsn, previous_crc: 0, replayed_bytes: 0 };
-            Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
-        }
+        _ => {}
     }
+    let epoch = recovered.state.generation.epoch();
+    let (uuid, next_lsn) = (recovered.root.volume_uuid, recovered.replayed.next());
+    let nowhere = LogPosition { uuid, epoch, next_lsn, previous_crc: 0, replayed_bytes: 0 };
+    Ok(Log { writer: None, appender: Appender::new(&nowhere, group_limit) })
 }
 
 fn spawn_all(runtime: &Arc<dyn Runtime>, shared: Arc<Shared>, recovered: Recovered, log: Log) -> Result<Volume, OpenError> {

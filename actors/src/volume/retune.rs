@@ -14,7 +14,6 @@ use crate::runtime::Runtime;
 use crate::runtime::actix_pool::ActixPools;
 use crate::settings::{MemoryPlan, Settings};
 use crate::shared::Shared;
-use infmap_storage::limits::CLUSTER_BYTES;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,10 +35,7 @@ impl Volume {
         let mut next = wanted.clone();
         let mut kept = Vec::new();
         next.durability.checkpoint_at = next.durability.checkpoint_at.min(shared.log_share);
-        if let Some(why) = next_budget_refused(&before, &next) {
-            next.memory.budget = before.memory.budget;
-            kept.push(Kept { key: "memory.budget", why });
-        }
+        keep_plan(&before, &mut next, &mut kept);
         if let Some(pools) = &self.pools {
             grow_pools(pools, &before, &mut next, &mut kept);
         }
@@ -48,6 +44,7 @@ impl Volume {
         shared.tuned.store(Arc::new(next.clone()));
         grow_memory(shared, &next);
         tune_slots(&self.runtime, &next);
+        self.keeper.post(Lane::Foreground, KeeperMessage::Stock);
         // Those that get no work any more seal what they have open.
         for writer in self.writers.iter().skip(shared.writers()) {
             writer.post(Lane::WriteBehind, WriteMessage::Flush);
@@ -62,8 +59,28 @@ impl Volume {
     }
 }
 
+/// Keeps what the memory cannot be divided by: the budget first, and if that is not it what divides it.
+fn keep_plan(before: &Settings, next: &mut Settings, kept: &mut Vec<Kept>) {
+    if let Some(why) = budget_refused(before, next) {
+        next.memory.budget = before.memory.budget;
+        kept.push(Kept { key: "memory.budget", why });
+    }
+    if !next.is_plan_sound() {
+        let why = || "with it the budget does not hold what must be in memory at once".to_string();
+        kept.extend(["cache.l1", "cache.l2", "actors.pixel_writer.threads"].map(|key| Kept { key, why: why() }));
+        (next.cache.l1_percent, next.cache.l2_percent) = (before.cache.l1_percent, before.cache.l2_percent);
+        next.actors.pixel_writer.threads = before.actors.pixel_writer.threads;
+    }
+}
+
 /// Why the volume cannot live on another budget, if it cannot.
-fn next_budget_refused(before: &Settings, next: &Settings) -> Option<String> {
+fn budget_refused(before: &Settings, next: &Settings) -> Option<String> {
+    if next.memory.budget != before.memory.budget && !next.is_plan_sound() {
+        let mib = next.memory.promised >> 20;
+        return Some(format!(
+            "the kernel was told at the mount that requests of {mib} MiB may be under way, which leaves too little for the rest"
+        ));
+    }
     let is_small = next.memory_plan().is_small();
     (is_small != before.memory_plan().is_small()).then(|| {
         let side = if is_small { "below" } else { "of" };
@@ -137,7 +154,6 @@ fn set_memory(shared: &Shared, plan: &MemoryPlan) {
     shared.tiers.resize(plan.l1, plan.l2);
     shared.nodes.resident.resize(plan.nodes / 2);
     shared.budget.set_limit(plan.dirty);
-    shared.blocks.set_keep((plan.dirty / CLUSTER_BYTES as u64) as usize);
     shared.image_buffers.set_keep(plan.image_buffers);
     shared.encoders.set_count(plan.encoders);
 }

@@ -2,7 +2,9 @@
 
 mod batch;
 mod cleaning;
+mod full;
 mod ranges;
+mod retuning;
 mod scrub;
 
 use super::*;

@@ -76,13 +76,6 @@ impl Volume {
         }
     }
 
-    /// Sets the gauges of all pools and mailboxes, for whoever is about to read what was recorded.
-    pub fn publish(&self) {
-        if let Some(pools) = &self.pools {
-            pools.publish();
-        }
-    }
-
     fn pool_vitals(&self) -> Vec<PoolVitals> {
         let mut pools: Vec<PoolVitals> = Vec::new();
         for slot in self.runtime.slots() {

@@ -208,4 +208,8 @@ impl Runtime for MinedRuntime {
     fn slots(&self) -> Vec<Arc<dyn Runnable>> {
         self.inner.slots()
     }
+
+    fn publish(&self) {
+        self.inner.publish();
+    }
 }

@@ -10,11 +10,14 @@ use super::super::output::text_line;
 use super::super::{Context, output};
 use crate::mount::{lock, unmount};
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes that parity restores wherever they lie, and bytes that it does not.
@@ -83,16 +86,22 @@ struct Drill {
     calls: Vec<String>,
     /// An image that was damaged within its parity, and its bytes before.
     damaged: Option<(PathBuf, Vec<u8>)>,
+    /// A signal asked for the end: no further call is made, and all is taken away.
+    is_ended: Arc<AtomicBool>,
 }
 
 impl Drill {
     fn new(place: &Path) -> io::Result<Self> {
         let place = place.canonicalize()?;
+        let is_ended = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&is_ended))?;
+        }
         let dir = place.join(format!("infmap-drill-{}", std::process::id()));
         // A directory of that name is somebody's.
         DirBuilder::new().mode(0o700).create(&dir)?;
         fs::create_dir(dir.join("mnt"))?;
-        Ok(Self { dir, program: std::env::current_exe()?, calls: Vec::new(), damaged: None })
+        Ok(Self { dir, program: std::env::current_exe()?, calls: Vec::new(), damaged: None, is_ended })
     }
 
     fn volume(&self) -> PathBuf {
@@ -116,7 +125,10 @@ impl Drill {
         let mut command = Command::new(&self.program);
         // The settings of whoever calls are not what is tried here.
         command.args(words.split(' ').map(fill)).env("XDG_CONFIG_HOME", &self.dir).current_dir(&self.dir).stdin(Stdio::null());
+        let is_ended = || self.is_ended.load(Ordering::Relaxed).then(|| "a signal ended the drill".to_string());
+        is_ended().map_or(Ok(()), Err)?;
         let output = command.output().map_err(|error| format!("infmap {words} cannot be started: {error}"))?;
+        is_ended().map_or(Ok(()), Err)?;
         match output.status.code() {
             Some(code) if codes.contains(&code) => Ok(output),
             _ => {
@@ -201,6 +213,11 @@ impl Drill {
         let mountpoint = self.mountpoint();
         if crate::mount::mountinfo::find(&mountpoint).is_ok_and(|found| found.is_some()) {
             unmount::unmount(&mountpoint, true).map_err(|error| error.to_string())?;
+        }
+        // The daemon of a mount that was taken away so writes into the volume until it has ended.
+        let deadline = Instant::now() + KILLED_BY;
+        while matches!(lock::held(&self.volume()), Ok(Some(_))) && Instant::now() < deadline {
+            std::thread::sleep(lock::LOOK_AGAIN);
         }
         // What is mounted there would be emptied.
         if !matches!(crate::mount::mountinfo::find(&mountpoint), Ok(None)) {

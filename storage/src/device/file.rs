@@ -2,15 +2,15 @@
 //!
 //! Owns: every call of the program that reaches the host's files. Must be true: FIL-1 everything is opened relative to the
 //! descriptor of the volume directory, so the volume may be renamed while in use; FIL-2 files are made 0600 and directories 0700,
-//! and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
+//! for the owner of the volume directory, whoever makes them, and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
 //! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
 
 use super::medium::host_error;
 use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
 use crate::limits::DIRECT_ALIGN;
 use parking_lot::Mutex;
-use rustix::fd::OwnedFd;
-use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::{self as host, Errno, retry_on_intr};
 use std::io;
 use std::path::Path;
@@ -23,6 +23,27 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// A directory of the host.
 pub struct FileDevice {
     root: OwnedFd,
+    heir: Option<Heir>,
+}
+
+/// Whose the files are to be that root makes in the directory of another user: what root repaired, checked or mounted once would else be
+/// closed to him.
+#[derive(Clone, Copy, Debug)]
+pub struct Heir(Uid, Gid);
+
+impl Heir {
+    /// The owner of a directory; `None` if that is nobody else, or if this process may give nothing away.
+    #[must_use]
+    pub fn of(directory: impl AsFd) -> Option<Self> {
+        let stat = fs::fstat(directory).ok()?;
+        let is_other = rustix::process::geteuid().is_root() && stat.st_uid != 0;
+        is_other.then(|| Self(Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
+    }
+
+    /// Gives him a file. A host that refuses, as some servers do, keeps it as it is: it can be used by whoever made it.
+    pub fn give(self, file: impl AsFd) {
+        let _ = fs::fchown(file, Some(self.0), Some(self.1));
+    }
 }
 
 impl FileDevice {
@@ -32,7 +53,8 @@ impl FileDevice {
     /// The host's, if it cannot be opened as a directory.
     pub fn new(root: &Path) -> io::Result<Self> {
         let open = || fs::open(root, DIRECTORY, Mode::empty());
-        Ok(Self { root: retry_on_intr(open).map_err(|errno| at("open the volume", &root.to_string_lossy(), errno))? })
+        let root = retry_on_intr(open).map_err(|errno| at("open the volume", &root.to_string_lossy(), errno))?;
+        Ok(Self { heir: Heir::of(&root), root })
     }
 
     fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
@@ -91,6 +113,10 @@ impl Device for FileDevice {
             Kind::Directory => return Err(at("open", path, Errno::ISDIR)),
             Kind::Other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("open {path}: not a regular file"))),
         }
+        let is_made = matches!(how.access, Access::Create | Access::CreateNew);
+        if let Some(heir) = self.heir.filter(|heir| is_made && stat.st_uid != heir.0.as_raw()) {
+            heir.give(&fd);
+        }
         // After the open, not in it: some hosts make the file and then refuse O_DIRECT.
         let direct = how.direct && fs::fcntl_setfl(&fd, OFlags::DIRECT).is_ok();
         if !direct {
@@ -105,9 +131,15 @@ impl Device for FileDevice {
             return Ok(());
         }
         match retry_on_intr(|| fs::mkdirat(&self.root, path, DIRECTORY_MODE)) {
-            Err(Errno::EXIST) if self.stat(path).is_ok_and(|stat| described(&stat).kind == Kind::Directory) => Ok(()),
-            made => made.map_err(|errno| at("create directory", path, errno)),
+            Err(Errno::EXIST) if self.stat(path).is_ok_and(|stat| described(&stat).kind == Kind::Directory) => return Ok(()),
+            made => made.map_err(|errno| at("create directory", path, errno))?,
         }
+        if let Some(heir) = self.heir
+            && let Ok(made) = self.open_dir(path)
+        {
+            heir.give(made);
+        }
+        Ok(())
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {

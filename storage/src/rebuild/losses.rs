@@ -190,10 +190,10 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// The paths of what was lost, and of some more inodes.
-    pub fn paths(&self, tree: &Tree, source: &dyn NodeSource, more: &BTreeSet<u64>) -> Paths {
+    /// The paths of what was lost, and of some more inodes. `with_directories`: those of directories, if nothing else is asked for.
+    pub fn paths(&self, tree: &Tree, source: &dyn NodeSource, more: &BTreeSet<u64>, with_directories: bool) -> Paths {
         let wanted: BTreeSet<u64> = self.lost.keys().chain(more).copied().collect();
-        let is_needed = !wanted.is_empty();
+        let is_needed = with_directories || !wanted.is_empty();
         let mut paths = Paths::to(wanted);
         if is_needed {
             walk(tree, source, &mut |event| {

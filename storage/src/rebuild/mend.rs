@@ -1,7 +1,7 @@
 //! A name tree made of loose rows and loose bytes.
 //!
-//! Owns: `mend`, `Mended`. Must be true: RBL-2 bytes of which it is not known whether they were ever there are voids, never zeros; EXT-4 of pieces
-//! that lie over each other the higher write sequence wins. Memory: the tree. Fails: with the tree's error.
+//! Owns: `mend`, `Mended`; what is in a file is the matter of `fill`. Must be true: RBL-9 an inode of which a row may be missing is told, and
+//! each name that is left out. Memory: the tree, and names that are left out. Fails: with the tree's error.
 
 use super::RebuildError;
 use super::orphans::{KeyRanges, Rows};
@@ -9,14 +9,13 @@ use super::owners::Pieces;
 use super::people::{Inodes, Known, value};
 use super::voids::Voids;
 use crate::address::RegionId;
-use crate::limits::{CLUSTER_BYTES, FILE_MAX_BYTES, INLINE_FILE_BYTES, SYMLINK_MAX_BYTES, XATTR_MAX_BYTES, XATTR_NAME_MAX_BYTES};
+use crate::limits::{SYMLINK_MAX_BYTES, XATTR_MAX_BYTES, XATTR_NAME_MAX_BYTES};
 use crate::names::acl::{ACCESS, Acl, DEFAULT};
 use crate::nodes::NodeStore;
 use crate::row::{CookieRow, EntryRow, ExtentRow, FileKind, Inode, InodeRow, Key};
 use crate::state::{State, StateError, Txn};
 use crate::vat::TreeId;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
 /// Rows put in one step.
 const SLICE: usize = 200;
@@ -24,23 +23,24 @@ const SLICE: usize = 200;
 /// What became of it.
 #[derive(Default)]
 pub(super) struct Mended {
-    pub dropped_names: u64,
+    /// Names that lead nowhere, each with its directory.
+    pub dropped: Vec<(u64, Vec<u8>)>,
     pub dropped_attributes: u64,
     pub nameless: u64,
     pub made_up: u64,
-    /// Regular files that may be older, shorter or longer than they were.
+    /// Inodes of which rows may be missing, or are made up.
     pub uncertain: BTreeSet<u64>,
     /// Files that were cut because there was too much of them of which nothing is known.
     pub cut: u64,
 }
 
-struct Mender<'a> {
-    rows: &'a Rows,
-    unknown: &'a KeyRanges,
-    nodes: &'a NodeStore,
-    state: &'a mut State,
-    voids: &'a mut Voids,
-    mended: Mended,
+pub(super) struct Mender<'a> {
+    pub rows: &'a Rows,
+    pub unknown: &'a KeyRanges,
+    pub nodes: &'a NodeStore,
+    pub state: &'a mut State,
+    pub voids: &'a mut Voids,
+    pub mended: Mended,
 }
 
 /// Puts rows into the empty name tree of `state`. `unknown`: keys of which the tree itself says nothing. `is_stale`: the region was used again.
@@ -61,9 +61,14 @@ pub(super) fn mend(
         }
     }
     let inodes = Inodes::of(rows, unknown, &pieces);
-    let mended = Mended { dropped_names: inodes.dropped_names, nameless: inodes.nameless, made_up: inodes.made_up, ..Mended::default() };
+    let Inodes { all, dropped, home, nameless, made_up } = inodes;
+    let mended = Mended { dropped, nameless, made_up, ..Mended::default() };
     let mut mender = Mender { rows, unknown, nodes, state, voids, mended };
-    for (inode, known) in &inodes.all {
+    for (inode, known) in &all {
+        let (from, to) = Key::all_of(Inode(*inode));
+        if home != Some(*inode) && (known.is_made_up || !unknown.between(&from, &to).is_empty()) {
+            mender.mended.uncertain.insert(*inode);
+        }
         mender.inode(Inode(*inode), known, pieces.remove(inode).unwrap_or_default())?;
     }
     mender.voids.seal();
@@ -71,7 +76,7 @@ pub(super) fn mend(
 }
 
 impl Mender<'_> {
-    fn put(&mut self, body: impl FnOnce(&mut Txn<'_>) -> Result<(), StateError>) -> Result<(), RebuildError> {
+    pub fn put(&mut self, body: impl FnOnce(&mut Txn<'_>) -> Result<(), StateError>) -> Result<(), RebuildError> {
         let source = self.nodes.loading(TreeId::Name);
         Ok(self.state.transact(&source, body).map(drop)?)
     }
@@ -124,139 +129,12 @@ impl Mender<'_> {
             };
             match value.filter(fits) {
                 Some(value) => self.put(|txn| txn.put_xattr(inode, &name, &value))?,
-                None => self.mended.dropped_attributes += 1,
-            }
-        }
-        Ok(())
-    }
-
-    fn file(&mut self, inode: Inode, row: &mut InodeRow, is_made_up: bool, pieces: Vec<(u64, ExtentRow)>) -> Result<(), RebuildError> {
-        let end_of = |(offset, row): &(u64, ExtentRow)| offset.saturating_add(u64::from(row.length));
-        let small = value(self.rows, |part| Key::Content(inode, part)).or_else(|| value(self.rows, |part| Key::LargeContent(inode, part)));
-        let small = small.filter(|content| !content.is_empty() && content.len() <= INLINE_FILE_BYTES && pieces.is_empty());
-        if is_made_up {
-            let ends = pieces.iter().map(end_of).max().unwrap_or(0);
-            row.size = ends.max(small.as_ref().map_or(0, |content| content.len() as u64));
-            row.version = pieces.iter().map(|(_, row)| row.sequence).max().unwrap_or(0);
-        }
-        if is_made_up && row.size == 0 {
-            // It may have had bytes: an empty file would say that it had none.
-            row.size = CLUSTER_BYTES as u64;
-            if let Some(void) = self.voids.row(inode.0, 0, row.size)? {
-                let source = self.nodes.loading(TreeId::Name);
-                let gained = self.state.transact(&source, |txn| txn.put_extent(inode, 0, &void, true))?.value;
-                row.blocks = 0u64.saturating_add_signed(gained);
-                return Ok(());
-            }
-            row.size = 0;
-        }
-        row.size = row.size.min(FILE_MAX_BYTES);
-        row.blocks = 0;
-        let mut covered = Covered::default();
-        if let Some(content) = small.filter(|content| content.len() as u64 <= row.size) {
-            covered.add(0..content.len() as u64);
-            self.put(|txn| txn.put_inline_content(inode, &content, row.version).map(drop))?;
-        }
-        let gained = self.place(inode, row.size, pieces, &mut covered)?;
-        let voids = self.fill(inode, row, &covered)?;
-        row.blocks = row.blocks.saturating_add_signed(gained).saturating_add_signed(voids);
-        Ok(())
-    }
-
-    /// Puts pieces, the older ones first. Gives the blocks that were gained.
-    fn place(&mut self, inode: Inode, size: u64, mut pieces: Vec<(u64, ExtentRow)>, covered: &mut Covered) -> Result<i64, RebuildError> {
-        pieces.sort_by_key(|(offset, row)| (row.sequence, row.first, *offset));
-        let end = size.div_ceil(CLUSTER_BYTES as u64).saturating_mul(CLUSTER_BYTES as u64);
-        let mut gained = 0;
-        for (offset, row) in pieces {
-            let length = end.saturating_sub(offset).min(u64::from(row.length)) as u32;
-            let Some(part) = row.part(0, length) else { continue };
-            covered.add(offset..offset + u64::from(length));
-            let source = self.nodes.loading(TreeId::Name);
-            gained += self.state.transact(&source, |txn| txn.put_extent(inode, offset, &part, true))?.value;
-        }
-        Ok(gained)
-    }
-
-    /// Puts voids where bytes may have been: below the size of the file, over keys of which nothing is known.
-    fn fill(&mut self, inode: Inode, row: &mut InodeRow, covered: &Covered) -> Result<i64, RebuildError> {
-        let mut gained = 0;
-        for gap in covered.gaps(row.size) {
-            for hole in self.unknown_of(inode, &gap, covered) {
-                let mut at = hole.start;
-                while at < hole.end {
-                    let Some(void) = self.voids.row(inode.0, at, hole.end)? else {
-                        row.size = at;
-                        self.mended.cut += 1;
-                        return Ok(gained);
-                    };
-                    let source = self.nodes.loading(TreeId::Name);
-                    gained += self.state.transact(&source, |txn| txn.put_extent(inode, at, &void, true))?.value;
-                    at += u64::from(void.length);
+                None => {
+                    self.mended.dropped_attributes += 1;
+                    self.mended.uncertain.insert(inode.0);
                 }
             }
         }
-        Ok(gained)
-    }
-
-    /// The parts of a gap of which it is not known that they are holes.
-    fn unknown_of(&self, inode: Inode, gap: &Range<u64>, covered: &Covered) -> Vec<Range<u64>> {
-        let may_be_small = gap.end <= INLINE_FILE_BYTES as u64 && covered.is_empty();
-        let content = [Key::Content(inode, 0), Key::LargeContent(inode, 0)];
-        if may_be_small && content.iter().any(|key| self.unknown.has(&key.encode())) {
-            return vec![gap.clone()];
-        }
-        let (from, to) = (Key::Extent(inode, gap.start).encode(), Key::Extent(inode, gap.end).encode());
-        // The extent that begins before the gap and reaches into it.
-        let (lowest, _) = Key::extents_of(inode);
-        let before = if gap.start > 0 { self.unknown.between(&lowest, &from).last().is_some_and(|(_, end)| *end == from) } else { false };
-        let mut parts: Vec<Range<u64>> = self
-            .unknown
-            .between(&from, &to)
-            .iter()
-            .map(|(start, end)| offset_of(start).max(gap.start)..offset_of(end).min(gap.end))
-            .filter(|part| !part.is_empty())
-            .collect();
-        if before && parts.first().is_none_or(|part| part.start > gap.start) {
-            parts.insert(0, gap.start..parts.first().map_or(gap.end, |part| part.start));
-        }
-        parts
-    }
-}
-
-/// The offset in the key of an extent, or in one that is cut short.
-fn offset_of(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    for (to, from) in bytes.iter_mut().zip(key.iter().skip(crate::limits::KEY_FIXED_BYTES)) {
-        *to = *from;
-    }
-    u64::from_be_bytes(bytes)
-}
-
-/// Ranges of bytes that are there.
-#[derive(Default)]
-struct Covered(BTreeMap<u64, u64>);
-
-impl Covered {
-    fn add(&mut self, range: Range<u64>) {
-        let held = self.0.entry(range.start).or_insert(range.end);
-        *held = range.end.max(*held);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What is between them, below `size`.
-    fn gaps(&self, size: u64) -> Vec<Range<u64>> {
-        let (mut gaps, mut at) = (Vec::new(), 0);
-        for (start, end) in self.0.iter().chain([(&size, &size)]) {
-            let start = (*start).min(size);
-            if at < start {
-                gaps.push(at..start);
-            }
-            at = at.max(*end);
-        }
-        gaps
+        Ok(())
     }
 }

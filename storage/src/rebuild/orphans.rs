@@ -117,7 +117,7 @@ impl Leaves {
             let read = leaf.read(images, |key, value| {
                 if unknown.has(key) {
                     rows.entry(key.to_vec()).or_insert_with(|| value.to_vec());
-                    inodes.extend(key.get(1..9).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes));
+                    inodes.extend(inode_of(key));
                     taken += 1;
                 }
             });
@@ -128,6 +128,19 @@ impl Leaves {
         }
         (used, inodes)
     }
+
+    /// Hands out all rows of all leaves, the youngest leaf first.
+    pub fn for_each_row(mut self, images: &Images, mut row: impl FnMut(&[u8], &[u8])) {
+        for leaf in &mut self.0 {
+            // What cannot be read any more could be before.
+            let _ = leaf.read(images, &mut row);
+        }
+    }
+}
+
+/// The inode of a row of the name tree.
+pub(super) fn inode_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
 }
 
 impl Leaf {

@@ -41,7 +41,8 @@ impl Paths {
         self.names.get(&inode).into_iter().flatten().filter_map(|(directory, name)| self.resolve(*directory, name)).collect()
     }
 
-    fn resolve(&self, directory: u64, name: &[u8]) -> Option<Vec<u8>> {
+    /// The path of a name in a directory.
+    pub fn resolve(&self, directory: u64, name: &[u8]) -> Option<Vec<u8>> {
         let mut parts: Vec<&[u8]> = vec![name];
         let mut at = directory;
         while at != ROOT_INODE.0 {

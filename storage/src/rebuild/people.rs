@@ -31,8 +31,10 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Inodes {
     pub all: BTreeMap<u64, Known>,
-    /// Names that lead nowhere.
-    pub dropped_names: u64,
+    /// Names that lead nowhere, each with its directory.
+    pub dropped: Vec<(u64, Vec<u8>)>,
+    /// Where inodes without a name were put, if a directory was made for them.
+    pub home: Option<u64>,
     /// Inodes that were given a name by their number.
     pub nameless: u64,
     pub made_up: u64,
@@ -47,7 +49,7 @@ impl Inodes {
         inodes.all.retain(|inode, known| known.row.kind() != FileKind::Symlink || has_target(rows, *inode));
         for ((directory, name), (inode, kind)) in entries {
             if !inodes.accept(directory, &name, inode, kind) {
-                inodes.dropped_names += 1;
+                inodes.dropped.push((directory, name));
             }
         }
         inodes.cut_cycles();
@@ -102,6 +104,7 @@ impl Inodes {
             let permissions = match kind {
                 FileKind::Regular => 0o600,
                 FileKind::Directory => 0o700,
+                FileKind::Symlink => 0o777,
                 _ => continue,
             };
             let is_needed = inode == ROOT_INODE.0 || ((1..INODE_END).contains(&inode) && unknown.has(&Key::Inode(Inode(inode)).encode()));
@@ -155,10 +158,13 @@ impl Inodes {
         let Some(known) = self.all.get_mut(&directory) else { return };
         known.names = 0;
         let parent = known.row.parent.0;
-        if let Some(parent) = self.all.get_mut(&parent) {
-            parent.children.retain(|_, (inode, _)| *inode != directory);
+        let Some(above) = self.all.get_mut(&parent) else { return };
+        let names: Vec<Vec<u8>> =
+            above.children.iter().filter(|(_, (inode, _))| *inode == directory).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            above.children.remove(&name);
+            self.dropped.push((parent, name));
         }
-        self.dropped_names += 1;
     }
 
     /// Gives inodes without a name one.
@@ -186,6 +192,7 @@ impl Inodes {
             return *inode;
         }
         let inode = self.all.keys().next_back().map_or(2, |last| last.saturating_add(1));
+        self.home = Some(inode);
         let name = (0..u32::MAX).map(|n| if n == 0 { FOUND.to_string() } else { format!("{FOUND}.{n}") });
         let name = name.into_iter().find(|name| !taken.contains_key(name.as_bytes())).unwrap_or_default();
         let row = InodeRow::new(FileKind::Directory.mode_bits() | 0o700, 0, 0, Time::default());

@@ -11,6 +11,8 @@ use crate::tiers::Tiers;
 use proptest::prelude::*;
 use std::io::ErrorKind;
 
+mod lost_leaves;
+
 /// Files by number, as if somebody had poured them into a directory.
 pub(super) type Pile = Vec<Vec<u8>>;
 
@@ -65,6 +67,7 @@ pub(super) fn found(pile: &Pile) -> Found {
         uuid: UUID,
         images: images.collect(),
         roots,
+        replayed: None,
         node_bytes: 8 << 20,
         files_max: 1000,
     }
@@ -270,7 +273,7 @@ fn without_roots(pile: &Pile) -> Pile {
 }
 
 /// The image with these clusters poisoned.
-fn poisoned(image: &[u8], clusters: std::ops::Range<usize>) -> Vec<u8> {
+fn poisoned(image: &[u8], clusters: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut bytes = image.to_vec();
     for number in clusters {
         for at in crate::region::layout::cluster_pieces(Cluster::new(number).unwrap()) {

@@ -56,6 +56,11 @@ impl NodeCache {
         self.nodes.remove(address);
     }
 
+    /// Forgets everything: clean nodes can be loaded again.
+    pub fn clear(&self) {
+        self.nodes.clear();
+    }
+
     /// Bytes of memory that are kept.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {

@@ -268,6 +268,18 @@ impl LogWriter {
         Some(self.new_job())
     }
 
+    /// Whether a segment is being made ready.
+    #[must_use]
+    pub fn is_preparing(&self) -> bool {
+        self.job_out
+    }
+
+    /// Whether the current segment is more than half full, and no other is ready.
+    #[must_use]
+    pub fn is_running_out(&self) -> bool {
+        self.ready.is_empty() && self.current.as_ref().is_none_or(|current| current.offset > self.segment_bytes / 2)
+    }
+
     /// Whether a segment is ready.
     #[must_use]
     pub fn has_ready(&self) -> bool {
@@ -310,6 +322,12 @@ impl LogWriter {
         let sealed: u64 = self.sealed.iter().map(|segment| segment.segment_bytes).sum();
         let others = self.ready.len() + self.unready.len() + usize::from(self.current.is_some());
         sealed + others as u64 * self.segment_bytes
+    }
+
+    /// Files of the log.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.sealed.len() + self.ready.len() + self.unready.len() + usize::from(self.current.is_some())
     }
 
     /// The error that ended this log, if one did.
