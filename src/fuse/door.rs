@@ -469,7 +469,7 @@ impl Filesystem for Door {
         let (Some(what), Ok(offset)) = (range::seek_what(whence), u64::try_from(offset)) else {
             return self.refuse(Op::Lseek.about(ino.0, offset as u64, 0), reply, Errno::EINVAL);
         };
-        let ticket = Ticket::new(&self.shared, Op::Lseek.about(ino.0, offset as u64, 0), reply);
+        let ticket = Ticket::new(&self.shared, Op::Lseek.about(ino.0, offset, 0), reply);
         let look = range::look(self.shared.clone(), Inode(ino.0), offset, what, ticket);
         self.watched(Op::Lseek, || self.herald.when_known(ino, look));
     }

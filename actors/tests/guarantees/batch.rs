@@ -65,7 +65,6 @@ fn cut_after_each_turn(bed: &Bed, style: CrashStyle) -> [usize; 2] {
     panic!("the actors do not come to rest");
 }
 
-// Seen to fail: the names of a batch are changed one by one.
 #[test]
 fn a_power_cut_leaves_all_files_of_a_batch_or_none() {
     let mut found = [0, 0];
@@ -84,7 +83,6 @@ fn a_power_cut_leaves_all_files_of_a_batch_or_none() {
     assert!(found[0] > 10 && found[1] > 3, "{found:?} cuts without and with it");
 }
 
-// Seen to fail: a content whose sync failed is given its name all the same.
 #[test]
 fn a_batch_that_a_failing_disk_refuses_made_nothing() {
     let mut refused = 0;

@@ -74,7 +74,7 @@ impl Volume {
         let join = Join::new(parts.len(), move |answers| replier.reply(Ok(answers)));
         let reads = Arc::new(Reads { front: self.front.clone(), join, room });
         let parts = parts.into_iter().enumerate().map(|(number, part)| Missed { number, part });
-        let mut missed = parts.filter_map(|one| reads.from_memory(one)).peekable();
+        let mut missed = parts.filter_map(|one| reads.read_from_memory(one)).peekable();
         let mut chunks: Vec<Vec<Missed>> = Vec::new();
         while missed.peek().is_some() {
             chunks.push(missed.by_ref().take(FILES_A_MESSAGE).collect());
@@ -91,7 +91,7 @@ impl Volume {
 
 impl Reads {
     /// Answers a part, or has its shard answer it, unless it is not in memory.
-    fn from_memory(&self, one: Missed) -> Option<Missed> {
+    fn read_from_memory(&self, one: Missed) -> Option<Missed> {
         let shared = &self.front.shared;
         let inode = match shared.query(|view| one.part.which.find(view)) {
             Ok(inode) => inode,
