@@ -42,6 +42,13 @@ impl Logging {
         Self { level, is_json }
     }
 
+    /// For tests that send no messages anywhere.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let (_, level) = reload::Layer::new(LevelFilter::INFO);
+        Self { level, is_json: Arc::default() }
+    }
+
     /// Logs as these settings say from now on.
     pub fn set(&self, log: &Log) {
         let _ = self.level.reload(filter(log.level));

@@ -20,7 +20,9 @@ pub fn checks(status: &Status) -> Vec<Check> {
     let mode = (status.mode == Mode::Ro && status.failed).then(|| format!("read-only: {}", reason()));
     let log = status.space.is_log_full.then(|| "it is full: writes wait for a checkpoint".to_string());
     let unreadable = status.damage.unreadable;
-    let integrity = (unreadable > 0).then(|| format!("{unreadable} read(s) could not be answered; see infmap damage ls"));
+    let lost = || format!("{unreadable} read(s) could not be answered; see infmap damage ls");
+    // A scrub that found all well ends it, as for `infmap status`.
+    let integrity = (unreadable > 0 && status.attention.is_some()).then(lost);
     let dead = status.actors.iter().find(|pool| pool.dead > 0).map(|pool| format!("{} of {} are dead", pool.dead, pool.name));
     let late = |is_actor: bool| {
         let stuck = status.stuck.iter().find(|stuck| stuck.who.starts_with("the actor ") == is_actor);
@@ -66,10 +68,15 @@ mod tests {
         assert_eq!(failed(well()), []);
         assert_eq!(failed(Status { mode: Mode::Ro, ..well() }), [], "it was asked for");
         assert_eq!(failed(Status { mode: Mode::Degraded, ..well() }), [], "changes are taken");
+        assert_eq!(failed(Status { damage: Damage { unreadable: 3, ..Damage::default() }, ..well() }), [], "all is well again");
         let cases = [
             (Status { mode: Mode::Ro, failed: true, reason: Some("the disk".into()), ..well() }, "mode", "read-only: the disk"),
             (Status { space: Space { is_log_full: true, ..Space::default() }, ..well() }, "log", "it is full"),
-            (Status { damage: Damage { unreadable: 3, ..Damage::default() }, ..well() }, "integrity", "3 read(s)"),
+            (
+                Status { damage: Damage { unreadable: 3, ..Damage::default() }, attention: Some("lost".into()), ..well() },
+                "integrity",
+                "3 read(s)",
+            ),
             (Status { actors: vec![Pool { name: "wal".into(), dead: 1, ..Pool::default() }], ..well() }, "actors", "1 of wal are dead"),
             (Status { stuck: stuck("the actor wal 0, in `write`"), ..well() }, "actors", "the actor wal 0, in `write` is stuck for 12 s"),
             (Status { stuck: stuck("a request `read`"), ..well() }, "door", "a request `read` is stuck for 12 s: it waits for the disk"),

@@ -94,8 +94,11 @@ impl Thread {
     fn start(pool: &'static str, number: usize, load: &Arc<Load>, clock: &Arc<dyn Clock>) -> Result<Self, RuntimeError> {
         let (sender, receiver) = flume::bounded(1);
         let (load, clock) = (load.clone(), clock.clone());
+        // Nobody waits for descriptors there: the driver that would need some of its own, in each thread, is left out.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|source| RuntimeError::Thread { pool, source })?;
         let run = move || {
-            let system = System::new();
+            let system = System::with_tokio_rt(move || runtime);
             let member = system.block_on(async { Member { load, clock }.start() });
             let _ = sender.send(member);
             if let Err(error) = system.run() {
