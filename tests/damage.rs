@@ -288,7 +288,8 @@ fn lost_bytes_read_as_zeros_where_that_was_asked_for_and_nothing_can_be_written(
     assert!(shown.contains("; lost bytes read as zeros") && shown.contains("listed as lost by `infmap damage ls`"), "{shown}");
     let said = mount.said();
     let times = lost.iter().filter(|(path, _)| path.starts_with("raw")).count();
-    assert!(said.matches(" are lost: ").count() >= times, "{said}");
+    // Of messages from one place no more are written in a minute.
+    assert!(said.matches(" are lost: ").count() >= times.min(20), "{said}");
     assert!(said.lines().filter(|line| line.contains(" are lost: ")).collect::<BTreeSet<_>>().len() == said.matches(" are lost: ").count());
     mount.unmount();
     assert_eq!(sample.listed(&sample.volume.path()), lost, "kept by a mount that changes nothing else");

@@ -180,7 +180,10 @@ fn what_one_missing_image_held_is_named_and_nothing_else_is_missing() {
     let pile = volume.beside("pile");
     let places = scatter(&volume, &pile, &mut numbers);
     assert!(places.len() >= 40, "{} images", places.len());
-    for (number, (image, at)) in places.iter().enumerate().filter(|(number, _)| number % 9 == 4) {
+    // Without the images of tables nobody can say what is missing.
+    let holds_files = |at: &Path| fs::read(at).expect("read").get(53) != Some(&1);
+    let of_files: Vec<_> = places.iter().filter(|(_, at)| holds_files(at)).collect();
+    for (number, (image, at)) in of_files.into_iter().enumerate().filter(|(number, _)| number % 9 == 4) {
         let to = volume.beside(&format!("without{number}.map"));
         let aside = volume.beside("aside");
         fs::rename(at, &aside).expect("taken away");

@@ -139,6 +139,9 @@ impl Watchdog {
             let seconds = now_us.saturating_sub(gone.since_us) / 1_000_000;
             tracing::info!(who = %gone.who, seconds, "no longer stuck");
         }
+        let now = stuck.clone();
+        drop(stuck);
+        self.listeners.lock().iter().for_each(|listener| listener(&now));
     }
 
     /// Sets the gauges of what was overdue at the last look.
@@ -148,9 +151,6 @@ impl Watchdog {
             let number = stuck.iter().filter(|stuck| stuck.who.kind() == kind).count();
             metrics::gauge!("infmap_watchdog_stuck", "kind" => kind).set(u32::try_from(number).unwrap_or(u32::MAX));
         }
-        let now = stuck.clone();
-        drop(stuck);
-        self.listeners.lock().iter().for_each(|listener| listener(&now));
     }
 
     /// What somebody waits for, as far as that can be told from outside. `actor`: one that is stuck too.
