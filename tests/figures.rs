@@ -68,7 +68,8 @@ fn top_leaves_the_terminal_as_it_was_however_it_ends() {
     let mount = volume.mount_with(&MEASURED);
     // By a key, by Ctrl-C, and by a signal: each to a process on a terminal of its own, which is asked before and after.
     for ending in ["printf q", "printf '\\003'", "kill -TERM $(cat pid)"] {
-        let program = "stty -a >before; sh -c 'echo $$ >pid; exec \"$0\" top --interval 100ms \"$1\"' \"$INFMAP\" \"$DIR\"; stty -a >after";
+        // Ctrl-C is a signal to all of the terminal's processes: a shell without a trap may end before it asks.
+        let program = "trap : INT; stty -a >before; sh -c 'echo $$ >pid; exec \"$0\" top --interval 100ms \"$1\"' \"$INFMAP\" \"$DIR\"; stty -a >after";
         // Until the first page is drawn, half a minute at most: what stands in a file by then, nobody tells.
         let drive = format!("n=0; until grep -q MAILBOX log 2>/dev/null || [ $n -gt 600 ]; do n=$((n+1)); sleep 0.05; done; {ending}");
         let dir = tempfile::tempdir().expect("a directory");
