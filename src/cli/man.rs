@@ -32,7 +32,7 @@ const EXIT_STATUS: &str = "0 done; 1 it failed; 2 the call or the settings are w
                            found, and nothing is lost; 5 the volume turned read-only because something failed; 6 --supervise gave up; 7 it works, \
                            but something needs attention; 8 the daemon of a mount does not answer; 10 there is no volume; 11 another process has \
                            it; 12 it is of a newer version; 14 no room; 15 the mountpoint cannot be used, is busy, or nothing is mounted; 130 \
-                           ended by a second signal.";
+                           ended by a signal: a mount by the second, `bench` by the first.";
 
 impl Man {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
