@@ -117,6 +117,16 @@ struct Context {
     arguments: Vec<OsString>,
 }
 
+impl Context {
+    /// The arguments of this call of a verb, with one flag more: what is to be done by another process is called again as it was called, so
+    /// that nothing of it has to be understood twice.
+    fn call_again(&self, verb: &str, flag: &str) -> Vec<OsString> {
+        let verb = self.arguments.iter().position(|argument| argument == verb).map_or(0, |at| at + 1);
+        let (before, after) = self.arguments.split_at(verb);
+        before.iter().chain(&[OsString::from(flag)]).chain(after).cloned().collect()
+    }
+}
+
 /// Runs the program with the arguments of its process, its own name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     signals::survive_file_limit();

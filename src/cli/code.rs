@@ -373,7 +373,7 @@ codes! {
     }
     /// Not every file was warmed.
     NotWarmed = 1081, exit 1 {
-        cause: "`infmap warm` met files that are damaged beyond parity, or that were removed meanwhile. All others were read.",
+        cause: "`infmap warm` met files that are damaged beyond parity, or that the daemon could not read. All others were read.",
         help: "`infmap damage ls DIR` names the files of which bytes are lost",
         examples: ["infmap damage ls DIR", "infmap status DIR"]
     }

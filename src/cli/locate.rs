@@ -62,13 +62,17 @@ pub fn reached(path: &Path) -> Result<(Mounted, u64), CliError> {
         std::io::ErrorKind::NotFound => CliError::new(Code::NothingThere, format!("there is no {}", path.display())),
         _ => CliError::io(format!("cannot look at {}", path.display()))(error),
     })?;
-    let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    Ok((mount_of(meta.dev(), path)?, meta.ino()))
+}
+
+/// The mount behind a device, which `path` is on.
+pub fn mount_of(device: u64, path: &Path) -> Result<Mounted, CliError> {
+    let device = (rustix::fs::major(device), rustix::fs::minor(device));
     let mounted = mountinfo::all()?.into_iter().rfind(|mounted| mounted.is_ours() && mounted.device == device);
-    let mounted = mounted.ok_or_else(|| {
+    mounted.ok_or_else(|| {
         CliError::new(Code::NotMounted, format!("{} is in no mount of Infinite Map", path.display()))
             .help("name a file in a mount, which `infmap ps` lists, or say --volume VOLUME")
-    })?;
-    Ok((mounted, meta.ino()))
+    })
 }
 
 /// What it means that a daemon does not answer, or does not want to.
