@@ -7,6 +7,8 @@
 pub mod error;
 pub mod options;
 
+pub use help::command;
+
 mod advice;
 mod alias;
 mod bench;

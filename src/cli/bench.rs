@@ -95,9 +95,12 @@ fn refused(dir: &Path, trouble: Trouble) -> CliError {
 fn show(here: &Measured, beside: Option<&Measured>, other: Option<&Path>, context: &Context) -> Result<(), CliError> {
     if context.json {
         let other = beside.and(other).map(|dir| dir.display().to_string());
-        return output::json(&serde_json::json!({
-            "message_type": "bench", "version": 1, "mount": here, "beside": beside, "beside_dir": other,
-        }));
+        return output::json(
+            "bench",
+            &serde_json::json!({
+                "mount": here, "beside": beside, "beside_dir": other,
+            }),
+        );
     }
     let rows: Vec<Vec<String>> = here
         .rows()

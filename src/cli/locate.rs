@@ -100,31 +100,26 @@ impl Printer<'_> {
     fn print(&mut self, page: &LocatedPage) -> Result<(), CliError> {
         if std::mem::take(&mut self.is_first) {
             if self.context.json {
-                output::json(&serde_json::json!({
-                    "message_type": "file", "version": 1, "path": self.path.display().to_string(), "inode": page.inode, "kind": page.kind,
-                    "size": page.size, "inline_bytes": page.inline_bytes, "unplaced": page.unplaced,
-                }))?;
+                output::json(
+                    "file",
+                    &serde_json::json!({
+                        "path": self.path.display().to_string(), "inode": page.inode, "kind": page.kind,
+                        "size": page.size, "inline_bytes": page.inline_bytes, "unplaced": page.unplaced,
+                    }),
+                )?;
             } else {
                 output::text_line(&head(self.path, page))?;
             }
         }
         for extent in &page.extents {
             if self.context.json {
-                output::json(&extent_json(extent))?;
+                output::json("extent", extent)?;
             } else {
                 output::text_line(&line(extent))?;
             }
         }
         Ok(())
     }
-}
-
-fn extent_json(extent: &ExtentPlace) -> serde_json::Value {
-    let mut value = serde_json::to_value(extent).unwrap_or_default();
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("message_type".into(), "extent".into());
-    }
-    value
 }
 
 fn head(path: &Path, page: &LocatedPage) -> String {
@@ -165,7 +160,7 @@ mod tests {
         let mut packed = ExtentPlace { codec: "zstd".into(), stored_bytes: 5000, ..raw };
         packed.run.clusters = 1;
         assert!(line(&packed).ends_with("cluster 16, from pixel 0,16, 4.9 KiB stored"), "{}", line(&packed));
-        assert_eq!(extent_json(&packed)["image"], "map/0_0/0_0.1.png");
+        assert_eq!(serde_json::to_value(&packed).expect("JSON")["image"], "map/0_0/0_0.1.png");
     }
 
     #[test]

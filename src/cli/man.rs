@@ -49,7 +49,7 @@ impl Man {
         let Some((_, roff)) = pages.iter().find(|(known, _)| *known == name) else { return Err(unknown(&name, &pages)) };
         let shown = if self.roff { roff.clone() } else { text::of(roff) };
         if context.json {
-            return output::json(&serde_json::json!({ "message_type": "man", "version": 1, "page": name, "text": shown }));
+            return output::json("man", &serde_json::json!({ "page": name, "text": shown }));
         }
         output::raw(&shown)
     }
@@ -100,9 +100,7 @@ fn write_all(dir: &Path, pages: &[(String, String)], context: &Context) -> Resul
     }
     if context.json {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        return output::json(
-            &serde_json::json!({ "message_type": "man_written", "version": 1, "dir": dir.display().to_string(), "pages": names }),
-        );
+        return output::json("man_written", &serde_json::json!({ "dir": dir.display().to_string(), "pages": names }));
     }
     output::done(&format!("Wrote {} pages into {}.", pages.len(), dir.display()), context)
 }

@@ -184,7 +184,9 @@ impl Mount {
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {
         let dir = self.dir.display();
         match daemon::start(&context.call_again("mount", daemon::CHILD_FLAG), self.wait)? {
-            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": dir.to_string(), "pid": pid })),
+            Outcome::Ready { pid } if context.json => {
+                output::json("mounted", &serde_json::json!({ "mounted": dir.to_string(), "pid": pid }))
+            }
             Outcome::Ready { .. } => Ok(()),
             Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
                 .help("see its log in the volume, run/daemon.log")),

@@ -48,7 +48,7 @@ impl Shown {
             Form::Lines { json, last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
                 if *json {
-                    output::say(&serde_json::json!({ "message_type": "progress", "progress": progress }).to_string());
+                    output::say_json("progress", &serde_json::json!({ "progress": progress }));
                 } else {
                     // How much there is is not always known.
                     let of = if progress.total > 0 { format!(" of {}", progress.total) } else { String::new() };

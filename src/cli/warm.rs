@@ -137,7 +137,7 @@ impl Sum {
         let Self { files, bytes, failed, named } = self;
         if context.json {
             let named: Vec<String> = named.iter().map(|path| path.display().to_string()).collect();
-            output::json(&serde_json::json!({ "message_type": "warmed", "version": 1, "files": files, "bytes": bytes, "failed": failed, "failed_paths": named }))?;
+            output::json("warmed", &serde_json::json!({ "files": files, "bytes": bytes, "failed": failed, "failed_paths": named }))?;
         } else {
             output::done(&format!("Read {files} file(s), {}.", human(bytes)), context)?;
         }
@@ -188,7 +188,7 @@ fn elsewhere(arguments: &[OsString], context: &Context) -> Result<(), CliError> 
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let child = command.spawn().map_err(CliError::io("cannot start a process"))?;
     if context.json {
-        return output::json(&serde_json::json!({ "message_type": "warming", "version": 1, "pid": child.id() }));
+        return output::json("warming", &serde_json::json!({ "pid": child.id() }));
     }
     output::done(&format!("Process {} does it.", child.id()), context)
 }

@@ -4,6 +4,7 @@
 
 use super::health;
 use crate::control::protocol::{ScrubRun, Status};
+use crate::message;
 
 /// Who knows the facts; answers at once, whatever is stuck.
 pub trait Facts: Send + Sync {
@@ -68,8 +69,8 @@ fn status(mut status: Status) -> Page {
     // The path that a scrub was asked for is the name of a file.
     let runs = [&mut status.scrub.run, &mut status.scrub.last];
     runs.into_iter().flatten().for_each(forget_path);
-    match serde_json::to_string(&status) {
-        Ok(body) => Page { code: 200, content_type: JSON, body: body + "\n" },
+    match message::of("status", &status.shown()) {
+        Ok(body) => Page { code: 200, content_type: JSON, body: format!("{body}\n") },
         Err(error) => Page::plain(500, format!("{error}\n")),
     }
 }
