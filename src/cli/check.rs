@@ -4,9 +4,9 @@ use super::error::{CliError, Code};
 use super::output::human;
 use super::progress::Shown;
 use super::{Context, info, output};
-use crate::backend::{self, CheckReport, Finding};
+use crate::backend::{self, CheckReport, Finding, Progress};
 use crate::mount::lock::VolumeLock;
-use infmap_storage::check::{FileSeen, PathReport};
+use infmap_storage::check::{FileSeen, PathReport, PathStep};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,12 +66,18 @@ impl Check {
 impl Check {
     /// One line a file, as they come; then the sums.
     fn check_path(&self, volume: &Path, inside: &Path, context: &Context) -> Result<(), CliError> {
-        let mut printed = Ok(());
-        let report = backend::check_path(volume, inside.as_os_str().as_bytes(), &mut |file| {
-            if printed.is_ok() {
-                printed = if context.json { output::json("checked_file", &file_json(&file)) } else { output::text_line(&file_text(&file)) };
-            }
-        })?;
+        let (mut printed, mut shown) = (Ok(()), Shown::new(context));
+        let print = |file: &FileSeen| match context.json {
+            true => output::json("checked_file", &file_json(file)),
+            false => output::text_line(&file_text(file)),
+        };
+        let report = backend::check_path(volume, inside.as_os_str().as_bytes(), &mut |step| match step {
+            PathStep::Read { done, total } => shown.step(Progress { phase: "bytes", done, total }),
+            PathStep::Seen(file) if printed.is_ok() => printed = shown.beside(|| print(&file)),
+            PathStep::Seen(_) => {}
+        });
+        drop(shown);
+        let report = report?;
         printed?;
         if !report.found {
             return Err(CliError::new(Code::Usage, format!("there is no {} in {}", inside.display(), self.volume.display()))
@@ -83,8 +89,8 @@ impl Check {
             output::json(
                 "checked_path",
                 &serde_json::json!({
-                    "files": files, "directories": directories, "bytes": bytes, "clusters": clusters, "restored": restored, "lost": lost,
-                    "unreadable": unreadable,
+                    "files": files, "directories": directories, "bytes": bytes, "clusters": clusters,
+                    "restored": restored, "lost": lost, "unreadable": unreadable,
                 }),
             )?;
         } else {
