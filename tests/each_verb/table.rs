@@ -154,7 +154,7 @@ pub const REFUSED: &[Refused] = &[
     refused("find", "DIR 999,999", 1, "IM1080"),
     refused("doctor", "--in PLACE", 2, "IM1001"),
     refused("debug", "DIR --out OLD", 2, "IM1018"),
-    refused("explain", "IM9999", 2, "IM1004"),
+    refused("explain", "nonsense", 2, "IM1004"),
     refused("warm", "DIR/none", 1, "IM1080"),
     refused("cache stats", "VOLUME", 15, "IM1033"),
     refused("cache flush", "VOLUME", 15, "IM1033"),
