@@ -7,6 +7,8 @@
 pub mod error;
 pub mod options;
 
+pub use help::command;
+
 mod advice;
 mod alias;
 mod bench;
@@ -115,6 +117,16 @@ struct Context {
     quiet: bool,
     /// The arguments as this program would have to be called again with.
     arguments: Vec<OsString>,
+}
+
+impl Context {
+    /// The arguments of this call of a verb, with one flag more: what is to be done by another process is called again as it was called, so
+    /// that nothing of it has to be understood twice.
+    fn call_again(&self, verb: &str, flag: &str) -> Vec<OsString> {
+        let verb = self.arguments.iter().position(|argument| argument == verb).map_or(0, |at| at + 1);
+        let (before, after) = self.arguments.split_at(verb);
+        before.iter().chain(&[OsString::from(flag)]).chain(after).cloned().collect()
+    }
 }
 
 /// Runs the program with the arguments of its process, its own name first.

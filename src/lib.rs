@@ -13,6 +13,7 @@ pub mod fuse;
 pub mod http;
 pub mod logging;
 mod memory;
+mod message;
 pub mod metrics;
 pub mod mount;
 pub mod profile;

@@ -105,9 +105,8 @@ fn who_waits_for_a_scrub_is_told_that_the_volume_was_unmounted() {
     let mut start = infmap();
     start.args(["scrub", "start", "--wait", "--limit", "1MiB/s"]).arg(&dir).stdout(Stdio::null()).stderr(Stdio::piped());
     let waits = start.spawn().expect("it starts");
-    while !String::from_utf8_lossy(&ask(&["--json", "scrub", "status"], &dir).stdout).contains("\"state\":\"running\"") {
-        std::thread::yield_now();
-    }
+    let is_running = || String::from_utf8_lossy(&ask(&["--json", "scrub", "status"], &dir).stdout).contains("\"state\":\"running\"");
+    common::until("a scrub that runs", is_running);
     mount.unmount();
     let told = waits.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&told.stderr).into_owned();

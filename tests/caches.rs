@@ -103,6 +103,62 @@ fn warming_in_the_background_returns_at_once_and_is_done() {
     mount.unmount();
 }
 
+/// All processes that were called with a word like this, and with `warm`.
+fn warming(word: &str) -> usize {
+    let calls = fs::read_dir("/proc").expect("listed").flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let calls = calls.map(|call| String::from_utf8_lossy(&call).into_owned());
+    calls.filter(|call| call.contains("warm") && call.contains(word)).count()
+}
+
+/// Seen to fail when the child's call was this one without `-b` and with `--no-progress`: in `-qb` the flag stood all the same, so that the
+/// child started another, and a second `--no-progress` made a call a wrong one.
+#[test]
+fn however_the_flags_are_written_one_process_warms_in_the_background() {
+    let Some(volume) = filled() else { return };
+    let mount = volume.mount();
+    for flags in
+        [&["warm", "-qb"][..], &["warm", "-bq"], &["--no-progress", "warm", "-b"], &["--json", "--no-progress", "warm", "--background"]]
+    {
+        run(infmap().args(["cache", "drop"]).arg(mount.dir()));
+        run(infmap().args(flags).arg(mount.path("large.raw")));
+        common::until("a large file in the cache", || tier(&mount, "l1") > 7 << 20);
+        let dir = mount.dir().to_string_lossy().into_owned();
+        common::until("that nobody warms any more", || warming(&dir) == 0);
+    }
+    for (path, exit, code) in
+        [(mount.path("none"), 1, "IM1080"), (mount.path("*.none"), 1, "IM1080"), ("/proc/self/status".into(), 15, "IM1033")]
+    {
+        let output = warm(&["-b"], &[&path]);
+        assert_eq!(output.status.code(), Some(exit), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(code) && output.stdout.is_empty(), "{output:?}");
+    }
+    mount.unmount();
+}
+
+/// Seen to fail when the mount was looked for by the first file of a batch: that ended it, with all that was behind.
+#[test]
+fn files_that_go_away_while_a_list_is_read_are_passed_over() {
+    let Some(volume) = filled() else { return };
+    let mount = volume.mount();
+    let mut child = infmap();
+    child.args(["--json", "warm", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("it starts");
+    let mut list = child.stdin.take().expect("piped");
+    // Who has taken the second line has looked at the file of the first.
+    for name in ["d/0", "d/2"] {
+        writeln!(list, "{}", mount.path(name).display()).expect("sent");
+        common::until("that a line is taken", || rustix::io::ioctl_fionread(&list).expect("told") == 0);
+    }
+    fs::remove_file(mount.path("d/0")).expect("removed");
+    writeln!(list, "{}", mount.path("large.raw").display()).expect("sent");
+    drop(list);
+    let output = child.wait_with_output().expect("it ends");
+    let told = last(&output);
+    // The daemon may have the one that went for a moment still.
+    assert!(output.status.success() && told["files"].as_u64() >= Some(2) && told["failed"] == 0, "{output:?}");
+    mount.unmount();
+}
+
 /// What `flush` returned for is there after the daemon was killed, although nobody called fsync.
 #[test]
 fn what_was_flushed_survives_the_daemon() {

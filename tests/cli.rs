@@ -58,7 +58,7 @@ fn errors_are_json_when_json_is_asked_for() {
 fn facts_go_to_stdout_and_nothing_else_does() {
     let output = infmap(&["version", "--json"]);
     let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
-    assert_eq!((&facts["version"], output.stderr.len()), (&env!("CARGO_PKG_VERSION").into(), 0));
+    assert_eq!((&facts["program_version"], output.stderr.len()), (&env!("CARGO_PKG_VERSION").into(), 0));
 }
 
 #[test]

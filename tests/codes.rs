@@ -85,7 +85,7 @@ fn explain_prints_one_lists_all_and_names_the_nearest() {
     let all = String::from_utf8(infmap(&["explain"]).stdout).expect("UTF-8");
     assert_eq!(all.lines().count(), Code::ALL.len());
     let json: serde_json::Value = serde_json::from_slice(&infmap(&["--json", "explain", "1050"]).stdout).expect("JSON");
-    assert_eq!((&json[0]["code"], &json[0]["exit"]), (&"IM1050".into(), &5.into()));
+    assert_eq!((&json["codes"][0]["code"], &json["codes"][0]["exit"]), (&"IM1050".into(), &5.into()));
     let unknown = infmap(&["explain", "IM1999"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(unknown.status.code() == Some(2) && said.starts_with("error[IM1004]: there is no code `IM1999`\nhelp: "), "{said}");

@@ -14,7 +14,7 @@ fn doctor_finds_that_this_machine_can_do_it_and_names_a_dead_mount() {
     let mount = volume.mount();
     let findings: serde_json::Value = serde_json::from_slice(&doctor().stdout).expect("JSON");
     let grade = |findings: &serde_json::Value, what: &str, holds: &str| {
-        let all = findings.as_array().expect("a list").clone();
+        let all = findings["findings"].as_array().expect("a list").clone();
         let found = all.into_iter().find(|f| f["what"] == what && f["found"].as_str().is_some_and(|found| found.contains(holds)));
         found.unwrap_or_else(|| panic!("{what} {holds} is not looked at: {findings}"))["grade"].clone()
     };
@@ -79,7 +79,7 @@ impl Seen {
     fn of(command: &mut Command) -> Self {
         let output = command.output().expect("it starts");
         let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        Self { code: output.status.code(), findings: findings.as_array().expect("a list").clone() }
+        Self { code: output.status.code(), findings: findings["findings"].as_array().expect("a list").clone() }
     }
 
     /// Requires that it was found, with a grade, words that say so, and advice.

@@ -13,7 +13,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// The document, from the catalogue.
 fn document() -> String {
@@ -168,10 +167,7 @@ fn after_a_load_every_figure_is_there_and_is_what_the_catalogue_says() {
 
     let address = address(&volume);
     // What was removed is worth a checkpoint, with the next tick.
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !get(&address, "/metrics").1.contains("infmap_checkpoint_duration_seconds_count") {
-        assert!(Instant::now() < deadline, "there was no checkpoint");
-    }
+    common::until("a checkpoint", || get(&address, "/metrics").1.contains("infmap_checkpoint_duration_seconds_count"));
     let (head, text) = get(&address, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("text/plain; version=0.0.4"), "{head}");
     let (kinds, series) = parse(&text);
@@ -224,18 +220,14 @@ fn after_a_load_every_figure_is_there_and_is_what_the_catalogue_says() {
 
 /// The daemon counts the images that there are. It makes and removes some meanwhile.
 fn images_are_counted(volume: &Volume, address: &str) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
+    common::until("that all images that are there are shown", || {
         let sizes: Vec<u64> = volume.images().iter().filter_map(|image| fs::metadata(image).ok()).map(|found| found.len()).collect();
         let (_, series) = parse(&get(address, "/metrics").1);
         let value = |wanted: &str| series.iter().find(|(name, ..)| name == wanted).expect(wanted).2;
         let (shown, there) =
             ((value("infmap_region_count"), value("infmap_region_bytes")), (sizes.len() as f64, sizes.iter().sum::<u64>() as f64));
-        if shown == there && there.0 > 0.0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{shown:?} are shown, and there are {there:?}");
-    }
+        shown == there && there.0 > 0.0
+    });
 }
 
 fn work_again(mount: &Mount) {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Mount, Numbers, Volume, infmap};
+use common::{Mount, Numbers, Volume, infmap, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -15,9 +15,6 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// How long something may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -37,16 +34,6 @@ fn reloaded(volume: &Volume, settings: &str) -> (Option<i32>, String) {
 fn status(place: &Path) -> Value {
     let output = infmap().args(["--json", "status"]).arg(place).output().expect("infmap starts");
     serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// Looks until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    let (_sender, nothing) = std::sync::mpsc::channel::<()>();
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not happen");
-        let _ = nothing.recv_timeout(Duration::from_millis(50));
-    }
 }
 
 /// Threads of a process whose name begins so.
@@ -131,7 +118,7 @@ fn a_file_that_changes_is_read_again_when_it_is_still_and_hup_reads_it_at_once()
     let log = || fs::read_to_string(volume.path().join("run/daemon.log")).expect("a log");
     assert!(log().contains("settings (SIGHUP): applied live: actors.pixel_reader.threads 4 -> 3"), "{}", log());
     daemon.signal(Signal::USR1);
-    until("the status in the log", || log().contains("asked for the status by SIGUSR1 status={\"version\""));
+    until("the status in the log", || log().contains("asked for the status by SIGUSR1 status={\""));
     assert!(!log().contains("DEBUG"));
     daemon.signal(Signal::USR2);
     until("another level", || log().contains("asked for another log level by SIGUSR2 level=\"debug\""));

@@ -4,13 +4,12 @@
 
 mod common;
 
-use common::{Mount, Numbers, Volume, infmap};
+use common::{Mount, Numbers, Volume, infmap, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// A call of `infmap scrub`: exit code, stdout, stderr.
 fn scrub(arguments: &[&str], path: &Path) -> (Option<i32>, String, String) {
@@ -26,15 +25,6 @@ fn json(path: &Path) -> Value {
     let facts: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!((&facts["message_type"], &facts["version"]), (&"scrub".into(), &1.into()));
     facts["scrub"].clone()
-}
-
-/// Looks again and again, for as long as it takes and a minute at most.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{what} does not come about");
-        std::thread::yield_now();
-    }
 }
 
 struct Sample {

@@ -203,7 +203,10 @@ fn nothing_is_left_to_do_in_the_code() {
 fn tests_wait_for_messages_and_never_sleep() {
     let mut offences = Vec::new();
     for file in files() {
-        for (number, line) in file.tests().filter(|(_, line)| line.contains("thread::sleep") || line.contains("sleep(Duration")) {
+        // Looking again and again has one home, which gives up.
+        let mut sleeps = vec!["thread::sleep", "sleep(Duration"];
+        sleeps.extend((file.path != "tests/common/mod.rs").then_some("park_timeout"));
+        for (number, line) in file.tests().filter(|(_, line)| sleeps.iter().any(|sleep| line.contains(sleep))) {
             offences.push((file.path.clone(), format!("line {number}: {}", line.trim())));
         }
     }

@@ -118,7 +118,7 @@ fn ps_lists_mounts_with_their_process_and_those_that_died() {
     let mount = volume.mount();
     let living = row().expect("listed");
     assert_eq!((&living["mode"], living["pid"].as_u64()), (&"rw".into(), Some(mount.pid().into())));
-    assert!(living["resident_bytes"].as_u64() > Some(1 << 20) && living["version"] == env!("CARGO_PKG_VERSION"), "{living}");
+    assert!(living["resident_bytes"].as_u64() > Some(1 << 20) && living["program_version"] == env!("CARGO_PKG_VERSION"), "{living}");
     let shown = run(infmap().arg("ps"));
     assert!(shown.starts_with("PID ") && shown.contains(&*volume.path().to_string_lossy()), "{shown}");
     mount.kill();

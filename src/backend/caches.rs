@@ -107,7 +107,7 @@ impl Turn {
     }
 
     fn failed(&mut self, inode: u64) {
-        if self.warmed.failed.last() != Some(&inode) {
+        if !self.warmed.failed.contains(&inode) {
             self.warmed.failed.push(inode);
         }
     }

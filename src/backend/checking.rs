@@ -5,7 +5,7 @@
 
 use super::{BackendError, CheckReport, Finding, Progress, offline, refusal};
 use infmap_storage::address::{Generation, Place, RegionId};
-use infmap_storage::check::{self, CheckError, CheckOptions, FileSeen, Passed, PathReport, Severity, Step};
+use infmap_storage::check::{self, CheckError, CheckOptions, Passed, PathReport, PathStep, Severity, Step};
 use infmap_storage::device::{Device, FileDevice, read_all, write_whole};
 use infmap_storage::volume_file::uuid_text;
 use infmap_storage::wal::Lsn;
@@ -74,12 +74,13 @@ pub fn check(path: &Path, resume: bool, progress: &mut dyn FnMut(Progress)) -> R
     })
 }
 
-/// Reads the data of one file, or of everything below a directory, and tells of each file where it lies and what of it is lost.
-pub fn check_path(path: &Path, inside: &[u8], visit: &mut dyn FnMut(FileSeen)) -> Result<PathReport, BackendError> {
+/// Reads the data of one file, or of everything below a directory, and tells of each file where it lies and what of it is lost, and how far
+/// it came.
+pub fn check_path(path: &Path, inside: &[u8], step: &mut dyn FnMut(PathStep)) -> Result<PathReport, BackendError> {
     let file = offline::read_volume_file(path)?;
     let io = |source| BackendError::Io { what: path.display().to_string(), source };
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(path).map_err(io)?);
-    check::check_path(&device, file.uuid, inside, NODE_BYTES, visit).map_err(|error| match error {
+    check::check_path(&device, file.uuid, inside, NODE_BYTES, step).map_err(|error| match error {
         CheckError::Open(error) => refusal::recovering(path, error),
         CheckError::Images(source) => io(source),
     })

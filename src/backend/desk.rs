@@ -7,6 +7,7 @@ use super::reloading::Reloader;
 use super::{caches, cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
 use crate::http::Facts;
+use crate::message;
 use crate::metrics::{Exposition, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::scanner::Order;
@@ -98,7 +99,7 @@ impl Desk {
 
     /// The status as one line of JSON.
     pub(super) fn status_text(&self) -> String {
-        serde_json::to_string(&self.status()).unwrap_or_else(|error| error.to_string())
+        message::of("status", &self.status().shown()).map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 
     fn status(&self) -> Status {

@@ -10,7 +10,7 @@ use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
 use crate::fuse::{Stats, Traffic};
-use crate::http::{self, Facts};
+use crate::http;
 use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
 use infmap_actors::settings::Settings;
@@ -111,7 +111,7 @@ impl Told {
     pub(super) fn stats(&self) -> Stats {
         let desk = self.desk.clone();
         Stats(Arc::new(move || {
-            let mut text = serde_json::to_vec(&desk.status()).unwrap_or_default();
+            let mut text = desk.status_text().into_bytes();
             text.push(b'\n');
             text
         }))

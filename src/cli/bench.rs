@@ -1,7 +1,7 @@
 //! `infmap bench DIR`: how fast a mount is, and the disk below it, in a minute.
 //!
 //! Must be true: every byte that is read is compared with what was written; what it makes is taken away again, however it ends. Fails: with
-//! [`Code::BenchWrong`] if a byte was another; as the system does.
+//! [`Code::BenchWrong`] if a byte was another; with 130 by the first signal that asks for the end; as the system does.
 
 mod work;
 
@@ -13,7 +13,7 @@ use crate::backend::Progress;
 use crate::config::value::parse_size;
 use crate::mount::server;
 use std::path::{Path, PathBuf};
-use work::{Measured, Plan, Trouble, measure};
+use work::{Ended, Measured, Plan, Trouble, measure};
 
 /// Measure a mount: write, read, random reads, small files; beside the disk that holds the volume.
 #[derive(clap::Args)]
@@ -57,9 +57,10 @@ impl Bench {
             done += 1;
             shown.step(Progress { phase: "steps", done, total });
         };
-        let here = measure(&self.dir, plan, &mut step).map_err(|trouble| refused(&self.dir, trouble))?;
+        let ended = Ended::listen().map_err(|trouble| refused(&self.dir, trouble))?;
+        let here = measure(&self.dir, plan, &ended, &mut step).map_err(|trouble| refused(&self.dir, trouble))?;
         let beside = match &other {
-            Some(dir) => match measure(dir, plan, &mut step) {
+            Some(dir) => match measure(dir, plan, &ended, &mut step) {
                 Ok(measured) => Some(measured),
                 Err(trouble @ (Trouble::Wrong(_) | Trouble::Interrupted)) => return Err(refused(dir, trouble)),
                 Err(Trouble::Io(what, error)) => {
@@ -94,9 +95,12 @@ fn refused(dir: &Path, trouble: Trouble) -> CliError {
 fn show(here: &Measured, beside: Option<&Measured>, other: Option<&Path>, context: &Context) -> Result<(), CliError> {
     if context.json {
         let other = beside.and(other).map(|dir| dir.display().to_string());
-        return output::json(&serde_json::json!({
-            "message_type": "bench", "version": 1, "mount": here, "beside": beside, "beside_dir": other,
-        }));
+        return output::json(
+            "bench",
+            &serde_json::json!({
+                "mount": here, "beside": beside, "beside_dir": other,
+            }),
+        );
     }
     let rows: Vec<Vec<String>> = here
         .rows()

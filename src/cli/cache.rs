@@ -60,7 +60,7 @@ pub fn tiers(behind: &Behind) -> Result<Vec<CacheTier>, CliError> {
 fn stats(path: &Path, context: &Context) -> Result<(), CliError> {
     let tiers = tiers(&Behind::of(path)?)?;
     if context.json {
-        return output::json(&serde_json::json!({ "message_type": "caches", "version": 1, "tiers": tiers }));
+        return output::json("caches", &serde_json::json!({ "tiers": tiers }));
     }
     columns(&["CACHE", "HELD", "LIMIT", "USED", "HIT", "ENTRIES", "HOLDS"], &tiers.iter().map(cells).collect::<Vec<_>>())
 }
@@ -94,7 +94,7 @@ fn flush(path: &Path, context: &Context) -> Result<(), CliError> {
         error => behind.unanswered(&error),
     })?;
     if context.json {
-        return output::json(&serde_json::json!({ "message_type": "flushed", "version": 1, "dirty_bytes": dirty_bytes }));
+        return output::json("flushed", &serde_json::json!({ "dirty_bytes": dirty_bytes }));
     }
     output::done("Everything that was written is durable.", context)
 }
@@ -103,7 +103,7 @@ fn drop_clean(path: &Path, context: &Context) -> Result<(), CliError> {
     let behind = Behind::of(path)?;
     let bytes = client::drop_clean(&behind.volume).map_err(|error| unanswered(&behind, &error))?;
     if context.json {
-        return output::json(&serde_json::json!({ "message_type": "dropped", "version": 1, "bytes": bytes }));
+        return output::json("dropped", &serde_json::json!({ "bytes": bytes }));
     }
     output::done(&format!("Dropped {}.", human(bytes)), context)
 }

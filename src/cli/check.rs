@@ -4,9 +4,9 @@ use super::error::{CliError, Code};
 use super::output::human;
 use super::progress::Shown;
 use super::{Context, info, output};
-use crate::backend::{self, CheckReport, Finding};
+use crate::backend::{self, CheckReport, Finding, Progress};
 use crate::mount::lock::VolumeLock;
-use infmap_storage::check::{FileSeen, PathReport};
+use infmap_storage::check::{FileSeen, PathReport, PathStep};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Check {
             });
         }
         if context.json {
-            output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
+            output::json("checked", &serde_json::json!({ "report": report }))?;
         } else if report.findings.is_empty() && report.not_shown == 0 {
             output::done(&text(&report), context)?;
         } else {
@@ -66,12 +66,18 @@ impl Check {
 impl Check {
     /// One line a file, as they come; then the sums.
     fn check_path(&self, volume: &Path, inside: &Path, context: &Context) -> Result<(), CliError> {
-        let mut printed = Ok(());
-        let report = backend::check_path(volume, inside.as_os_str().as_bytes(), &mut |file| {
-            if printed.is_ok() {
-                printed = if context.json { output::json(&file_json(&file)) } else { output::text_line(&file_text(&file)) };
-            }
-        })?;
+        let (mut printed, mut shown) = (Ok(()), Shown::new(context));
+        let print = |file: &FileSeen| match context.json {
+            true => output::json("checked_file", &file_json(file)),
+            false => output::text_line(&file_text(file)),
+        };
+        let report = backend::check_path(volume, inside.as_os_str().as_bytes(), &mut |step| match step {
+            PathStep::Read { done, total } => shown.step(Progress { phase: "bytes", done, total }),
+            PathStep::Seen(file) if printed.is_ok() => printed = shown.beside(|| print(&file)),
+            PathStep::Seen(_) => {}
+        });
+        drop(shown);
+        let report = report?;
         printed?;
         if !report.found {
             return Err(CliError::new(Code::Usage, format!("there is no {} in {}", inside.display(), self.volume.display()))
@@ -80,10 +86,13 @@ impl Check {
         let PathReport { files, directories, bytes, clusters, restored, lost, unreadable, .. } = &report;
         if context.json {
             let unreadable: Vec<&String> = unreadable.iter().map(|(what, _)| what).collect();
-            output::json(&serde_json::json!({
-                "message_type": "report", "files": files, "directories": directories, "bytes": bytes, "clusters": clusters,
-                "restored": restored, "lost": lost, "unreadable": unreadable,
-            }))?;
+            output::json(
+                "checked_path",
+                &serde_json::json!({
+                    "files": files, "directories": directories, "bytes": bytes, "clusters": clusters,
+                    "restored": restored, "lost": lost, "unreadable": unreadable,
+                }),
+            )?;
         } else {
             let mut lines: Vec<String> = unreadable.iter().map(|(what, help)| format!("{what}\n  help: {help}")).collect();
             let found = match (*lost, *restored) {
@@ -92,7 +101,8 @@ impl Check {
                 (lost, _) => format!("{lost} ranges are lost"),
             };
             lines.push(format!("Read {files} files, {clusters} clusters, {}: {found}.", human(*bytes)));
-            output::text_line(&lines.join("\n"))?;
+            let text = lines.join("\n");
+            if lines.len() == 1 && (*lost, *restored) == (0, 0) { output::done(&text, context) } else { output::text_line(&text) }?;
         }
         match (lost + unreadable.len() as u64, restored) {
             (0, 0) => Ok(()),
@@ -113,7 +123,7 @@ fn file_json(file: &FileSeen) -> serde_json::Value {
         .collect();
     let lost: Vec<serde_json::Value> = file.lost.iter().filter_map(|damage| serde_json::from_str(&damage.to_json()).ok()).collect();
     serde_json::json!({
-        "message_type": "file", "path": String::from_utf8_lossy(&file.path), "inode": file.inode.0, "size": file.size, "places": places,
+        "path": String::from_utf8_lossy(&file.path), "inode": file.inode.0, "size": file.size, "places": places,
         "lost": lost,
     })
 }

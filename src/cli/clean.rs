@@ -38,7 +38,7 @@ impl Clean {
         drop(shown);
         let cleaned = cleaned?;
         if context.json {
-            return output::json(&serde_json::json!({ "message_type": "cleaned", "cleaned": cleaned }));
+            return output::json("cleaned", &serde_json::json!({ "cleaned": cleaned }));
         }
         output::done(&text(&cleaned), context)
     }

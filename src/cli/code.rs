@@ -373,7 +373,7 @@ codes! {
     }
     /// Not every file was warmed.
     NotWarmed = 1081, exit 1 {
-        cause: "`infmap warm` met files that are damaged beyond parity, or that were removed meanwhile. All others were read.",
+        cause: "`infmap warm` met files that are damaged beyond parity, or that the daemon could not read. All others were read.",
         help: "`infmap damage ls DIR` names the files of which bytes are lost",
         examples: ["infmap damage ls DIR", "infmap status DIR"]
     }
@@ -386,7 +386,8 @@ codes! {
     /// A byte was read that is not what was written.
     BenchWrong = 1083, exit 3 {
         cause: "`infmap bench` compares every byte that it reads with what it wrote, and one was another.",
-        help: "on a mount of Infinite Map this must not be: report it, with what `infmap debug` gathers; elsewhere look at that disk and at the                machine's memory",
+        help: "on a mount of Infinite Map this must not be: report it, with what `infmap debug` gathers; elsewhere look at that disk and at the \
+               machine's memory",
         examples: ["infmap debug DIR --out debug.tar.gz", "dmesg | tail"]
     }
 }
@@ -399,6 +400,15 @@ mod tests {
     fn numbers_are_unique_and_in_order() {
         let numbers: Vec<u16> = Code::ALL.iter().map(|code| code.number()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    }
+
+    /// Seen to fail when a help that was broken into two lines kept the blanks that the second began with.
+    #[test]
+    fn no_text_has_a_run_of_blanks() {
+        for code in Code::ALL {
+            let texts = [code.title(), code.cause(), code.help()];
+            assert!(texts.iter().chain(code.examples()).all(|text| !text.contains("  ")), "{code:?}: {texts:?}");
+        }
     }
 
     #[test]

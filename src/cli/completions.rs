@@ -27,9 +27,7 @@ impl Completions {
         clap_complete::generate(shell, &mut help::command(), "infmap", &mut script);
         let script = String::from_utf8_lossy(&script);
         if context.json {
-            return output::json(&serde_json::json!({
-                "message_type": "completions", "version": 1, "shell": self.shell, "script": script,
-            }));
+            return output::json("completions", &serde_json::json!({ "shell": self.shell, "script": script }));
         }
         output::raw(&script)
     }

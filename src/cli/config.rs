@@ -6,7 +6,7 @@ mod reloading;
 use super::error::CliError;
 use super::settings::{self, SettingsArguments};
 use super::{Context, output};
-use crate::config::{Layers, json_schema, preset, show, table};
+use crate::config::{Layers, Loaded, json_schema, preset, show, table};
 use infmap_actors::settings::Preset;
 use std::path::PathBuf;
 
@@ -54,27 +54,38 @@ impl Config {
                     output::note(&format!("{what}: a mount here would be refused"), context);
                 }
                 if context.json {
-                    return output::json(&show::json(&loaded));
+                    return output::json("config", &shown(&loaded));
                 }
                 output::done(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()), context)
             }
             ConfigVerb::Show { settings, origin } => {
                 let loaded = settings::load(&settings, None, &[])?;
-                if context.json { output::json(&show::json(&loaded)) } else { output::text_line(&show::yaml(&loaded, origin)) }
+                if context.json { output::json("config", &shown(&loaded)) } else { output::text_line(&show::yaml(&loaded, origin)) }
             }
             ConfigVerb::Presets => presets(context),
-            ConfigVerb::Schema { markdown: true } => output::text_line(table::markdown().trim_end()),
-            ConfigVerb::Schema { markdown: false } => output::text_line(&json_schema::text()),
+            ConfigVerb::Schema { markdown } => {
+                let text = if markdown { table::markdown().trim_end().to_string() } else { json_schema::text() };
+                if !context.json {
+                    return output::text_line(&text);
+                }
+                let schema = if markdown { text.into() } else { serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default() };
+                output::json("config_schema", &serde_json::json!({ "schema": schema }))
+            }
             ConfigVerb::Migrate(verb) => verb.run(context),
             ConfigVerb::Reload(verb) => verb.run(context),
         }
     }
 }
 
+/// The keys are below one field, for `version` is one of them.
+fn shown(loaded: &Loaded) -> serde_json::Value {
+    serde_json::json!({ "settings": show::json(loaded) })
+}
+
 fn presets(context: &Context) -> Result<(), CliError> {
     if context.json {
         let row = |preset: &Preset| serde_json::json!({ "name": preset.name(), "purpose": preset::purpose(*preset), "text": &*preset::source(*preset).text });
-        return output::json(&serde_json::json!({ "presets": Preset::ALL.iter().map(row).collect::<Vec<_>>() }));
+        return output::json("presets", &serde_json::json!({ "presets": Preset::ALL.iter().map(row).collect::<Vec<_>>() }));
     }
     let paragraph = |preset: &Preset| format!("{}\n  {}", preset.name(), preset::purpose(*preset).join("\n  "));
     let all: Vec<String> = Preset::ALL.iter().map(paragraph).collect();

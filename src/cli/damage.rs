@@ -145,7 +145,7 @@ fn clear(volume: &Path, file: Option<&Path>, context: &Context) -> Result<(), Cl
     // Of no inode: nobody has to be asked, and to ask for nothing could be understood as to ask for all.
     let count = if inodes.as_ref().is_some_and(Vec::is_empty) { 0 } else { place.forget(inodes)? };
     if context.json {
-        return output::json(&serde_json::json!({ "message_type": "forgotten", "count": count }));
+        return output::json("forgotten", &serde_json::json!({ "count": count }));
     }
     output::done(&format!("Forgot {count} lost range(s). What is still lost comes back when it is met again."), context)
 }
@@ -215,7 +215,7 @@ fn by_file(kept: &Kept) -> Vec<File<'_>> {
 fn show(kept: &Kept, context: &Context, lines: fn(&[File<'_>]) -> Vec<String>) -> Result<(), CliError> {
     let files = by_file(kept);
     if context.json {
-        return output::json(&json(kept, &files));
+        return output::json("damage", &json(kept, &files));
     }
     let mut lines = lines(&files);
     if kept.not_kept > 0 {
@@ -242,7 +242,7 @@ fn json(kept: &Kept, files: &[File<'_>]) -> serde_json::Value {
         serde_json::json!({ "inode": file.inode.0, "paths": texts, "paths_hex": paths.iter().map(hex::encode).collect::<Vec<_>>(), "names_left_out": file.unnamed, "ranges": ranges, "lost_bytes": file.lost_bytes() })
     };
     serde_json::json!({
-        "message_type": "damage", "version": 1, "files": files.iter().map(file).collect::<Vec<_>>(),
+        "files": files.iter().map(file).collect::<Vec<_>>(),
         "lost": kept.noted.iter().map(lost).collect::<Vec<_>>(), "not_kept": kept.not_kept,
     })
 }

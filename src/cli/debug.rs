@@ -50,10 +50,13 @@ impl Debug {
         let missing: Vec<&str> = pieces.iter().filter(|piece| piece.is_missing).map(|piece| piece.name).collect();
         if context.json {
             let names: Vec<&str> = pieces.iter().map(|piece| piece.name).collect();
-            return output::json(&serde_json::json!({
-                "message_type": "debug", "version": 1, "archive": self.out.display().to_string(), "pieces": names, "missing": missing,
-                "with_names": self.with_names,
-            }));
+            return output::json(
+                "debug",
+                &serde_json::json!({
+                    "archive": self.out.display().to_string(), "pieces": names, "missing": missing,
+                    "with_names": self.with_names,
+                }),
+            );
         }
         if !missing.is_empty() {
             output::note(&format!("could not be had: {}", missing.join(", ")), context);

@@ -67,7 +67,7 @@ impl Doctor {
         let of_volume = self.path.as_deref().map(volume::examine).unwrap_or_default();
         let findings: Vec<Finding> = EXAMINATIONS.iter().flat_map(|examine| examine()).chain(of_volume).collect();
         if context.json {
-            output::json(&findings)?;
+            output::json("findings", &serde_json::json!({ "findings": findings }))?;
         } else {
             findings.iter().try_for_each(|finding| text_line(&line(finding)))?;
         }

@@ -88,11 +88,10 @@ impl CliError {
         match (self.silent, json) {
             (true, _) => {}
             (false, true) => {
-                let line = serde_json::json!({
-                    "message_type": "error", "code": format!("IM{number}"), "message": self.message, "help": self.help_text(),
-                    "exit": self.exit_code(),
+                let fields = serde_json::json!({
+                    "code": format!("IM{number}"), "message": self.message, "help": self.help_text(), "exit": self.exit_code(),
                 });
-                output::say(&line.to_string());
+                output::say_json("error", &fields);
             }
             (false, false) => output::say(&output::plain(&format!("error[IM{number}]: {}\nhelp: {}", self.message, self.help_text()))),
         }

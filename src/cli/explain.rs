@@ -26,7 +26,7 @@ impl Explain {
         };
         if context.json {
             let shown: Vec<_> = codes.iter().map(|code| fields(*code)).collect();
-            return output::json(&shown);
+            return output::json("codes", &serde_json::json!({ "codes": shown }));
         }
         match (self.code, codes.first()) {
             (Some(_), Some(code)) => output::text_line(&explained(*code)),

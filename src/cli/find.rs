@@ -77,11 +77,9 @@ fn print(tenant: &TenantPlace, context: &Context) -> Result<(), CliError> {
         let mut value = serde_json::to_value(tenant).unwrap_or_default();
         if let Some(fields) = value.as_object_mut() {
             let paths: Vec<String> = tenant.paths().iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
-            fields.insert("message_type".into(), "tenant".into());
-            fields.insert("version".into(), 1.into());
             fields.insert("paths".into(), paths.into());
         }
-        return output::json(&value);
+        return output::json("tenant", &value);
     }
     output::text_line(&text(tenant))
 }

@@ -38,9 +38,8 @@ impl InstallHelpers {
             }
         }
         if context.json {
-            return output::json(
-                &serde_json::json!({ "directory": self.into.display().to_string(), "names": NAMES, "installed": !self.remove }),
-            );
+            let shown = serde_json::json!({ "directory": self.into.display().to_string(), "names": NAMES, "installed": !self.remove });
+            return output::json("helpers", &shown);
         }
         let done = if self.remove { "Removed" } else { "Installed" };
         output::done(&format!("{done} {} in {}.", NAMES.join(", "), self.into.display()), context)

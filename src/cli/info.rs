@@ -3,7 +3,8 @@
 use super::error::{CliError, Code};
 use super::output::{human, table};
 use super::settings::{self, SettingsArguments};
-use super::{Context, output, status};
+use super::status::{self, judge_writable};
+use super::{Context, output};
 use crate::backend::{self, VolumeFacts};
 use crate::control::client::{self, ControlError};
 use crate::control::protocol::Status;
@@ -31,7 +32,7 @@ struct Shown {
     mounted_at: Option<String>,
     pid: Option<u32>,
     /// What its daemon says; `null` if it is not mounted, or does not answer.
-    mount: Option<Status>,
+    mount: Option<serde_json::Value>,
 }
 
 impl Info {
@@ -50,16 +51,17 @@ impl Info {
             let mounted = owner.mountpoint.is_some();
             let mounted_at = owner.mountpoint.map(|mountpoint| mountpoint.display().to_string());
             let settings_error = limit.as_ref().err().map(|error| error.message.clone());
-            let (limit_bytes, pid, mount) = (limit.ok().flatten(), owner.pid, mount.and_then(Result::ok));
+            let (limit_bytes, pid, status) = (limit.ok().flatten(), owner.pid, mount.and_then(Result::ok));
+            let mount = status.as_ref().map(Status::shown);
             let shown = Shown { facts, limit_bytes, settings_error, mounted, mounted_at, pid, mount };
-            output::json(&shown)?;
-            return shown.mount.as_ref().map_or(Ok(()), status::judge_writable);
+            output::json("info", &shown)?;
+            return status.as_ref().map_or(Ok(()), judge_writable);
         }
         table(&rows(&facts, limit.as_ref().ok().copied(), &owner, mount.as_ref()))?;
         if let Err(error) = limit {
             output::note(&format!("the settings are refused, and a mount will be: {}", error.message), context);
         }
-        mount.and_then(Result::ok).as_ref().map_or(Ok(()), status::judge_writable)
+        mount.and_then(Result::ok).as_ref().map_or(Ok(()), judge_writable)
     }
 }
 

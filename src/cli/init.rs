@@ -37,7 +37,7 @@ impl Init {
             self::limit(&self.volume, &kind.show(limit))?;
         }
         if context.json {
-            return output::json(&facts);
+            return output::json("created", &facts);
         }
         let volume = self.volume.display();
         output::done(&format!("Made the volume {volume}.\nMount it with: infmap mount {volume} DIR"), context)

@@ -62,13 +62,17 @@ pub fn reached(path: &Path) -> Result<(Mounted, u64), CliError> {
         std::io::ErrorKind::NotFound => CliError::new(Code::NothingThere, format!("there is no {}", path.display())),
         _ => CliError::io(format!("cannot look at {}", path.display()))(error),
     })?;
-    let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+    Ok((mount_of(meta.dev(), path)?, meta.ino()))
+}
+
+/// The mount behind a device, which `path` is on.
+pub fn mount_of(device: u64, path: &Path) -> Result<Mounted, CliError> {
+    let device = (rustix::fs::major(device), rustix::fs::minor(device));
     let mounted = mountinfo::all()?.into_iter().rfind(|mounted| mounted.is_ours() && mounted.device == device);
-    let mounted = mounted.ok_or_else(|| {
+    mounted.ok_or_else(|| {
         CliError::new(Code::NotMounted, format!("{} is in no mount of Infinite Map", path.display()))
             .help("name a file in a mount, which `infmap ps` lists, or say --volume VOLUME")
-    })?;
-    Ok((mounted, meta.ino()))
+    })
 }
 
 /// What it means that a daemon does not answer, or does not want to.
@@ -96,31 +100,26 @@ impl Printer<'_> {
     fn print(&mut self, page: &LocatedPage) -> Result<(), CliError> {
         if std::mem::take(&mut self.is_first) {
             if self.context.json {
-                output::json(&serde_json::json!({
-                    "message_type": "file", "version": 1, "path": self.path.display().to_string(), "inode": page.inode, "kind": page.kind,
-                    "size": page.size, "inline_bytes": page.inline_bytes, "unplaced": page.unplaced,
-                }))?;
+                output::json(
+                    "file",
+                    &serde_json::json!({
+                        "path": self.path.display().to_string(), "inode": page.inode, "kind": page.kind,
+                        "size": page.size, "inline_bytes": page.inline_bytes, "unplaced": page.unplaced,
+                    }),
+                )?;
             } else {
                 output::text_line(&head(self.path, page))?;
             }
         }
         for extent in &page.extents {
             if self.context.json {
-                output::json(&extent_json(extent))?;
+                output::json("extent", extent)?;
             } else {
                 output::text_line(&line(extent))?;
             }
         }
         Ok(())
     }
-}
-
-fn extent_json(extent: &ExtentPlace) -> serde_json::Value {
-    let mut value = serde_json::to_value(extent).unwrap_or_default();
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("message_type".into(), "extent".into());
-    }
-    value
 }
 
 fn head(path: &Path, page: &LocatedPage) -> String {
@@ -161,7 +160,7 @@ mod tests {
         let mut packed = ExtentPlace { codec: "zstd".into(), stored_bytes: 5000, ..raw };
         packed.run.clusters = 1;
         assert!(line(&packed).ends_with("cluster 16, from pixel 0,16, 4.9 KiB stored"), "{}", line(&packed));
-        assert_eq!(extent_json(&packed)["image"], "map/0_0/0_0.1.png");
+        assert_eq!(serde_json::to_value(&packed).expect("JSON")["image"], "map/0_0/0_0.1.png");
     }
 
     #[test]

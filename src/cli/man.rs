@@ -32,7 +32,7 @@ const EXIT_STATUS: &str = "0 done; 1 it failed; 2 the call or the settings are w
                            found, and nothing is lost; 5 the volume turned read-only because something failed; 6 --supervise gave up; 7 it works, \
                            but something needs attention; 8 the daemon of a mount does not answer; 10 there is no volume; 11 another process has \
                            it; 12 it is of a newer version; 14 no room; 15 the mountpoint cannot be used, is busy, or nothing is mounted; 130 \
-                           ended by a second signal.";
+                           ended by a signal: a mount by the second, `bench` by the first.";
 
 impl Man {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
@@ -49,7 +49,7 @@ impl Man {
         let Some((_, roff)) = pages.iter().find(|(known, _)| *known == name) else { return Err(unknown(&name, &pages)) };
         let shown = if self.roff { roff.clone() } else { text::of(roff) };
         if context.json {
-            return output::json(&serde_json::json!({ "message_type": "man", "version": 1, "page": name, "text": shown }));
+            return output::json("man", &serde_json::json!({ "page": name, "text": shown }));
         }
         output::raw(&shown)
     }
@@ -100,9 +100,7 @@ fn write_all(dir: &Path, pages: &[(String, String)], context: &Context) -> Resul
     }
     if context.json {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        return output::json(
-            &serde_json::json!({ "message_type": "man_written", "version": 1, "dir": dir.display().to_string(), "pages": names }),
-        );
+        return output::json("man_written", &serde_json::json!({ "dir": dir.display().to_string(), "pages": names }));
     }
     output::done(&format!("Wrote {} pages into {}.", pages.len(), dir.display()), context)
 }

@@ -40,7 +40,7 @@ impl Map {
         let size = format!("{} x {} pixels", rendered.width_px, rendered.height_px);
         let text = format!("Drew {} images into {place} ({size}).", rendered.images);
         match (destination, context.json) {
-            (Destination::File(_), true) => output::json(&rendered),
+            (Destination::File(_), true) => output::json("rendered", &rendered),
             (Destination::File(_), false) => output::done(&text, context),
             // There the picture is, and nothing else.
             (Destination::Stdout, _) => {

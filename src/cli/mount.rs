@@ -16,7 +16,6 @@ use crate::mount::notify::Notifier;
 use crate::mount::supervisor::{self, Ended, Limit, Supervised};
 use crate::mount::{MountError, dying, point, signals};
 use infmap_actors::settings::Damaged;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -153,7 +152,7 @@ impl Mount {
     /// Supervises a process that mounts, in which this call is made again.
     fn stay_above(&self, context: &Context, volume: &Path) -> Result<(), CliError> {
         let (program, here) = supervisor::place()?;
-        let arguments = call_again(context, "--supervised");
+        let arguments = context.call_again("mount", "--supervised");
         let call = || {
             let mut command = Command::new(&program);
             command.args(&arguments).current_dir(&here);
@@ -184,8 +183,10 @@ impl Mount {
 
     fn start_daemon(&self, context: &Context) -> Result<(), CliError> {
         let dir = self.dir.display();
-        match daemon::start(&call_again(context, daemon::CHILD_FLAG), self.wait)? {
-            Outcome::Ready { pid } if context.json => output::json(&serde_json::json!({ "mounted": dir.to_string(), "pid": pid })),
+        match daemon::start(&context.call_again("mount", daemon::CHILD_FLAG), self.wait)? {
+            Outcome::Ready { pid } if context.json => {
+                output::json("mounted", &serde_json::json!({ "mounted": dir.to_string(), "pid": pid }))
+            }
             Outcome::Ready { .. } => Ok(()),
             Outcome::Ended { code: 0 } => Err(CliError::new(Code::DaemonEnded, format!("the daemon ended before {dir} answered"))
                 .help("see its log in the volume, run/daemon.log")),
@@ -205,13 +206,6 @@ impl Mount {
         let (dir, ms) = (self.dir.display(), self.wait.as_millis());
         CliError::new(Code::MountLate, format!("{dir} did not answer within {ms} ms; process {pid} was asked to end"))
     }
-}
-
-/// The arguments of this call, with one flag more.
-fn call_again(context: &Context, flag: &str) -> Vec<OsString> {
-    let verb = context.arguments.iter().position(|argument| argument == "mount").map_or(0, |at| at + 1);
-    let (before, after) = context.arguments.split_at(verb);
-    before.iter().chain(&[OsString::from(flag)]).chain(after).cloned().collect()
 }
 
 /// The lock, as what the mount is for needs it.

@@ -1,18 +1,32 @@
-//! How facts are printed: aligned lines for people, one JSON value for programs.
+//! How facts are printed: aligned lines for people, JSON objects for programs, one a line.
 //!
-//! Owns: the two forms. Must be true: a reader that goes away (`| head`) ends the output without a word.
+//! Owns: the two forms; every JSON object that a verb prints passes through here, and so is a `message` (JSN-1). Must be true: a reader that
+//! goes away (`| head`) ends the output without a word.
 //! Fails: with the system's error of stdout.
 
 use super::Context;
 use super::error::CliError;
+use crate::message;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 
-/// Prints the value as one line of JSON.
-pub fn json(value: &impl Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string(value).map_err(|error| CliError::io("cannot write JSON")(error.into()))?;
-    line(&text)
+/// Prints the value as a message of this kind: one line of JSON.
+pub fn json(kind: &str, value: &impl Serialize) -> Result<(), CliError> {
+    line(&json_text(kind, value)?)
+}
+
+/// The same as a text.
+pub fn json_text(kind: &str, value: &impl Serialize) -> Result<String, CliError> {
+    let message = message::of(kind, value).map_err(|error| CliError::io("cannot write JSON")(error.into()))?;
+    Ok(message.to_string())
+}
+
+/// Says a message of this kind on stderr, where facts do not go.
+pub fn say_json(kind: &str, value: &impl Serialize) {
+    if let Ok(message) = message::of(kind, value) {
+        say(&message.to_string());
+    }
 }
 
 /// Prints a text and a line end.
@@ -87,7 +101,7 @@ pub fn note(text: &str, context: &Context) {
         return;
     }
     if context.json {
-        say(&serde_json::json!({ "message_type": "note", "message": text }).to_string())
+        say_json("note", &serde_json::json!({ "message": text }));
     } else {
         say(&plain(&format!("note: {text}")))
     }

@@ -8,7 +8,6 @@ use super::output::{columns, human};
 use super::{Context, output};
 use crate::backend::access;
 use crate::profile::{self, OpReport, Report, Stream};
-use serde::Serialize;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -22,14 +21,6 @@ pub struct Profile {
     /// So many of the inodes that took the most time.
     #[arg(long, default_value_t = 10, value_name = "N")]
     top: usize,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    message_type: &'static str,
-    version: u32,
-    #[serde(flatten)]
-    report: &'a Report,
 }
 
 impl Profile {
@@ -46,7 +37,7 @@ impl Profile {
         }
         let report = profile.report(self.top);
         if context.json {
-            return output::json(&Shown { message_type: "profile", version: 1, report: &report });
+            return output::json("profile", &report);
         }
         show(&report)
     }

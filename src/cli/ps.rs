@@ -25,7 +25,7 @@ struct Row {
     /// `rw`, `ro`, `degraded`, or `dead` or `silent` for one that does not answer.
     mode: &'static str,
     uptime_seconds: Option<u64>,
-    version: Option<String>,
+    program_version: Option<String>,
     /// Memory of the process that is in RAM.
     resident_bytes: Option<u64>,
     /// Why it does not answer, or is not `rw`.
@@ -38,7 +38,7 @@ impl Ps {
         let asked: Vec<_> = mounted.into_iter().map(|mounted| std::thread::spawn(move || row(&mounted))).collect();
         let rows: Vec<Row> = asked.into_iter().filter_map(|thread| thread.join().ok()).collect();
         if context.json {
-            return output::json(&serde_json::json!({ "message_type": "ps", "version": 1, "mounts": rows }));
+            return output::json("ps", &serde_json::json!({ "mounts": rows }));
         }
         if rows.is_empty() {
             return output::done("No volume is mounted.", context);
@@ -86,7 +86,7 @@ fn answered(base: Row, status: Status) -> Row {
         pid: Some(status.pid),
         mode,
         uptime_seconds: Some(status.uptime_seconds),
-        version: Some(status.version),
+        program_version: Some(status.version),
         resident_bytes: resident(status.pid),
         reason: status.reason,
         ..base
@@ -107,7 +107,7 @@ fn cells(row: &Row) -> Vec<String> {
         row.mode.into(),
         or_dash(row.uptime_seconds.map(span)),
         or_dash(row.resident_bytes.map(human)),
-        or_dash(row.version.clone()),
+        or_dash(row.program_version.clone()),
         row.mountpoint.clone(),
         or_dash(row.volume.clone()),
     ]

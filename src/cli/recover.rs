@@ -77,7 +77,7 @@ impl Recover {
         drop(shown);
         let recovered = recovered?;
         if context.json {
-            output::json(&serde_json::json!({ "message_type": "recovered", "recovered": recovered }))?;
+            output::json("recovered", &serde_json::json!({ "recovered": recovered }))?;
         } else {
             output::done(&text(&recovered), context)?;
         }

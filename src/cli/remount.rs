@@ -28,7 +28,7 @@ impl Remount {
         let options = mountinfo::at(&path)?.map(|mounted| mounted.options).unwrap_or_default();
         remount(&path, allowed(self.options.iter().flat_map(|list| list.split(',')), &options)?)?;
         if context.json {
-            return output::json(&serde_json::json!({ "remounted": path.display().to_string() }));
+            return output::json("remounted", &serde_json::json!({ "remounted": path.display().to_string() }));
         }
         Ok(())
     }

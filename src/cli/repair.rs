@@ -42,7 +42,7 @@ impl Repair {
         }
         let (report, _) = done?;
         if context.json {
-            output::json(&serde_json::json!({ "message_type": "report", "report": report }))?;
+            output::json("repaired", &serde_json::json!({ "report": report }))?;
         } else if report.leaves_damage() || report.changes_something() {
             output::text_line(&text(&report))?;
         } else {

@@ -70,7 +70,7 @@ impl Restore {
             restored.whole = false;
         }
         if context.json {
-            output::json(&serde_json::json!({ "message_type": "restored", "restored": restored }))?;
+            output::json("restored", &serde_json::json!({ "restored": restored }))?;
         } else {
             restored.notes.iter().for_each(|note| output::note(note, context));
             tell(&restored);

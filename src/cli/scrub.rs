@@ -157,7 +157,7 @@ fn inside(mount: &Path, path: &Path) -> Result<PathBuf, CliError> {
 /// What an order did.
 fn say(facts: &Facts, what: &str, context: &Context) -> Result<(), CliError> {
     if context.json {
-        return output::json(&shown::json(facts, false));
+        return output::json("scrub", &shown::json(facts, false));
     }
     let run = facts.run.as_ref().or(facts.history.first());
     let far = run.map_or_else(String::new, |run| format!(", {} done", shown::part(run)));
@@ -165,7 +165,7 @@ fn say(facts: &Facts, what: &str, context: &Context) -> Result<(), CliError> {
 }
 
 fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError> {
-    if context.json { output::json(&shown::json(facts, history)) } else { output::text_line(&shown::text(facts, history)) }
+    if context.json { output::json("scrub", &shown::json(facts, history)) } else { output::text_line(&shown::text(facts, history)) }
 }
 
 /// Waits until no run is running (`begun`: one was a moment ago), shows how it ended, and judges it.

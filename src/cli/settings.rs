@@ -40,9 +40,10 @@ pub fn sources(arguments: &SettingsArguments, volume: Option<&Path>, more: &[Str
     sources.named.clone_from(&arguments.config);
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     sources.take_variables(std::env::vars_os().filter_map(text));
-    sources.assignments.extend(arguments.preset.iter().map(|preset| ("--preset", format!("preset={preset}"))));
-    sources.assignments.extend(more.iter().map(|assignment| ("-o", assignment.clone())));
+    // Flags are last: -o is what mount(8) and fstab have instead of flags of our own.
     sources.assignments.extend(arguments.set.iter().map(|assignment| ("--set", assignment.clone())));
+    sources.assignments.extend(more.iter().map(|assignment| ("-o", assignment.clone())));
+    sources.assignments.extend(arguments.preset.iter().map(|preset| ("--preset", format!("preset={preset}"))));
     sources
 }
 
@@ -89,4 +90,29 @@ pub fn keys_help() -> String {
     let keys: Vec<String> =
         schema::KEYS.iter().map(|key| format!("  {:<34} {} ({}; {})", key.path, key.doc, key.kind, key.class.name())).collect();
     format!("Settings (live: `infmap config reload` applies it; remount: at the next mount):\n{}", keys.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail when --set lay above -o.
+    #[test]
+    fn flags_beat_options_of_mount_8_and_those_beat_set() {
+        let arguments = |set: &[&str], preset: Option<&str>| SettingsArguments {
+            preset: preset.map(Into::into),
+            set: set.iter().map(ToString::to_string).collect(),
+            ..SettingsArguments::default()
+        };
+        let loaded = |arguments: &SettingsArguments, more: &[&str]| {
+            let more: Vec<String> = more.iter().map(ToString::to_string).collect();
+            let assignments = sources(arguments, None, &more).assignments;
+            Sources { assignments, ..Sources::default() }.read().expect("no mistake").settings
+        };
+        let settings = loaded(&arguments(&["limit=1GiB", "limit=2GiB"], None), &["limit=4GiB"]);
+        assert_eq!(settings.limit, Some(4 << 30));
+        assert_eq!(loaded(&arguments(&["limit=1GiB", "limit=2GiB"], None), &[]).limit, Some(2 << 30), "of two the later");
+        let settings = loaded(&arguments(&["preset=small", "limit=1GiB"], Some("database")), &["preset=laptop"]);
+        assert_eq!((settings.preset.name(), settings.limit), ("database", Some(1 << 30)), "a preset lies below what is said");
+    }
 }

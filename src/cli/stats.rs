@@ -57,7 +57,7 @@ impl Stats {
             let after = figures::ask(&behind)?;
             let line = Line::of(&Between::new(&before, &after));
             let is_read = if context.json {
-                output::still_read(&json(&line)?)?
+                output::still_read(&output::json_text("stats", &line)?)?
             } else {
                 let head = if number % HEAD_EVERY == 0 && !context.quiet { format!("{HEAD}\n") } else { String::new() };
                 output::still_read(&format!("{head}{}", text(&line)))?
@@ -88,15 +88,6 @@ impl Line {
     }
 }
 
-fn json(line: &Line) -> Result<String, CliError> {
-    let mut value = serde_json::to_value(line).map_err(|error| CliError::io("cannot write JSON")(error.into()))?;
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("message_type".into(), "stats".into());
-        fields.insert("version".into(), 1.into());
-    }
-    Ok(value.to_string())
-}
-
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures for people")]
 fn text(line: &Line) -> String {
     let bytes = |figure: Option<f64>| figure.map_or("-".into(), |bytes| human(bytes as u64));
@@ -125,7 +116,7 @@ mod tests {
         let text = text(&line);
         assert_eq!(text, "    1234          -          -    2.0 ms   50 %        -          -          -");
         assert_eq!(text.len(), HEAD.len());
-        let json: serde_json::Value = serde_json::from_str(&json(&line).expect("JSON")).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&output::json_text("stats", &line).expect("JSON")).expect("JSON");
         assert_eq!((&json["message_type"], &json["read_bytes_per_second"]), (&"stats".into(), &serde_json::Value::Null));
     }
 }

@@ -37,7 +37,7 @@ fn all(context: &Context) -> Result<(), CliError> {
     let mounted: Vec<PathBuf> =
         mountinfo::all()?.into_iter().filter(mountinfo::Mounted::is_ours).map(|mounted| mounted.mountpoint).collect();
     if mounted.is_empty() && !context.json {
-        return text_line("No volume is mounted.");
+        return output::done("No volume is mounted.", context);
     }
     let mut worst: Option<CliError> = None;
     for (number, mountpoint) in mounted.iter().enumerate() {
@@ -163,7 +163,7 @@ pub fn mode_text(facts: &Facts) -> String {
 
 fn show(facts: &Facts, context: &Context) -> Result<(), CliError> {
     if context.json {
-        return output::json(facts);
+        return output::json("status", &facts.shown());
     }
     let Facts { space, damage, .. } = facts;
     let limit = space.limit_bytes.map_or_else(String::new, |limit| format!(", limit {}", human(limit)));

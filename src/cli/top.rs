@@ -43,7 +43,7 @@ impl Top {
             let after = figures::ask(&behind)?;
             let status = client::status(&behind.volume).map_err(|error| behind.unanswered(&error))?;
             let page = Page::of(&Between::new(&before, &after), &status);
-            return if context.json { output::json(&page.json()) } else { output::text_line(&page.lines().join("\n")) };
+            return if context.json { output::json("top", &page) } else { output::text_line(&page.lines().join("\n")) };
         }
         if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             return Err(CliError::new(Code::Usage, "there is no terminal to draw on").help("`infmap top --once DIR` prints one page"));

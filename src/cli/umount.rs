@@ -47,7 +47,7 @@ impl Umount {
         if context.json {
             let volume = volume.map(|volume| volume.display().to_string());
             let shown = serde_json::json!({ "unmounted": path.display().to_string(), "volume": volume, "durable": ending.is_some() });
-            return output::json(&shown);
+            return output::json("unmounted", &shown);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ impl Version {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let version = env!("CARGO_PKG_VERSION");
         if context.json {
-            return output::json(&serde_json::json!({ "version": version, "format": FORMAT_VERSION }));
+            return output::json("version", &serde_json::json!({ "program_version": version, "format": FORMAT_VERSION }));
         }
         output::text_line(&format!("infmap {version}, format {FORMAT_VERSION}"))
     }

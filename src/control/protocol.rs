@@ -141,6 +141,7 @@ pub enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
+    /// That of the program.
     pub version: String,
     pub pid: u32,
     pub uptime_seconds: u64,
@@ -166,6 +167,20 @@ pub struct Status {
     /// The kernel has been given it, and has not been told that it ends.
     pub is_mounted: bool,
     pub http: Http,
+}
+
+impl Status {
+    /// As programs are shown it: among messages, `version` is that of their form.
+    #[must_use]
+    pub fn shown(&self) -> serde_json::Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        if let Some(fields) = shown.as_object_mut()
+            && let Some(version) = fields.remove("version")
+        {
+            fields.insert("program_version".into(), version);
+        }
+        shown
+    }
 }
 
 /// Where metrics and health are asked for.

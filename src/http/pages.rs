@@ -4,6 +4,7 @@
 
 use super::health;
 use crate::control::protocol::{ScrubRun, Status};
+use crate::message;
 
 /// Who knows the facts; answers at once, whatever is stuck.
 pub trait Facts: Send + Sync {
@@ -68,8 +69,8 @@ fn status(mut status: Status) -> Page {
     // The path that a scrub was asked for is the name of a file.
     let runs = [&mut status.scrub.run, &mut status.scrub.last];
     runs.into_iter().flatten().for_each(forget_path);
-    match serde_json::to_string(&status) {
-        Ok(body) => Page { code: 200, content_type: JSON, body: body + "\n" },
+    match message::of("status", &status.shown()) {
+        Ok(body) => Page { code: 200, content_type: JSON, body: format!("{body}\n") },
         Err(error) => Page::plain(500, format!("{error}\n")),
     }
 }
@@ -134,7 +135,9 @@ mod tests {
             || Some(ScrubRun { path: Some("secret".into()), path_hex: Some("736563726574".into()), images: 3, ..ScrubRun::default() });
         let (code, body) = get("/status", "", Status { scrub: ScrubSummary { run: run(), last: run() }, ..well() });
         assert!(code == 200 && !body.contains("secret") && !body.contains("7365"), "{body}");
-        let parsed: Status = serde_json::from_str(&body).expect("JSON");
-        assert_eq!((parsed.pid, parsed.scrub.run.map(|run| run.images)), (7, Some(3)));
+        let parsed: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((parsed["pid"].as_u64(), parsed["scrub"]["run"]["images"].as_u64()), (Some(7), Some(3)));
+        assert_eq!((&parsed["message_type"], &parsed["version"]), (&"status".into(), &1.into()));
+        assert!(parsed["program_version"].is_string(), "{parsed}");
     }
 }

@@ -37,6 +37,7 @@ impl Kind {
 pub enum Unit {
     Bytes,
     Seconds,
+    BytesPerSecond,
     /// From 0 to 1, or above.
     Ratio,
     /// A number of things, or no number at all.
@@ -50,6 +51,7 @@ impl Unit {
         match self {
             Self::Bytes => "bytes",
             Self::Seconds => "seconds",
+            Self::BytesPerSecond => "bytes per second",
             Self::Ratio => "ratio",
             Self::Number => "number",
         }
@@ -122,6 +124,10 @@ impl Metric {
 
     const fn bytes(self) -> Self {
         self.unit(Unit::Bytes)
+    }
+
+    const fn bytes_per_second(self) -> Self {
+        self.unit(Unit::BytesPerSecond)
     }
 
     const fn seconds(self) -> Self {

@@ -37,7 +37,7 @@ pub(crate) mod tests;
 
 pub use finding::{CheckCounts, CheckReport, Finding, Severity};
 pub use offline::Offline;
-pub use path::{FileSeen, PathReport, check_path};
+pub use path::{FileSeen, PathReport, PathStep, check_path};
 
 use crate::address::{Generation, RegionId};
 use crate::device::Device;

@@ -1,6 +1,6 @@
 //! What the tests on a real mount share: a volume in a temporary directory, and a daemon that is this test's own child.
 //!
-//! Owns: `Volume`, `Mount`, `Listener`, `run`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
+//! Owns: `Volume`, `Mount`, `Listener`, `run`, `until`, `Numbers`. Must be true: a mount that a test leaves behind is detached, and only the child that was
 //! started here is killed, by its own handle; nothing sleeps: a mount is ready when the daemon says so. Fails: by panic, with
 //! what the daemon said.
 #![allow(dead_code, reason = "each test uses a part of it")]
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const INFMAP: &str = env!("CARGO_BIN_EXE_infmap");
 pub const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
@@ -144,6 +144,16 @@ impl Volume {
             walk(&self.path().join("map")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "png")).collect();
         images.sort();
         images
+    }
+}
+
+/// Looks until it is so, where nobody sends a word when it comes about; not longer than two minutes.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} does not happen");
+        // Whoever makes it so wants the processor.
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -1,11 +1,11 @@
 //! The work that is timed: the same on any filesystem.
 //!
 //! Owns: `Plan`, `Measured`. Must be true: BEN-1 content is known from its place alone, so that every byte that is read is compared; BEN-2 the
-//! directory that is made is removed, also after a failure and Ctrl-C. Fails: with a [`Trouble`].
+//! directory that is made is removed, also after a failure, Ctrl-C and the loss of the terminal. Fails: with a [`Trouble`].
 
 use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -66,25 +66,36 @@ impl Measured {
     }
 }
 
+/// Whether a signal has asked for the end; one for all measurements, so that none is missed between two of them.
+#[derive(Clone, Default)]
+pub struct Ended(Arc<AtomicBool>);
+
+impl Ended {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, Trouble> {
+        let ended = Self::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, ended.0.clone()).map_err(at("cannot listen to signals"))?;
+        }
+        Ok(ended)
+    }
+}
+
 /// A directory that goes away.
 struct Place {
     dir: PathBuf,
-    ended: Arc<AtomicBool>,
+    ended: Ended,
 }
 
 impl Place {
-    fn new(parent: &Path) -> Result<Self, Trouble> {
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, ended.clone()).map_err(at("cannot listen to signals"))?;
-        }
+    fn new(parent: &Path, ended: Ended) -> Result<Self, Trouble> {
         let dir = parent.join(format!(".infmap-bench-{}", std::process::id()));
         fs::create_dir(&dir).map_err(at("cannot make a directory"))?;
         Ok(Self { dir, ended })
     }
 
     fn go_on(&self) -> Result<(), Trouble> {
-        if self.ended.load(Ordering::Acquire) { Err(Trouble::Interrupted) } else { Ok(()) }
+        if self.ended.0.load(Ordering::Acquire) { Err(Trouble::Interrupted) } else { Ok(()) }
     }
 }
 
@@ -126,8 +137,9 @@ fn compare(file: &str, offset: u64, seen: &[u8], wanted: &[u8]) -> Result<(), Tr
 }
 
 /// Does the work in a directory of its own below `parent`.
-pub fn measure(parent: &Path, plan: Plan, step: &mut dyn FnMut()) -> Result<Measured, Trouble> {
-    let place = Place::new(parent)?;
+pub fn measure(parent: &Path, plan: Plan, ended: &Ended, step: &mut dyn FnMut()) -> Result<Measured, Trouble> {
+    let place = Place::new(parent, ended.clone())?;
+    place.go_on()?;
     let blocks = plan.bytes / SMALL_BYTES as u64;
     let bytes = blocks * SMALL_BYTES as u64;
     let large = place.dir.join("large");
@@ -251,10 +263,24 @@ mod tests {
     fn every_figure_is_there_and_nothing_is_left() {
         let temp = tempfile::tempdir().expect("a directory");
         let mut steps = 0;
-        let measured = measure(temp.path(), Plan { bytes: 3 << 20, files: 150 }, &mut || steps += 1).expect("measured");
+        let measured = measure(temp.path(), Plan { bytes: 3 << 20, files: 150 }, &Ended::default(), &mut || steps += 1).expect("measured");
         assert!(measured.rows().iter().all(|(_, figure, _)| *figure > 0.0) && steps == STEPS, "{measured:?}");
         assert_eq!(fs::read_dir(temp.path()).expect("listed").count(), 0);
-        assert!(matches!(measure(Path::new("/nonexistent"), Plan { bytes: 1 << 20, files: 1 }, &mut || ()), Err(Trouble::Io(..))));
+        assert!(matches!(
+            measure(Path::new("/nonexistent"), Plan { bytes: 1 << 20, files: 1 }, &Ended::default(), &mut || ()),
+            Err(Trouble::Io(..))
+        ));
+    }
+
+    /// Seen to fail when each measurement had a word of its own from the signals: one between the two was heard by nobody.
+    #[test]
+    fn who_asks_for_the_end_between_two_measurements_is_heard() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let (ended, plan) = (Ended::listen().expect("it listens"), Plan { bytes: 1 << 20, files: 1 });
+        measure(temp.path(), plan, &ended, &mut || ()).expect("measured");
+        signal_hook::low_level::raise(SIGHUP).expect("sent");
+        assert!(matches!(measure(temp.path(), plan, &ended, &mut || ()), Err(Trouble::Interrupted)));
+        assert_eq!(fs::read_dir(temp.path()).expect("listed").count(), 0);
     }
 
     #[test]

@@ -32,16 +32,19 @@ impl Migrate {
             serde_json::json!({ "file": file, "from": from, "to": to, "backup": backup, "text": text })
         };
         if self.dry_run || from == to {
-            let text = if self.dry_run { text.trim_end().to_string() } else { format!("{} has version {to} already", self.file.display()) };
-            return if context.json { output::json(&facts(None)) } else { output::text_line(&text) };
+            return match (context.json, self.dry_run) {
+                (true, _) => output::json("migrated", &facts(None)),
+                (false, true) => output::text_line(text.trim_end()),
+                (false, false) => output::done(&format!("{} has version {to} already", self.file.display()), context),
+            };
         }
         let file = self.file.canonicalize().map_err(CliError::io(format!("cannot find {}", self.file.display())))?;
         let backup = back_up(&file, from, &source.text).map_err(CliError::io(format!("cannot keep {} as it is", file.display())))?;
         replace(&file, &text).map_err(CliError::io(format!("cannot write {}", file.display())))?;
         if context.json {
-            return output::json(&facts(Some(&backup)));
+            return output::json("migrated", &facts(Some(&backup)));
         }
-        output::text_line(&format!("{}: version {from} -> {to}; as it was: {}", self.file.display(), backup.display()))
+        output::done(&format!("{}: version {from} -> {to}; as it was: {}", self.file.display(), backup.display()), context)
     }
 
     fn refused(&self, stuck: Stuck) -> CliError {

@@ -26,7 +26,7 @@ impl Reload {
             return Err(CliError::new(Code::Config, format!("nothing has changed:\n{mistakes}\n")));
         }
         if context.json {
-            output::json(&reloaded)?;
+            output::json("reloaded", &reloaded)?;
         } else {
             output::text_line(&text(&reloaded))?;
         }

@@ -52,7 +52,7 @@ const STEPS: &[Step] = &[
 
 /// Runs all steps in a new directory below `place`.
 pub fn run(place: PathBuf, context: &Context) -> Result<(), CliError> {
-    let mut drill = Drill::new(&place).map_err(CliError::io(format!("cannot work in {}", place.display())))?;
+    let mut drill = Drill::new(&place, context.json).map_err(CliError::io(format!("cannot work in {}", place.display())))?;
     for (number, (title, step)) in STEPS.iter().enumerate() {
         let number = number + 1;
         let done = step(&mut drill);
@@ -62,7 +62,7 @@ pub fn run(place: PathBuf, context: &Context) -> Result<(), CliError> {
         }
     }
     drill.clear().map_err(|why| CliError::new(Code::DrillFailed, format!("cleaning up: {why}")))?;
-    if context.json { Ok(()) } else { text_line("Everything is as promised. The directory of the drill is gone.") }
+    if context.json { Ok(()) } else { output::done("Everything is as promised. The directory of the drill is gone.", context) }
 }
 
 fn say(context: &Context, number: usize, title: &str, calls: &[String], done: &Done) -> Result<(), CliError> {
@@ -71,9 +71,16 @@ fn say(context: &Context, number: usize, title: &str, calls: &[String], done: &D
         Err(text) => (false, text),
     };
     if context.json {
-        return output::json(&serde_json::json!({
-            "message_type": "step", "number": number, "title": title, "calls": calls, "ok": is_good, "found": text,
-        }));
+        return output::json(
+            "step",
+            &serde_json::json!({
+                "number": number, "title": title, "calls": calls, "ok": is_good, "found": text,
+            }),
+        );
+    }
+    // A step that went well is a word on success.
+    if context.quiet && is_good {
+        return Ok(());
     }
     let calls: String = calls.iter().map(|call| format!("\n   $ {call}")).collect();
     text_line(&format!("{number}. {title}{calls}\n   {}: {text}\n", if is_good { "As promised" } else { "NOT AS PROMISED" }))
@@ -88,10 +95,11 @@ struct Drill {
     damaged: Option<(PathBuf, Vec<u8>)>,
     /// A signal asked for the end: no further call is made, and all is taken away.
     is_ended: Arc<AtomicBool>,
+    says_json: bool,
 }
 
 impl Drill {
-    fn new(place: &Path) -> io::Result<Self> {
+    fn new(place: &Path, says_json: bool) -> io::Result<Self> {
         let place = place.canonicalize()?;
         let is_ended = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT, SIGHUP] {
@@ -101,7 +109,7 @@ impl Drill {
         // A directory of that name is somebody's.
         DirBuilder::new().mode(0o700).create(&dir)?;
         fs::create_dir(dir.join("mnt"))?;
-        Ok(Self { dir, program: std::env::current_exe()?, calls: Vec::new(), damaged: None, is_ended })
+        Ok(Self { dir, program: std::env::current_exe()?, calls: Vec::new(), damaged: None, is_ended, says_json })
     }
 
     fn volume(&self) -> PathBuf {
@@ -230,7 +238,8 @@ impl Drill {
 impl Drop for Drill {
     fn drop(&mut self) {
         if let Err(why) = self.clear() {
-            output::say(&format!("the directory {} was left behind: {why}", self.dir.display()));
+            let message = format!("the directory {} was left behind: {why}", self.dir.display());
+            if self.says_json { output::say_json("note", &serde_json::json!({ "message": message })) } else { output::say(&message) }
         }
     }
 }

@@ -66,7 +66,7 @@ fn config(volume: &Path) -> Finding {
     match settings::load(&SettingsArguments::default(), Some(volume), &[]) {
         Ok(loaded) => match settings::too_large(&loaded.settings) {
             Some(what) => {
-                Finding::new("its settings", Grade::Bad, what, "set memory.budget to what can be spared; config/small.yaml runs in 32 MiB")
+                Finding::new("its settings", Grade::Bad, what, "set memory.budget to what can be spared; `preset: small` runs in 32 MiB")
             }
             None => Finding::new("its settings", Grade::Good, "they are understood", ""),
         },

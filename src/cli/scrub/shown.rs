@@ -12,7 +12,7 @@ pub fn json(facts: &Scrub, history: bool) -> serde_json::Value {
     if !history {
         shown.history.truncate(1);
     }
-    serde_json::json!({ "message_type": "scrub", "version": 1, "scrub": shown })
+    serde_json::json!({ "scrub": shown })
 }
 
 /// What `status` prints.

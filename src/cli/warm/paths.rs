@@ -19,6 +19,7 @@ pub struct Warmable {
     pub path: PathBuf,
     pub device: u64,
     pub inode: u64,
+    pub size: u64,
 }
 
 /// All of them.
@@ -121,7 +122,7 @@ impl Paths {
             let directory = |entries| Directory { entries, device: meta.dev(), is_meant };
             self.open.extend(fs::read_dir(&path).ok().map(directory));
         }
-        (meta.is_file() && is_meant).then(|| Warmable { path, device: meta.dev(), inode: meta.ino() })
+        (meta.is_file() && is_meant).then(|| Warmable { path, device: meta.dev(), inode: meta.ino(), size: meta.size() })
     }
 
     /// The next file of the walk that is under way, if there is one.

@@ -14,6 +14,7 @@ fn every_name_stands_once_and_keeps_the_conventions() {
         let stem = name.strip_suffix("_total").unwrap_or(name);
         match unit {
             Unit::Bytes => assert!(stem.ends_with("_bytes"), "{name} is in bytes"),
+            Unit::BytesPerSecond => assert!(stem.ends_with("_bytes_per_second"), "{name} is in bytes per second"),
             Unit::Seconds => assert!(stem.ends_with("_seconds"), "{name} is in seconds"),
             Unit::Ratio => assert!(stem.ends_with("_ratio"), "{name} is a ratio"),
             Unit::Number => {

@@ -32,6 +32,15 @@ pub struct FileSeen {
     pub lost: Vec<Damage>,
 }
 
+/// What is told while it goes on.
+#[derive(Debug)]
+pub enum PathStep {
+    /// Bytes of files that were read, of all that are to be; both count holes.
+    Read { done: u64, total: u64 },
+    /// A file was read to its end.
+    Seen(FileSeen),
+}
+
 /// The outcome.
 #[derive(Debug, Default)]
 pub struct PathReport {
@@ -49,7 +58,8 @@ pub struct PathReport {
     pub unreadable: Vec<(String, &'static str)>,
 }
 
-/// Checks what is at `path`, with `/` between names, and below; `visit` is told of each file, one by one.
+/// Checks what is at `path`, with `/` between names, and below; `tell` hears of each file, one by one, and how far it is. What there is to
+/// read is summed up before, from the tables alone.
 ///
 /// # Errors
 /// See [`CheckError`].
@@ -58,17 +68,19 @@ pub fn check_path(
     uuid: [u8; 16],
     path: &[u8],
     node_bytes: u64,
-    visit: &mut dyn FnMut(FileSeen),
+    tell: &mut dyn FnMut(PathStep),
 ) -> Result<PathReport, CheckError> {
     let volume = Offline::open(device, uuid, node_bytes)?;
     let source = volume.nodes.loading(TreeId::Name);
     let images = Images::new(Arc::clone(&volume.device), 1);
-    let mut seen = Seen { view: View::new(&volume.recovered.state.names, &source), images: &images, report: PathReport::default() };
+    let mut seen =
+        Seen { view: View::new(&volume.recovered.state.names, &source), images: &images, total: 0, report: PathReport::default() };
     match seen.find(path) {
         Ok(Some(inode)) => {
             seen.report.found = true;
             let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
-            seen.below(inode, parts.join(&b'/'), visit);
+            seen.total = seen.bytes_below(inode);
+            seen.below(inode, parts.join(&b'/'), tell);
         }
         Ok(None) => {}
         Err(error) => seen.unreadable(path, &error),
@@ -80,6 +92,8 @@ pub fn check_path(
 struct Seen<'a> {
     view: View<'a>,
     images: &'a Images,
+    /// Bytes of all files that are meant.
+    total: u64,
     report: PathReport,
 }
 
@@ -99,8 +113,29 @@ impl Seen<'_> {
         self.report.unreadable.push((format!("/{}: {error}", path.escape_ascii()), HELP_BACKUP));
     }
 
+    /// Sizes of all files from `inode` on. What cannot be read now is told when it is its turn.
+    fn bytes_below(&self, inode: Inode) -> u64 {
+        let (mut todo, mut entered, mut bytes) = (vec![inode], BTreeSet::new(), 0u64);
+        while let Some(inode) = todo.pop() {
+            let Ok(row) = self.view.inode(inode) else { continue };
+            match row.kind() {
+                FileKind::Directory if entered.insert(inode) => {
+                    let mut after = 0;
+                    while let Ok(entries) = self.view.entries_after(inode, after, STEP) {
+                        let Some((last, _)) = entries.last() else { break };
+                        after = *last;
+                        todo.extend(entries.iter().map(|(_, row)| row.inode));
+                    }
+                }
+                FileKind::Regular => bytes = bytes.saturating_add(row.size),
+                _ => {}
+            }
+        }
+        bytes
+    }
+
     /// Everything from `inode` on; a directory is entered once, whatever the tables say.
-    fn below(&mut self, inode: Inode, path: Vec<u8>, visit: &mut dyn FnMut(FileSeen)) {
+    fn below(&mut self, inode: Inode, path: Vec<u8>, tell: &mut dyn FnMut(PathStep)) {
         let (mut todo, mut entered) = (vec![(inode, path)], BTreeSet::new());
         while let Some((inode, path)) = todo.pop() {
             let row = match self.view.inode(inode) {
@@ -119,13 +154,14 @@ impl Seen<'_> {
                 }
                 FileKind::Regular => {
                     let mut file = FileSeen { path, inode, size: row.size, places: BTreeMap::new(), lost: Vec::new() };
-                    if let Err(error) = self.extents(&mut file) {
+                    if let Err(error) = self.extents(&mut file, tell) {
                         self.unreadable(&file.path, &error);
                     }
                     self.report.files += 1;
                     self.report.bytes += file.size;
                     self.report.lost += file.lost.len() as u64;
-                    visit(file);
+                    tell(PathStep::Seen(file));
+                    tell(PathStep::Read { done: self.report.bytes, total: self.total });
                 }
                 _ => {}
             }
@@ -145,7 +181,7 @@ impl Seen<'_> {
         }
     }
 
-    fn extents(&mut self, file: &mut FileSeen) -> Result<(), StateError> {
+    fn extents(&mut self, file: &mut FileSeen, tell: &mut dyn FnMut(PathStep)) -> Result<(), StateError> {
         let mut at = 0;
         loop {
             let extents = self.view.extents(file.inode, at, u64::MAX, STEP)?;
@@ -153,6 +189,8 @@ impl Seen<'_> {
             at = start.saturating_add(u64::from(last.length));
             for (offset, row) in &extents {
                 self.extent(file, *offset, row);
+                let done = offset.saturating_add(u64::from(row.length)).min(file.size);
+                tell(PathStep::Read { done: self.report.bytes.saturating_add(done), total: self.total });
             }
         }
     }
