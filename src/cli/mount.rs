@@ -161,12 +161,11 @@ impl Mount {
         };
         let (limit, patience) = (self.restarts, self.patience());
         let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, has_terminal: signals::has_terminal() };
-        let log = volume.join("run/daemon.log");
         let ended = supervisor::supervise(&what, || {
             if self.daemon_child
-                && let Err(error) = daemon::say_ready(&log)
+                && let Err(error) = daemon::say_ready(volume)
             {
-                tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+                tracing::error!(%error, log = %volume.join(daemon::LOG).display(), "cannot detach from the terminal");
             }
         })?;
         let dir = self.dir.display();
@@ -231,7 +230,7 @@ fn take_lock(volume: &Path, mountpoint: &Path, read_only: bool, patience: Durati
 
 /// What is done when the mount answers.
 fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce() + Send> {
-    let (log, mountpoint) = (volume.join("run/daemon.log"), mountpoint.to_path_buf());
+    let (volume, mountpoint) = (volume.to_path_buf(), mountpoint.to_path_buf());
     Box::new(move || {
         if !daemon_child {
             if supervised && let Err(error) = daemon::report_ready() {
@@ -241,8 +240,8 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
             return;
         }
         daemon::leave_session();
-        if let Err(error) = daemon::say_ready(&log) {
-            tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+        if let Err(error) = daemon::say_ready(&volume) {
+            tracing::error!(%error, log = %volume.join(daemon::LOG).display(), "cannot detach from the terminal");
         } else {
             tracing::info!(mountpoint = %mountpoint.display(), "mounted");
         }
