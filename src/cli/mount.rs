@@ -7,6 +7,7 @@ use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
 use crate::backend::{self, Left, Reload, Serve, Stop};
+use crate::config::sources::{Look, Sources};
 use crate::config::value;
 use crate::logging::Logging;
 use crate::memory;
@@ -80,7 +81,7 @@ impl Mount {
         let options = options::parse(self.options.iter().map(String::as_str))?;
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
-        let mut sources = settings::sources(&self.settings, Some(&volume), &options.assignments);
+        let (mut sources, looks) = self.sources(&volume, &options.assignments);
         let settings = settings::read(&sources)?.settings;
         if let Some(what) = settings::too_large(&settings) {
             return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; `preset: small` runs in 32 MiB"));
@@ -132,7 +133,7 @@ impl Mount {
             ready,
             notifier,
             stop,
-            reload: Reload { sources, logging },
+            reload: Reload { sources, looks, logging },
             wishes,
         });
         match served.left {
@@ -141,6 +142,13 @@ impl Mount {
             Left::Finished => lock.finish(),
         }
         Ok(served.result?)
+    }
+
+    /// The sources of the settings, and what their files look like before they are read: what changes from here on is read again.
+    fn sources(&self, volume: &Path, assignments: &[String]) -> (Sources, Vec<Look>) {
+        let sources = settings::sources(&self.settings, Some(volume), assignments);
+        let looks = sources.looks();
+        (sources, looks)
     }
 
     /// How long this process waits for a predecessor.
