@@ -245,7 +245,6 @@ mod tests {
         assert_eq!(sources.read().unwrap().settings.limit, Some(2 << 30), "root may have written it");
     }
 
-    /// Seen to fail when the first look was taken by whoever waited for changes: what changed while the mount began was missed.
     #[test]
     fn a_look_from_before_the_settings_were_read_differs_if_they_change_meanwhile() {
         let dir = tempfile::tempdir().unwrap();
