@@ -25,7 +25,7 @@ mod telling;
 pub use attending::{Wish, Wishes, wishes};
 pub use checking::{check, check_path};
 pub use cleaning::{clean, rounds};
-pub use offline::{LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
+pub use offline::{LABEL_MAX_BYTES, LOG_GONE, create_volume, draw, facts, has_no_log, is_unfinished, is_volume, write_png};
 pub use places::{find_offline, locate_offline};
 pub use reloading::Reload;
 pub use repairing::{Damaged, RepairReport, repair};

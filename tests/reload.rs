@@ -45,6 +45,33 @@ fn threads(pid: u32, name: &str) -> usize {
 /// The settings without a watch over their files, so that a test says when they are read.
 const UNWATCHED: &str = "config: { watch: false }\n";
 
+/// Whether another process has this file open.
+fn is_open_elsewhere(file: &Path) -> bool {
+    let processes = fs::read_dir("/proc").expect("listed").flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let others = processes.filter(|pid| *pid != std::process::id());
+    let files = others.flat_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten());
+    files.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|open| open == file)
+}
+
+/// Seen to fail when the first look at the files was taken behind the lock and the recovery, by the thread that waits for changes.
+#[test]
+fn settings_that_change_while_a_mount_waits_for_the_volume_are_read_again() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let lock = volume.path().join("lock");
+    let held = File::options().create(true).truncate(false).write(true).open(&lock).expect("a lock");
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("free");
+    let starts = std::thread::spawn({
+        let (path, dir) = (volume.path(), volume.mountpoint());
+        move || Mount::start(&path, &dir, &["--wait", "60s"])
+    });
+    until("a mount that waits", || is_open_elsewhere(&lock));
+    fs::write(volume.path().join("config.yaml"), "actors: { pixel_reader: { threads: 7 } }\n").expect("written");
+    drop(held);
+    let mount = starts.join().expect("it starts");
+    until("a second reading", || threads(mount.pid(), "infmap-pixel_re") == 7);
+    mount.unmount();
+}
+
 #[test]
 fn each_key_is_told_as_applied_as_waiting_or_as_refused_and_a_mistake_changes_nothing() {
     let Some(volume) = Volume::if_mountable() else { return };

@@ -3,11 +3,11 @@
 //! Owns: one thread, and what the files looked like. Must be true: a change is acted on when the file has been still for [`LOOK`], so that
 //! none is read half written; a file that comes or goes is a change; signals are never kept waiting by it. Fails: never; what fails is told
 //! in the log. Files are looked at by their names and not watched through inotify: a name may be a link that is turned over to another
-//! file, may not be there yet, and may lie on a disk whose changes the kernel does not see; four looks a second cost nothing.
+//! file, may not be there yet, and may lie on a disk whose changes the kernel does not see; up to four looks a second cost nothing.
 
 use super::desk::Desk;
 use super::reloading::Reloader;
-use std::os::unix::fs::MetadataExt;
+use crate::config::sources::Look;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -35,17 +35,14 @@ pub fn wishes() -> (Wishes, Receiver<Wish>) {
     channel()
 }
 
-/// What a file looks like from outside: device, number, size, time of its last change.
-type Look = Option<(u64, u64, u64, i64, i64)>;
-
 /// Begins to attend. The thread ends with the process; it holds nothing that anybody waits for.
 pub(super) fn attend(desk: Arc<Desk>, reloader: Arc<Reloader>, wishes: Receiver<Wish>) {
     let run = move || {
-        let mut files = Files::new(looks(&reloader));
+        let mut files = Files::new(reloader.first_looks());
         loop {
             match wishes.recv_timeout(LOOK) {
                 Ok(Wish::Reload) => {
-                    files = Files::new(looks(&reloader));
+                    files = Files::new(reloader.sources().looks());
                     drop(reloader.reload("SIGHUP"));
                 }
                 Ok(Wish::Status) => tracing::info!(status = %desk.status_text(), "asked for the status by SIGUSR1"),
@@ -55,7 +52,7 @@ pub(super) fn attend(desk: Arc<Desk>, reloader: Arc<Reloader>, wishes: Receiver<
                     tracing::warn!(level = level.name(), "asked for another log level by SIGUSR2");
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if files.have_changed(looks(&reloader)) && reloader.is_watching() {
+                    if files.have_changed(reloader.sources().looks()) && reloader.is_watching() {
                         drop(reloader.reload("a file changed"));
                     }
                 }
@@ -66,14 +63,6 @@ pub(super) fn attend(desk: Arc<Desk>, reloader: Arc<Reloader>, wishes: Receiver<
     if let Err(error) = std::thread::Builder::new().name("infmap-config".into()).spawn(run) {
         tracing::warn!(%error, "the files of settings are not watched, and SIGHUP does nothing");
     }
-}
-
-fn looks(reloader: &Reloader) -> Vec<Look> {
-    let look = |path: &std::path::Path| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
-    };
-    reloader.sources().files().map(look).collect()
 }
 
 /// What the files looked like.

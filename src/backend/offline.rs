@@ -4,17 +4,22 @@
 
 use super::{BackendError, CreateOptions, Progress, Rendered, VolumeFacts, refusal};
 use infmap_storage::check::Offline;
-use infmap_storage::device::{Device, FileDevice};
+use infmap_storage::device::{Access, Device, FileDevice, HostDirectory, write_whole};
 use infmap_storage::map_view::{self, MapPicture, MapView};
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::{self, MAP_DIRECTORY, VOLUME_FILE, VolumeFile, VolumeFileError, create_directories, uuid_text};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Memory for nodes of a volume that is only read.
 pub(super) const NODE_BYTES: u64 = 64 << 20;
+/// What its owner calls a volume.
+const LABEL_FILE: &str = "label";
+/// Bytes of a label at most.
+pub const LABEL_MAX_BYTES: u64 = 256;
 
 /// Makes a volume at `path`, which does not exist, is an empty directory, or is what an interrupted making has left.
 pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts, BackendError> {
@@ -38,7 +43,7 @@ pub fn create_volume(path: &Path, options: &CreateOptions) -> Result<VolumeFacts
     // Last: what has it is a volume.
     VolumeFile::new(uuid, now()).write(device.as_ref()).map_err(|error| volume_file_error(path, error))?;
     if let Some(label) = &options.label {
-        std::fs::write(path.join("label"), label).map_err(at("naming"))?;
+        write_whole(device.as_ref(), LABEL_FILE, label.as_bytes()).map_err(at("naming"))?;
     }
     facts(path)
 }
@@ -139,10 +144,19 @@ pub fn facts(path: &Path) -> Result<VolumeFacts, BackendError> {
     })
 }
 
-/// What a volume is called: as its owner said, or as its directory is.
+/// What a volume is called: as its owner said, in one line, or as its directory is.
 pub(super) fn label(path: &Path) -> String {
     let name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
-    std::fs::read_to_string(path.join("label")).ok().or_else(name).unwrap_or_default()
+    said(path).ok().flatten().or_else(name).unwrap_or_default()
+}
+
+/// What the file says, which goes into every figure: a file of the volume, text, and no longer than a name.
+fn said(path: &Path) -> io::Result<Option<String>> {
+    let file: File = HostDirectory::open(path)?.file(LABEL_FILE, Access::Read)?.into();
+    let mut bytes = Vec::new();
+    file.take(LABEL_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= LABEL_MAX_BYTES);
+    Ok(text.map(|text| text.lines().next().unwrap_or("").trim().to_string()).filter(|label| !label.is_empty()))
 }
 
 /// What is to be said of a volume that was left by its mount and has no log ([`has_no_log`]).
@@ -151,8 +165,8 @@ pub const LOG_GONE: &str =
 
 /// Whether there is no segment of a log.
 pub fn has_no_log(path: &Path) -> Result<bool, BackendError> {
-    match std::fs::read_dir(path.join("wal")) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+    match FileDevice::new(path).and_then(|device| device.list("wal")) {
+        Ok(entries) => Ok(entries.is_empty()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(source) => Err(BackendError::Io { what: path.join("wal").display().to_string(), source }),
     }
@@ -184,4 +198,34 @@ pub fn write_png(picture: &MapPicture, out: &mut dyn io::Write) -> io::Result<()
     let mut writer = encoder.write_header().map_err(plain)?;
     writer.write_image_data(&picture.rgba).map_err(plain)?;
     writer.finish().map_err(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail when the file was read by its path to its end: a link had a file of root published, and a FIFO hung the mount.
+    #[test]
+    fn a_label_is_a_line_of_a_file_of_the_volume_or_the_name_of_its_directory() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let temp = tempfile::tempdir().expect("a directory");
+        let volume = temp.path().join("name");
+        let file = volume.join(LABEL_FILE);
+        std::fs::create_dir(&volume).expect("made");
+        assert_eq!(label(&volume), "name");
+        let long = "x".repeat(LABEL_MAX_BYTES as usize);
+        for (text, shown) in [(" mine \nmore\n", "mine"), ("", "name"), ("\n", "name"), (&long, &long), (&format!("{long}y"), "name")] {
+            std::fs::write(&file, text).expect("written");
+            assert_eq!(label(&volume), shown);
+        }
+        std::fs::write(&file, b"\xff").expect("written");
+        assert_eq!(label(&volume), "name");
+        std::fs::remove_file(&file).expect("removed");
+        std::fs::write(temp.path().join("secret"), "of root").expect("written");
+        std::os::unix::fs::symlink(temp.path().join("secret"), &file).expect("linked");
+        assert_eq!(label(&volume), "name");
+        std::fs::remove_file(&file).expect("removed");
+        mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        assert_eq!(label(&volume), "name");
+    }
 }

@@ -6,7 +6,7 @@
 //! a reload that failed. Not from a thread of a pool.
 
 use crate::config::reload::{Change, Changes};
-use crate::config::sources::Sources;
+use crate::config::sources::{Look, Sources};
 use crate::config::value::size;
 use crate::control::protocol::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
 use crate::fuse::Unmounter;
@@ -25,6 +25,8 @@ const BUDGET: &str = "memory.budget";
 /// What a mount needs to read its settings again.
 pub struct Reload {
     pub sources: Sources,
+    /// What their files looked like before they were read.
+    pub looks: Vec<Look>,
     pub logging: Logging,
 }
 
@@ -61,6 +63,11 @@ impl Reloader {
 
     pub(super) fn sources(&self) -> &Sources {
         &self.from.sources
+    }
+
+    /// What the files looked like at the mount.
+    pub(super) fn first_looks(&self) -> Vec<Look> {
+        self.from.looks.clone()
     }
 
     pub(super) fn logging(&self) -> &Logging {

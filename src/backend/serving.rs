@@ -43,7 +43,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let file = offline::read_volume_file(&mount.volume)?;
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let mut door = door_settings(&mount);
-    door.access = access::open(&mount.volume, &mount.settings.log);
+    door.access = access::open(&mount.volume, &mount.settings.log, mount.flags.read_only);
     let asked = mount.settings.clone();
     let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.

@@ -5,11 +5,12 @@
 
 use super::error::{CliError, Code};
 use super::{Context, output};
-use crate::backend::{self, CreateOptions};
+use crate::backend::{self, CreateOptions, LABEL_MAX_BYTES};
 use crate::config::value::{Kind, Value};
 use infmap_actors::settings::LIMIT_RANGE;
+use infmap_storage::device::{Access, HostDirectory};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Make a new, empty volume.
@@ -32,6 +33,10 @@ impl Init {
             let help = refused.help.unwrap_or_else(|| format!("allowed: {}", kind.allowed()));
             CliError::new(Code::Usage, format!("--limit: {}", refused.found)).help(help)
         })?;
+        if let Some(long) = self.label.as_ref().filter(|label| label.len() as u64 > LABEL_MAX_BYTES) {
+            let message = format!("--label: {} bytes are too many", long.len());
+            return Err(CliError::new(Code::Usage, message).help(format!("allowed: one line of at most {LABEL_MAX_BYTES} bytes")));
+        }
         let facts = backend::create_volume(&self.volume, &CreateOptions { label: self.label })?;
         if limit != Value::Nothing {
             self::limit(&self.volume, &kind.show(limit))?;
@@ -47,7 +52,10 @@ impl Init {
 fn limit(volume: &Path, limit: &str) -> Result<(), CliError> {
     let path = volume.join("config.yaml");
     let text = format!("# Settings of this volume; every mount of it reads them. `infmap config show` lists the keys.\nlimit: {limit}\n");
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.map_err(CliError::io(format!("cannot write {}", path.display())))
+    let written = || {
+        let mut file = File::from(HostDirectory::open(volume)?.file("config.yaml", Access::CreateNew)?);
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    written().map_err(CliError::io(format!("cannot write {}", path.display())))
 }

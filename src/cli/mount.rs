@@ -7,6 +7,7 @@ use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
 use super::{Context, info, options, output};
 use crate::backend::{self, Left, Reload, Serve, Stop};
+use crate::config::sources::{Look, Sources};
 use crate::config::value;
 use crate::logging::Logging;
 use crate::memory;
@@ -79,7 +80,7 @@ impl Mount {
         let options = options::parse(self.options.iter().map(String::as_str))?;
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
-        let mut sources = settings::sources(&self.settings, Some(&volume), &options.assignments);
+        let (mut sources, looks) = self.sources(&volume, &options.assignments);
         let settings = settings::read(&sources)?.settings;
         if let Some(what) = settings::too_large(&settings) {
             return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; `preset: small` runs in 32 MiB"));
@@ -131,7 +132,7 @@ impl Mount {
             ready,
             notifier,
             stop,
-            reload: Reload { sources, logging },
+            reload: Reload { sources, looks, logging },
             wishes,
         });
         match served.left {
@@ -140,6 +141,13 @@ impl Mount {
             Left::Finished => lock.finish(),
         }
         Ok(served.result?)
+    }
+
+    /// The sources of the settings, and what their files look like before they are read: what changes from here on is read again.
+    fn sources(&self, volume: &Path, assignments: &[String]) -> (Sources, Vec<Look>) {
+        let sources = settings::sources(&self.settings, Some(volume), assignments);
+        let looks = sources.looks();
+        (sources, looks)
     }
 
     /// How long this process waits for a predecessor.
@@ -160,12 +168,11 @@ impl Mount {
         };
         let (limit, patience) = (self.restarts, self.patience());
         let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, has_terminal: signals::has_terminal() };
-        let log = volume.join("run/daemon.log");
         let ended = supervisor::supervise(&what, || {
             if self.daemon_child
-                && let Err(error) = daemon::say_ready(&log)
+                && let Err(error) = daemon::say_ready(volume)
             {
-                tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+                tracing::error!(%error, log = %volume.join(daemon::LOG).display(), "cannot detach from the terminal");
             }
         })?;
         let dir = self.dir.display();
@@ -225,7 +232,7 @@ fn take_lock(volume: &Path, mountpoint: &Path, read_only: bool, patience: Durati
 
 /// What is done when the mount answers.
 fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path) -> Box<dyn FnOnce() + Send> {
-    let (log, mountpoint) = (volume.join("run/daemon.log"), mountpoint.to_path_buf());
+    let (volume, mountpoint) = (volume.to_path_buf(), mountpoint.to_path_buf());
     Box::new(move || {
         if !daemon_child {
             if supervised && let Err(error) = daemon::report_ready() {
@@ -235,8 +242,8 @@ fn ready(daemon_child: bool, supervised: bool, volume: &Path, mountpoint: &Path)
             return;
         }
         daemon::leave_session();
-        if let Err(error) = daemon::say_ready(&log) {
-            tracing::error!(%error, log = %log.display(), "cannot detach from the terminal");
+        if let Err(error) = daemon::say_ready(&volume) {
+            tracing::error!(%error, log = %volume.join(daemon::LOG).display(), "cannot detach from the terminal");
         } else {
             tracing::info!(mountpoint = %mountpoint.display(), "mounted");
         }

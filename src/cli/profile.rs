@@ -9,7 +9,7 @@ use super::{Context, output};
 use crate::backend::access;
 use crate::profile::{self, OpReport, Report, Stream};
 use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 /// Say of an access log which requests took the time, and which inodes, sizes and orders they had.
@@ -26,13 +26,14 @@ pub struct Profile {
 impl Profile {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let mut profile = profile::Profile::default();
-        for log in self.logs.iter().flat_map(|log| files(log)) {
-            let what = format!("cannot read {}", log.display());
+        for log in &self.logs {
+            let failed = || CliError::io(format!("cannot read {}", log.display()));
             if log == Path::new("-") {
-                profile.read(&mut std::io::stdin().lock()).map_err(CliError::io(what))?;
-            } else {
-                let file = File::open(&log).map_err(CliError::io(what.clone()))?;
-                profile.read(&mut BufReader::new(file)).map_err(CliError::io(what))?;
+                profile.read(&mut std::io::stdin().lock()).map_err(failed())?;
+                continue;
+            }
+            for file in files(log).map_err(failed())? {
+                profile.read(&mut BufReader::new(file)).map_err(failed())?;
             }
         }
         let report = profile.report(self.top);
@@ -44,16 +45,8 @@ impl Profile {
 }
 
 /// The logs that are meant: those of a volume, or this one.
-fn files(log: &Path) -> Vec<PathBuf> {
-    if !log.is_dir() {
-        return vec![log.to_path_buf()];
-    }
-    let newest = log.join(access::FILE);
-    let mut older = newest.clone().into_os_string();
-    older.push(".1");
-    let older = PathBuf::from(older);
-    let is_gone = older.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    Some(older).filter(|_| !is_gone).into_iter().chain([newest]).collect()
+fn files(log: &Path) -> io::Result<Vec<File>> {
+    if log.is_dir() { access::left(log) } else { Ok(vec![File::open(log)?]) }
 }
 
 fn show(report: &Report) -> Result<(), CliError> {

@@ -9,7 +9,6 @@ use crate::config::sources::{self, Sources, Unread};
 use crate::config::{Loaded, Source, nearest, schema};
 use crate::memory;
 use infmap_actors::settings::Settings;
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +37,7 @@ pub fn sources(arguments: &SettingsArguments, volume: Option<&Path>, more: &[Str
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")));
     let mut sources = Sources::usual(home, volume);
     sources.named.clone_from(&arguments.config);
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    sources.take_variables(std::env::vars_os().filter_map(text));
+    sources.take_variables(std::env::vars_os());
     // Flags are last: -o is what mount(8) and fstab have instead of flags of our own.
     sources.assignments.extend(arguments.set.iter().map(|assignment| ("--set", assignment.clone())));
     sources.assignments.extend(more.iter().map(|assignment| ("-o", assignment.clone())));

@@ -1,7 +1,7 @@
 //! From a file of settings of an earlier version to one of the newest, with its comments.
 //!
-//! Owns: the steps. Must be true: MIG-1 the text changes only where a step says so: comments, order and blanks stay; MIG-2 what comes out is
-//! read without a mistake, or nothing comes out; MIG-3 a file of a later version is refused. Fails: with [`Stuck`].
+//! Owns: the steps. Must be true: MIG-1 the text changes only where a step says so: comments, order, blanks and ends of lines stay;
+//! MIG-2 what comes out is read without a mistake, or nothing comes out; MIG-3 a file of a later version is refused. Fails: with [`Stuck`].
 //!
 //! Version 0 is a file that says no version. All its keys mean what they mean in version 1.
 
@@ -168,7 +168,7 @@ fn with_version(source: &Source, version: u32) -> Result<String, Stuck> {
         return Ok(replaced(&source.text, value.place, &version.to_string()));
     }
     // Above the first key, below the comments that stand above it.
-    let Some(root) = root else { return Ok(format!("{}version: {version}\n", ended(&source.text))) };
+    let Some(root) = root else { return Ok(with_last_line(&source.text, &format!("version: {version}"))) };
     if source.text.lines().nth(root.place.line - 1).is_some_and(|line| line.trim_start().starts_with('{')) {
         return Ok(replaced(&source.text, Place { width: 1, ..root.place }, &format!("{{ version: {version}, ")));
     }
@@ -178,15 +178,21 @@ fn with_version(source: &Source, version: u32) -> Result<String, Stuck> {
     ))
 }
 
-fn ended(text: &str) -> String {
-    if text.is_empty() || text.ends_with('\n') { text.into() } else { format!("{text}\n") }
+fn with_last_line(text: &str, line: &str) -> String {
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let between = if text.is_empty() || text.ends_with('\n') { "" } else { end };
+    format!("{text}{between}{line}{end}")
 }
 
-/// The text, line by line.
+/// The text, line by line. Each keeps its end, and lines that are put there have the end of the line that they stand for.
 fn edited(text: &str, line: impl Fn(usize, &str) -> String) -> String {
-    let mut out = text.lines().enumerate().map(|(number, content)| line(number + 1, content)).collect::<Vec<_>>().join("\n");
-    if text.ends_with('\n') {
-        out.push('\n');
+    let mut out = String::with_capacity(text.len() + 64);
+    for (number, whole) in text.split_inclusive('\n').enumerate() {
+        let content = whole.strip_suffix('\n').map_or(whole, |content| content.strip_suffix('\r').unwrap_or(content));
+        let end = whole.get(content.len()..).unwrap_or("");
+        let inner = if end.is_empty() { "\n" } else { end };
+        out += &line(number + 1, content).replace('\n', inner);
+        out += end;
     }
     out
 }
@@ -221,6 +227,21 @@ mod tests {
                         cache:\n  # three\n  # No setting any more: two tiers are enough\n  # l3: 5%\n  l1: 30%\n\
                         # No setting any more: nobody used it\n# gone:\n# a: 1\n# b: 2\n# the end\n";
         assert_eq!(moved(text), expected);
+    }
+
+    /// Seen to fail when lines were put together again with LF: one key changed every line of a file from Windows.
+    #[test]
+    fn lines_keep_their_ends() {
+        let text = "# mine\r\nversion: 1\r\nmemory:\n  budget: 1GiB\r\ncache:\r\n  l3: 5%\r\n  l1: 30%";
+        let expected = "# mine\r\nversion: 3\r\nspace:\n  limit: 1GiB\r\ncache:\r\n  # No setting any more: two tiers are enough\r\n\
+                        \x20 # l3: 5%\r\n  l1: 30%";
+        assert_eq!(moved(text), expected);
+        for (text, expected) in [
+            ("# c\r\nlimit: none\r\n", "# c\r\nversion: 1\r\nlimit: none\r\n"),
+            ("# only\r\n# comments", "# only\r\n# comments\r\nversion: 1\r\n"),
+        ] {
+            assert_eq!(migrate(&Source::new("t", text)).expect(text).text, expected);
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@
 use super::protocol::{
     self, CacheTier, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status, Warmed,
 };
-use super::{directory, read_line, short_path};
+use super::{DIRECTORY, NAME, directory, read_line};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -194,6 +196,11 @@ fn reach(volume: &Path) -> io::Result<UnixStream> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Where many wait already, connecting waits too.
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-    connect(&socket, &SocketAddrUnix::new(short_path(&directory))?)?;
+    // The socket itself, not what a link in its place leads to: another service.
+    let end = openat(&directory, NAME, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&end)?.st_mode) != FileType::Socket {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{DIRECTORY}/{NAME} is no socket")));
+    }
+    connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", end.as_raw_fd()))?)?;
     Ok(socket.into())
 }

@@ -191,6 +191,14 @@ mod tests {
         let server = Server::open(&volume, Box::new(|_| served())).expect("open");
         assert_eq!(status(&volume).expect("answered").pid, 7);
         drop(server);
+        // Another service, to which a link leads, is not asked: seen to fail when the path was connected to.
+        let other = path.with_file_name("other.sock");
+        let listener = UnixListener::bind(short_path(&directory).replace(NAME, "other.sock")).expect("bound");
+        std::os::unix::fs::symlink(&other, &path).expect("linked");
+        assert!(matches!(status(&volume), Err(ControlError::Unreached(error)) if error.to_string().contains("is no socket")));
+        listener.set_nonblocking(true).expect("set");
+        assert!(listener.accept().is_err(), "nobody came");
+        std::fs::remove_file(&path).expect("removed");
         std::fs::write(&path, "mine").expect("written");
         assert!(Server::open(&volume, Box::new(|_| served())).is_err());
         assert_eq!(std::fs::read(&path).expect("left alone"), b"mine");

@@ -2,14 +2,13 @@
 //!
 //! Owns: `AccessLog`, its file, and the thread that writes it. Must be true: ACC-1 no line holds a name; ACC-2 a request costs a lock that is
 //! held for a copy, and waits for no file: what comes faster than it is written is dropped, and counted in the log; ACC-3 the log takes no more
-//! than twice its limit: at the limit the file becomes `NAME.1`, in place of an older one. Fails: a file that cannot be written is said once,
-//! and from then on nothing is logged.
+//! than twice its limit: at the limit the file becomes `NAME.1`, in place of an older one; ACC-4 what stands under its name and is no file, or
+//! behind a link, is not written. Fails: a file that cannot be written is said once, and from then on nothing is logged.
 
 use super::subject::Subject;
-use std::fs::{File, OpenOptions};
+use infmap_storage::device::HostDirectory;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -58,12 +57,12 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Goes on behind what is in the file; `limit_bytes` is that of one file.
+    /// Goes on behind what is in the file `name` of a directory; `limit_bytes` is that of one file.
     ///
     /// # Errors
     /// The file, or the thread, cannot be had.
-    pub fn open(path: &Path, limit_bytes: u64) -> io::Result<Self> {
-        let mut pages = Pages { out: open(path)?, path: path.into(), bytes: 0, limit_bytes };
+    pub fn open(directory: HostDirectory, name: &'static str, limit_bytes: u64) -> io::Result<Self> {
+        let mut pages = Pages { out: open(&directory, name)?, directory, name, bytes: 0, limit_bytes };
         pages.begin()?;
         let desk = Arc::<Desk>::default();
         let thread = std::thread::Builder::new().name("infmap-access".into()).spawn({
@@ -101,15 +100,15 @@ fn us(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn open(path: &Path) -> io::Result<BufWriter<File>> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    Ok(BufWriter::with_capacity(64 * 1024, file))
+fn open(directory: &HostDirectory, name: &str) -> io::Result<BufWriter<File>> {
+    Ok(BufWriter::with_capacity(64 * 1024, directory.file_to_append(name)?.into()))
 }
 
 /// The file that is written.
 struct Pages {
     out: BufWriter<File>,
-    path: PathBuf,
+    directory: HostDirectory,
+    name: &'static str,
     bytes: u64,
     limit_bytes: u64,
 }
@@ -141,10 +140,8 @@ impl Pages {
     /// Goes on with a new file.
     fn turn(&mut self) -> io::Result<()> {
         self.out.flush()?;
-        let mut old = self.path.clone().into_os_string();
-        old.push(".1");
-        std::fs::rename(&self.path, old)?;
-        self.out = open(&self.path)?;
+        self.directory.rename(self.name, &format!("{}.1", self.name))?;
+        self.out = open(&self.directory, self.name)?;
         self.begin()
     }
 }
@@ -164,7 +161,7 @@ fn write_for_ever(desk: &Desk, mut pages: Pages) {
         if (!lines.is_empty() || dropped > 0)
             && let Err(error) = pages.write(&lines, dropped)
         {
-            tracing::error!(%error, path = %pages.path.display(), "the access log cannot be written; it ends here");
+            tracing::error!(%error, path = pages.name, "the access log cannot be written; it ends here");
             let mut waiting = desk.waiting();
             (waiting.has_failed, waiting.lines) = (true, Vec::new());
             return;
@@ -179,6 +176,13 @@ fn write_for_ever(desk: &Desk, mut pages: Pages) {
 mod tests {
     use super::super::meters::Op;
     use super::*;
+    use std::path::Path;
+
+    const NAME: &str = "access.log";
+
+    fn opened(directory: &Path) -> HostDirectory {
+        HostDirectory::open(directory).expect("a directory")
+    }
 
     fn read(path: &Path) -> Vec<String> {
         std::fs::read_to_string(path).expect("written").lines().map(str::to_string).collect()
@@ -187,8 +191,9 @@ mod tests {
     #[test]
     fn each_request_is_a_line_and_the_file_turns_at_its_limit() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("access.log");
-        let log = AccessLog::open(&path, 4096).expect("opened");
+        let path = directory.path().join(NAME);
+        let open = |limit| AccessLog::open(opened(directory.path()), NAME, limit).expect("opened");
+        let log = open(4096);
         for number in 0..100 {
             log.answered(Op::Read.about(7, number * 4096, 4096), Instant::now(), None);
         }
@@ -202,31 +207,48 @@ mod tests {
         assert!(fields.len() == 7 && fields[1..6] == ["read", "7", "0", "4096", "ok"], "{fields:?}");
         assert!(last.last().expect("a line").contains(" lookup 1 0 0 ENOENT "));
         // Goes on, without a second head.
-        drop(AccessLog::open(&path, 1 << 20).expect("opened"));
+        drop(open(1 << 20));
         assert_eq!(read(&path), last);
     }
 
     #[test]
     fn what_comes_faster_than_it_is_written_is_dropped_and_counted() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("access.log");
+        let (path, directory) = (directory.path().join(NAME), opened(directory.path()));
         let log = AccessLog { desk: Arc::default(), thread: Mutex::default() };
         for _ in 0..WAITING_MAX + 5 {
             log.answered(Op::Getattr.on(2), Instant::now(), None);
         }
         log.desk.waiting().is_ended = true;
-        let mut pages = Pages { out: open(&path).expect("opened"), path: path.clone(), bytes: 0, limit_bytes: u64::MAX };
+        let mut pages = Pages { out: open(&directory, NAME).expect("opened"), directory, name: NAME, bytes: 0, limit_bytes: u64::MAX };
         pages.begin().expect("begun");
         write_for_ever(&log.desk, pages);
         let lines = read(&path);
         assert_eq!((lines.len(), lines.last().expect("a line").as_str()), (WAITING_MAX + 2, "# dropped 5"));
     }
 
+    /// Seen to fail when the file was opened by its path: lines went to the target of a link, and a FIFO that nobody reads hung the mount.
+    #[test]
+    fn what_is_no_file_is_neither_written_nor_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let temp = tempfile::tempdir().expect("a directory");
+        let (log, target) = (temp.path().join(NAME), temp.path().join("target"));
+        std::fs::write(&target, "theirs").expect("written");
+        std::os::unix::fs::symlink(&target, &log).expect("linked");
+        AccessLog::open(opened(temp.path()), NAME, 4096).err().expect("it is a link");
+        std::fs::remove_file(&log).expect("removed");
+        mknodat(CWD, &log, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        AccessLog::open(opened(temp.path()), NAME, 4096).err().expect("it is a pipe");
+        assert_eq!(std::fs::read(&target).expect("read"), b"theirs");
+    }
+
     #[test]
     fn a_file_that_cannot_be_written_ends_the_log_and_nothing_else() {
         let log = AccessLog { desk: Arc::default(), thread: Mutex::default() };
-        let full =
-            || Pages { out: open(Path::new("/dev/full")).expect("it is there"), path: "/dev/full".into(), bytes: 1, limit_bytes: 1 << 20 };
+        let full = || {
+            let out = BufWriter::new(File::options().append(true).open("/dev/full").expect("it is there"));
+            Pages { out, directory: opened(Path::new("/dev")), name: "full", bytes: 1, limit_bytes: 1 << 20 }
+        };
         log.answered(Op::Getattr.on(2), Instant::now(), None);
         write_for_ever(&log.desk, full());
         log.answered(Op::Getattr.on(2), Instant::now(), None);

@@ -6,12 +6,12 @@
 //! [`Outcome::Late`].
 
 use super::MountError;
+use infmap_storage::device::HostDirectory;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process, setsid};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// The hidden flag that makes the program the child.
 pub const CHILD_FLAG: &str = "--daemon-child";
 const READY: &[u8] = b"ready\n";
+const STATE_DIRECTORY: &str = "run";
+/// Where a daemon's messages go, in the volume.
+pub const LOG: &str = "run/daemon.log";
 
 /// How the start of a daemon went.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,17 +87,16 @@ pub fn leave_session() {
     let _ = setsid();
 }
 
-fn open_log(log: &Path) -> std::io::Result<File> {
-    if let Some(directory) = log.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(log)
+fn open_log(volume: &Path) -> std::io::Result<File> {
+    let directory = HostDirectory::open(volume)?;
+    directory.create_dir(STATE_DIRECTORY)?;
+    Ok(directory.file_to_append(LOG)?.into())
 }
 
-/// The child's word that the mount answers. From here on its messages go to the file `log`, if it can be written.
-pub fn say_ready(log: &Path) -> std::io::Result<()> {
-    let log = open_log(log).or_else(|error| {
-        tracing::info!(%error, log = %log.display(), "from here on this daemon keeps no log");
+/// The child's word that the mount answers. From here on its messages go to the log in the volume, if that can be written.
+pub fn say_ready(volume: &Path) -> std::io::Result<()> {
+    let log = open_log(volume).or_else(|error| {
+        tracing::info!(%error, log = %volume.join(LOG).display(), "from here on this daemon keeps no log");
         File::options().write(true).open("/dev/null")
     })?;
     std::env::set_current_dir("/")?;
@@ -114,6 +116,29 @@ pub fn report_ready() -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Seen to fail when the log was opened by its path: root's daemon wrote its messages at the end of the target of a link.
+    #[test]
+    fn a_log_that_is_a_link_or_behind_one_is_not_written() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().expect("a directory");
+        let (volume, outside) = (temp.path().join("volume"), temp.path().join("outside"));
+        for dir in [&volume, &outside] {
+            std::fs::create_dir(dir).expect("made");
+        }
+        open_log(&volume).and_then(|mut log| log.write_all(b"first\n")).expect("written");
+        open_log(&volume).and_then(|mut log| log.write_all(b"second\n")).expect("written");
+        assert_eq!(std::fs::read(volume.join(LOG)).expect("read"), b"first\nsecond\n");
+        std::fs::write(outside.join("file"), "theirs").expect("written");
+        std::fs::remove_file(volume.join(LOG)).expect("removed");
+        symlink(outside.join("file"), volume.join(LOG)).expect("linked");
+        open_log(&volume).expect_err("it is a link");
+        std::fs::remove_dir_all(volume.join(STATE_DIRECTORY)).expect("removed");
+        symlink(&outside, volume.join(STATE_DIRECTORY)).expect("linked");
+        open_log(&volume).expect_err("it is behind one");
+        assert_eq!(std::fs::read(outside.join("file")).expect("read"), b"theirs");
+        assert_eq!(std::fs::read_dir(&outside).expect("listed").count(), 1);
+    }
 
     fn shell(script: &str) -> Child {
         Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("a shell")

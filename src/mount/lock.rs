@@ -5,17 +5,17 @@
 //! cannot write the file shares the lock and writes no text: a volume on a read-only disk can be read; MNT-5 the text of a mount goes only
 //! when somebody says that it finished, so whatever else ends a mount, a panic too, leaves the text of one that did not; MNT-6 the text
 //! is written over in place and never cut to nothing: a disk that others have filled can be locked; where not even the first text finds
-//! room, a verb that mounts nothing locks without one.
+//! room, a verb that mounts nothing locks without one; MNT-7 what stands under its name and is no file of ours, a link say, is neither locked
+//! nor written: whoever owns the volume would choose what root writes to.
 //! Fails: with [`MountError::Locked`] and the owner's name, or an error of the system.
 
 use super::{MountError, mountinfo, point};
-use infmap_storage::device::Heir;
+use infmap_storage::device::{Access, HostDirectory};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ impl VolumeLock {
 
     fn take_alone(volume: &Path, mountpoint: Option<&Path>, patience: Duration, only_reads: bool) -> Result<Self, MountError> {
         let path = volume.join(FILE);
-        let mut file = open_to_write(&path).map_err(MountError::io(format!("cannot open {}", path.display())))?;
+        let mut file = open(volume, Access::Create).map_err(MountError::io(format!("cannot open {}", path.display())))?;
         wait_for(&file, FlockOperation::NonBlockingLockExclusive, volume, patience)?;
         let left = Some(owner(volume)).filter(|owner| owner.mountpoint.is_some());
         let text = Owner { pid: Some(std::process::id()), only_reads, mountpoint: mountpoint.map(Into::into) }.encode();
@@ -82,8 +82,7 @@ impl VolumeLock {
 
     /// The same for whoever changes nothing: where the file cannot be written, the lock is shared with others that only read.
     pub fn take_to_read(volume: &Path, mountpoint: Option<&Path>, patience: Duration) -> Result<Self, MountError> {
-        let path = volume.join(FILE);
-        match open_to_write(&path) {
+        match open(volume, Access::Create) {
             Err(error) if is_not_writable(&error) => {}
             _ => {
                 let mut lock = Self::take_alone(volume, mountpoint, patience, true)?;
@@ -91,13 +90,13 @@ impl VolumeLock {
                 return Ok(lock);
             }
         }
-        match File::open(&path) {
+        match open(volume, Access::Read) {
             Ok(file) => {
                 wait_for(&file, FlockOperation::NonBlockingLockShared, volume, patience)?;
                 Ok(Self { held: Held::Shared { _file: file }, left: None, at_end: None })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { held: Held::Nothing, left: None, at_end: None }),
-            Err(error) => Err(MountError::io(format!("cannot open {}", path.display()))(error)),
+            Err(error) => Err(MountError::io(format!("cannot open {}", volume.join(FILE).display()))(error)),
         }
     }
 
@@ -156,12 +155,9 @@ fn write(file: &mut File, text: &[u8]) -> std::io::Result<()> {
     file.set_len(1).and_then(|()| file.rewind()).and_then(|()| file.write_all(text))
 }
 
-fn open_to_write(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if let Some(heir) = path.parent().and_then(|volume| Heir::of(File::open(volume).ok()?)) {
-        heir.give(&file);
-    }
-    Ok(file)
+/// Opens the file of a volume.
+pub(super) fn open(volume: &Path, access: Access) -> std::io::Result<File> {
+    Ok(HostDirectory::open(volume)?.file(FILE, access)?.into())
 }
 
 /// Waits up to `patience` for an owner that is not mounted any more.
@@ -225,7 +221,7 @@ impl fmt::Display for Owner {
 /// Who holds the volume now; `None`: nobody. Takes the lock for a moment, shared, which [`VolumeLock::take`] waits out.
 pub fn held(volume: &Path) -> Result<Option<Owner>, MountError> {
     let path = volume.join(FILE);
-    match File::open(&path) {
+    match open(volume, Access::Read) {
         Ok(file) if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? => Ok(None),
         Ok(_) => Ok(Some(owner(volume))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -262,7 +258,7 @@ pub fn may_write(volume: &Path) -> bool {
 
 /// The same of a mount at this place, while nobody at all has the volume, not even to read.
 pub(super) fn is_left_at(volume: &Path, mountpoint: &Path) -> Result<bool, MountError> {
-    let Ok(file) = File::open(volume.join(FILE)) else { return Ok(false) };
+    let Ok(file) = open(volume, Access::Read) else { return Ok(false) };
     if text(&file).mountpoint.as_deref() != Some(mountpoint) || !try_lock(&file, FlockOperation::NonBlockingLockExclusive, volume)? {
         return Ok(false);
     }
@@ -270,7 +266,7 @@ pub(super) fn is_left_at(volume: &Path, mountpoint: &Path) -> Result<bool, Mount
 }
 
 fn owner(volume: &Path) -> Owner {
-    File::open(volume.join(FILE)).map(|file| text(&file)).unwrap_or_default()
+    open(volume, Access::Read).map(|file| text(&file)).unwrap_or_default()
 }
 
 /// What an open lock file says.
@@ -378,6 +374,40 @@ mod tests {
         let next = std::thread::spawn(move || VolumeLock::take(&path, None, Duration::from_secs(60)).map(drop));
         drop(lock);
         next.join().expect("no panic").expect("taken");
+    }
+
+    /// Seen to fail when the file was opened by its path: root wrote into the target of a link, and gave it to the owner of the volume.
+    #[test]
+    fn a_lock_that_is_a_link_or_no_file_is_refused_and_its_target_stays_as_it_is() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        use std::os::unix::fs::{MetadataExt, chown, symlink};
+        let temp = tempfile::tempdir().expect("a directory");
+        let (volume, secret) = (temp.path().join("volume"), temp.path().join("secret"));
+        std::fs::create_dir(&volume).expect("made");
+        std::fs::write(&secret, "of root").expect("written");
+        if rustix::process::geteuid().is_root() {
+            chown(&volume, Some(65_534), Some(65_534)).expect("given away");
+        }
+        let owner = std::fs::metadata(&secret).expect("there").uid();
+        let lock = volume.join(FILE);
+        let link = || symlink(&secret, &lock).expect("linked");
+        let pipe = || mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let ways: [(&dyn Fn(), &str); 2] = [(&link, "it is a link"), (&pipe, "not a regular file")];
+        for (put, why) in ways {
+            put();
+            for refused in [VolumeLock::take(&volume, None, NO_PATIENCE), VolumeLock::take_to_read(&volume, None, NO_PATIENCE)] {
+                let refused = refused.expect_err("no lock of ours").to_string();
+                assert!(refused.contains(why), "{refused}");
+            }
+            assert!(held(&volume).is_err(), "nobody knows");
+            assert_eq!(
+                (std::fs::read(&secret).expect("there"), std::fs::metadata(&secret).expect("there").uid()),
+                (b"of root".to_vec(), owner)
+            );
+            std::fs::remove_file(&lock).expect("removed");
+        }
+        VolumeLock::take(&volume, None, NO_PATIENCE).expect("free").finish();
+        assert_eq!(std::fs::metadata(&lock).expect("there").uid(), std::fs::metadata(&volume).expect("there").uid());
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 use super::lock::{self, FILE, LOOK_AGAIN, Owner};
 use super::mountinfo::Mounted;
 use super::{IDENTITY_FILE, MountError, point};
+use infmap_storage::device::Access;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -143,7 +144,7 @@ fn is_locked(fd: &Path) -> bool {
 
 /// The lock of this volume, if it is of whoever serves or served this mount: it is held, or it names the mount, and that is dead.
 fn served(volume: &Path, mounted: &Mounted) -> Result<Option<Lock>, MountError> {
-    let Ok(file) = File::open(volume.join(FILE)) else { return Ok(None) };
+    let Ok(file) = lock::open(volume, Access::Read) else { return Ok(None) };
     let owner = lock::text(&file);
     let served = lock::held(volume)?.is_some()
         || owner.mountpoint.as_deref() == Some(mounted.mountpoint.as_path()) && point::is_dead(&mounted.mountpoint);

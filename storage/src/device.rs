@@ -19,7 +19,7 @@ use crate::limits::NAME_MAX_BYTES;
 use std::io;
 use std::sync::Arc;
 
-pub use file::{FileDevice, Heir};
+pub use file::{FileDevice, HostDirectory, Refused};
 pub use medium::{is_no_file, is_of_medium};
 pub use memory::MemoryDevice;
 pub use read_only::ReadOnlyDevice;

@@ -1,7 +1,8 @@
 //! What is on disk: the formats and policies of Infinite Map.
 //!
 //! Nothing here knows threads, clocks, the environment or FUSE; device, time and randomness come in as arguments, and only
-//! `device/file.rs` touches `std::fs`. So the same code runs on files, in memory, and on a simulated disk that loses power.
+//! `device/file.rs` and what is below it touch the files of the host. So the same code runs on files, in memory, and on a simulated disk that
+//! loses power.
 //! `docs/format.md` gives the bits, `docs/durability.md` the argument.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]

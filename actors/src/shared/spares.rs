@@ -70,9 +70,10 @@ impl Spares {
         let mut removed = false;
         let (mut seen, mut left) = (HashSet::new(), BTreeSet::new());
         for entry in device.list(DIRECTORY)? {
-            let Some(number) = entry.name.strip_suffix(".png").and_then(|number| u64::from_str_radix(number, 16).ok()) else { continue };
+            // Whatever else is there is somebody else's, as on the map; a name that is taken is not given again.
+            let Some(number) = number_of(&entry.name) else { continue };
             inner.next = inner.next.max(number.saturating_add(1));
-            if read_only {
+            if read_only || entry.kind != Kind::File {
                 continue;
             }
             let image = image_of(device, &path(number))?;
@@ -332,7 +333,18 @@ fn image_of(device: &dyn Device, path: &str) -> io::Result<Option<RegionId>> {
 }
 
 fn path(number: u64) -> String {
-    format!("{DIRECTORY}/{number:016x}.png")
+    format!("{DIRECTORY}/{}", name(number))
+}
+
+fn name(number: u64) -> String {
+    format!("{number:016x}.png")
+}
+
+/// The number of a spare file of this name, exactly as [`name`] makes it.
+fn number_of(found: &str) -> Option<u64> {
+    let number = u64::from_str_radix(found.strip_suffix(".png")?, 16).ok()?;
+    // The last numbers would leave none for new files.
+    (name(number) == found && number <= u64::MAX / 2).then_some(number)
 }
 
 #[cfg(test)]
@@ -379,6 +391,30 @@ mod tests {
             install(&disk, &spares, &images[2..3]);
         }
         assert_eq!(failures, 12);
+    }
+
+    /// Seen to fail when `1.png` was taken for the spare file of that number: the volume could not be mounted. So with a directory.
+    #[test]
+    fn what_is_no_spare_file_of_ours_stays_and_is_in_nobodys_way() {
+        let images = images();
+        let disk = SimulatedDisk::new(1);
+        ["map", "spare", "spare/0000000000000003.png"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
+        let foreign = ["1.png", "+1.png", "0000000000000001.PNG", "000000000000000A.png", "ffffffffffffffff.png", "notes.txt"];
+        for name in foreign {
+            disk.open(&format!("spare/{name}"), Open::CREATE_NEW).unwrap().write_at(name.as_bytes(), 0).unwrap();
+        }
+        for read_only in [true, false] {
+            let spares = Spares::load(&disk, read_only).unwrap();
+            assert_eq!((spares.unused_bytes(), spares.held_bytes()), (0, 0));
+        }
+        let spares = Spares::load(&disk, false).unwrap();
+        install(&disk, &spares, &images[..2]);
+        spares.recycle(&disk, &[images[0].0]).unwrap();
+        let directory = disk.metadata(&path(3)).unwrap().map(|found| found.kind);
+        assert_eq!((directory, disk.list(DIRECTORY).unwrap().len()), (Some(Kind::Directory), foreign.len() + 2));
+        for name in foreign {
+            assert_eq!(infmap_storage::device::read_all(&disk, &format!("spare/{name}"), 64).unwrap(), name.as_bytes());
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@ use crate::backend;
 use crate::config::show;
 use crate::control::client;
 use crate::control::protocol::Status;
+use crate::mount::daemon::LOG;
 use crate::mount::lock;
 use crate::mount::mountinfo::Mounted;
+use infmap_storage::device::{Access, Device, FileDevice, HostDirectory, Kind};
 use infmap_storage::limits::FORMAT_VERSION;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -130,19 +132,15 @@ fn mounts(source: &Source) -> String {
 /// The images by name, which says place and generation, with their sizes; and the files of the log.
 fn images(volume: &Path) -> Result<String, String> {
     let mut out = String::new();
-    for name in ["map", "spare", "wal"] {
-        let mut todo = vec![volume.join(name)];
-        while let Some(dir) = todo.pop() {
-            let entries = fs::read_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-            for entry in entries.flatten() {
-                match entry.metadata() {
-                    Ok(meta) if meta.is_dir() => todo.push(entry.path()),
-                    Ok(meta) => {
-                        let path = entry.path();
-                        out += &format!("{:>12} {}\n", meta.len(), path.strip_prefix(volume).unwrap_or(&path).display());
-                    }
-                    Err(_) => {}
-                }
+    let device = FileDevice::new(volume).map_err(|error| error.to_string())?;
+    let mut todo: Vec<String> = ["wal", "spare", "map"].map(String::from).into();
+    while let Some(dir) = todo.pop() {
+        for entry in device.list(&dir).map_err(|error| error.to_string())? {
+            let path = format!("{dir}/{}", entry.name);
+            match entry.kind {
+                Kind::Directory => todo.push(path),
+                Kind::File => out += &format!("{:>12} {path}\n", entry.size_bytes),
+                Kind::Other => out += &format!("{:>12} {path}\n", "no file"),
             }
         }
     }
@@ -150,9 +148,9 @@ fn images(volume: &Path) -> Result<String, String> {
 }
 
 fn log(volume: &Path) -> Result<String, String> {
-    let path = volume.join("run/daemon.log");
+    let path = volume.join(LOG);
     let end = || {
-        let mut file = File::open(&path)?;
+        let mut file = File::from(HostDirectory::open(volume)?.file(LOG, Access::Read)?);
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)))?;
         let mut bytes = Vec::new();

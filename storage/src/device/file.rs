@@ -1,49 +1,27 @@
 //! The device of real life: a directory of the host.
 //!
-//! Owns: every call of the program that reaches the host's files. Must be true: FIL-1 everything is opened relative to the
-//! descriptor of the volume directory, so the volume may be renamed while in use; FIL-2 files are made 0600 and directories 0700,
-//! for the owner of the volume directory, whoever makes them, and the last part of a path is never followed as a link; FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through
-//! the page cache of the same file. Fails: with the host's kind of error, the operation and the path.
+//! Owns: every call of the program that reaches the files of a volume; how they are reached is in `file/directory.rs` (FIL-1, FIL-2, FIL-4,
+//! FIL-5). Must be true: FIL-3 O_DIRECT is an optimisation: what host or alignment refuse goes through the page cache of the same file.
+//! Fails: with the host's kind of error, the operation and the path.
 
-use super::medium::{host_error, not_a_file};
-use super::{Access, DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
+mod directory;
+
+use super::medium::host_error;
+use super::{DEVICE_FILE_MAX_BYTES, Device, DeviceFile, DirEntry, Kind, Metadata, Open, Space, check_dir_path, check_path, end_of};
 use crate::limits::DIRECT_ALIGN;
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, FallocateFlags, FileType, OFlags, Stat};
 use rustix::io::{self as host, Errno, retry_on_intr};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-const DIRECTORY_MODE: Mode = Mode::RWXU;
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub use directory::{HostDirectory, Refused};
 
 /// A directory of the host.
 pub struct FileDevice {
-    root: OwnedFd,
-    heir: Option<Heir>,
-}
-
-/// Whose the files are to be that root makes in the directory of another user: what root repaired, checked or mounted once would else be
-/// closed to him.
-#[derive(Clone, Copy, Debug)]
-pub struct Heir(Uid, Gid);
-
-impl Heir {
-    /// The owner of a directory; `None` if that is nobody else, or if this process may give nothing away.
-    #[must_use]
-    pub fn of(directory: impl AsFd) -> Option<Self> {
-        let stat = fs::fstat(directory).ok()?;
-        let is_other = rustix::process::geteuid().is_root() && stat.st_uid != 0;
-        is_other.then(|| Self(Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
-    }
-
-    /// Gives him a file. A host that refuses, as some servers do, keeps it as it is: it can be used by whoever made it.
-    pub fn give(self, file: impl AsFd) {
-        let _ = fs::fchown(file, Some(self.0), Some(self.1));
-    }
+    root: HostDirectory,
 }
 
 impl FileDevice {
@@ -52,71 +30,15 @@ impl FileDevice {
     /// # Errors
     /// The host's, if it cannot be opened as a directory.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let open = || fs::open(root, DIRECTORY, Mode::empty());
-        let root = retry_on_intr(open).map_err(|errno| at("open the volume", &root.to_string_lossy(), errno))?;
-        Ok(Self { heir: Heir::of(&root), root })
-    }
-
-    fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
-        let name = if path.is_empty() { "." } else { path };
-        retry_on_intr(|| fs::openat(&self.root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()))
-    }
-
-    fn stat(&self, path: &str) -> Result<Stat, Errno> {
-        let name = if path.is_empty() { "." } else { path };
-        retry_on_intr(|| fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW))
-    }
-
-    fn list_dir(&self, path: &str) -> Result<Vec<DirEntry>, Errno> {
-        let directory = self.open_dir(path)?;
-        let mut entries = Vec::new();
-        for entry in fs::Dir::read_from(&directory)? {
-            let entry = entry?;
-            let raw = entry.file_name();
-            if matches!(raw.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let Ok(name) = raw.to_str() else {
-                entries.push(DirEntry { name: raw.to_string_lossy().into_owned(), kind: Kind::Other, size_bytes: 0 });
-                continue;
-            };
-            match retry_on_intr(|| fs::statat(&directory, raw, AtFlags::SYMLINK_NOFOLLOW)) {
-                Ok(stat) => {
-                    let Metadata { kind, size_bytes } = described(&stat);
-                    entries.push(DirEntry { name: name.to_owned(), kind, size_bytes });
-                }
-                // Removed since the directory was read.
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        let opened = HostDirectory::open(root).map_err(|errno| at("open the volume", &root.to_string_lossy(), errno))?;
+        Ok(Self { root: opened })
     }
 }
 
 impl Device for FileDevice {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn DeviceFile>> {
         check_path(path)?;
-        let access = match how.access {
-            Access::Read => OFlags::RDONLY,
-            Access::Write => OFlags::RDWR,
-            Access::Create => OFlags::RDWR | OFlags::CREATE,
-            Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-        };
-        // NONBLOCK: a FIFO put here by a stranger must not hang the open. NOCTTY: nor a terminal become ours.
-        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = retry_on_intr(|| fs::openat(&self.root, path, flags, FILE_MODE)).map_err(|errno| at("open", path, errno))?;
-        let stat = fs::fstat(&fd).map_err(|errno| at("open", path, errno))?;
-        match described(&stat).kind {
-            Kind::File => {}
-            Kind::Directory => return Err(at("open", path, Errno::ISDIR)),
-            Kind::Other => return Err(not_a_file(path)),
-        }
-        let is_made = matches!(how.access, Access::Create | Access::CreateNew);
-        if let Some(heir) = self.heir.filter(|heir| is_made && stat.st_uid != heir.0.as_raw()) {
-            heir.give(&fd);
-        }
+        let (fd, _) = self.root.opened(path, how.access).map_err(|refused| refused.at(path))?;
         // After the open, not in it: some hosts make the file and then refuse O_DIRECT.
         let direct = how.direct && fs::fcntl_setfl(&fd, OFlags::DIRECT).is_ok();
         if !direct {
@@ -130,28 +52,20 @@ impl Device for FileDevice {
         if path.is_empty() {
             return Ok(());
         }
-        match retry_on_intr(|| fs::mkdirat(&self.root, path, DIRECTORY_MODE)) {
-            Err(Errno::EXIST) if self.stat(path).is_ok_and(|stat| described(&stat).kind == Kind::Directory) => return Ok(()),
-            made => made.map_err(|errno| at("create directory", path, errno))?,
-        }
-        if let Some(heir) = self.heir
-            && let Ok(made) = self.open_dir(path)
-        {
-            heir.give(made);
-        }
-        Ok(())
+        self.root.create_dir(path).map_err(|errno| at("create directory", path, errno))
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<DirEntry>> {
         check_dir_path(path)?;
-        self.list_dir(path).map_err(|errno| at("list", path, errno))
+        self.root.list(path).map_err(|errno| at("list", path, errno))
     }
 
     fn metadata(&self, path: &str) -> io::Result<Option<Metadata>> {
         check_dir_path(path)?;
-        match self.stat(path) {
+        match self.root.stat(path) {
             Ok(stat) => Ok(Some(described(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            // Behind a link is nothing of ours, as behind a file.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(errno) => Err(at("look at", path, errno)),
         }
     }
@@ -159,22 +73,18 @@ impl Device for FileDevice {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         check_path(from)?;
         check_path(to)?;
-        retry_on_intr(|| fs::renameat(&self.root, from, &self.root, to)).map_err(|errno| at(&format!("rename {from} to"), to, errno))
+        self.root.rename(from, to).map_err(|errno| at(&format!("rename {from} to"), to, errno))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         check_path(path)?;
-        let removed = match retry_on_intr(|| fs::unlinkat(&self.root, path, AtFlags::empty())) {
-            Err(Errno::ISDIR | Errno::PERM) => retry_on_intr(|| fs::unlinkat(&self.root, path, AtFlags::REMOVEDIR)),
-            removed => removed,
-        };
-        removed.map_err(|errno| at("remove", path, errno))
+        self.root.remove(path).map_err(|errno| at("remove", path, errno))
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         check_dir_path(path)?;
         // A sync is not retried on EINTR: whether the first one reported an error would be lost.
-        self.open_dir(path).and_then(fs::fsync).map_err(|errno| at("sync directory", path, errno))
+        self.root.directory(path).and_then(fs::fsync).map_err(|errno| at("sync directory", path, errno))
     }
 
     fn space(&self) -> io::Result<Space> {

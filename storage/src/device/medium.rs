@@ -33,11 +33,11 @@ pub fn is_of_medium(error: &io::Error) -> bool {
 }
 
 /// What an open says of a pipe or a device: the same as Linux says of a socket.
-const NO_FILE: Errno = Errno::NXIO;
+pub(super) const NO_FILE: Errno = Errno::NXIO;
 
-/// There is something at this path, and it is no regular file.
-pub(super) fn not_a_file(path: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, HostError { said: format!("open {path}: not a regular file"), errno: NO_FILE })
+/// What is there is not what we put there: a link, a pipe, a file of somebody else.
+pub(super) fn foreign(said: String, errno: Errno) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, HostError { said, errno })
 }
 
 /// Whether a file could not be opened because there is none of that name: nothing, or something else.
