@@ -97,7 +97,7 @@ fn background(place: &Path) -> Option<String> {
     fs::read_to_string(format!("/sys/fs/fuse/connections/{minor}/max_background")).ok()
 }
 
-/// Seen to fail when the kernel was told before the budget was judged: it kept ten requests for 512 MiB, and was promised 44 MiB of 32.
+/// The kernel is told what it may have under way only after the budget is judged: neither ten requests for 512 MiB, nor 44 MiB of 32.
 #[test]
 fn a_budget_that_is_refused_changes_nothing_that_goes_by_it() {
     let Some(volume) = Volume::if_mountable() else { return };
