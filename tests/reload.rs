@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -102,6 +102,31 @@ fn each_key_is_told_as_applied_as_waiting_or_as_refused_and_a_mistake_changes_no
     assert!(code == Some(2) && said.contains("refused: memory.budget 512MiB -> 40MiB (") && said.contains("threads 7 -> 2\n"), "{said}");
     assert_eq!((threads(pid, "infmap-pixel_re"), status(mount.dir())["config"]["generation"].as_u64()), (2, Some(3)));
     mount.unmount();
+    volume.check();
+}
+
+/// What the kernel was told of requests that it may have under way, if that can be read.
+fn background(place: &Path) -> Option<String> {
+    let minor = rustix::fs::minor(fs::metadata(place).expect("mounted").dev());
+    fs::read_to_string(format!("/sys/fs/fuse/connections/{minor}/max_background")).ok()
+}
+
+/// The kernel is told what it may have under way only after the budget is judged: neither ten requests for 512 MiB, nor 44 MiB of 32.
+#[test]
+fn a_budget_that_is_refused_changes_nothing_that_goes_by_it() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    for (first, second) in [("512MiB", "40MiB"), ("32MiB", "512MiB")] {
+        fs::write(volume.path().join("config.yaml"), format!("memory: {{ budget: {first} }}\n")).expect("written");
+        let mount = volume.mount_with(&["--set", "config.watch=false"]);
+        let state = || (background(mount.dir()), status(mount.dir())["space"]["dirty_limit_bytes"].as_u64());
+        let before = state();
+        assert!(before.1.is_some_and(|bytes| bytes > 0));
+        let (code, said) = reloaded(&volume, &format!("memory: {{ budget: {second} }}\n"));
+        assert!(code == Some(2) && said.contains(&format!("refused: memory.budget {first} -> {second} (")), "{said}");
+        assert_eq!(state(), before, "{first} to {second}");
+        mount.unmount();
+        fs::remove_file(volume.path().join("config.yaml")).expect("removed");
+    }
     volume.check();
 }
 

@@ -30,9 +30,6 @@ const LIMIT_RESERVE_PART: u64 = 8;
 const SMALL_LIMIT_RESERVE_BYTES: u64 = 6 * REGION_BYTES as u64;
 const SMALL_LIMIT_RESERVE_PART: u64 = 4;
 
-/// Below this, checkpoints come with every tick.
-const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
-
 /// Dead bytes below which nothing is cleaned while there is room.
 const CLEAN_LEAST_BYTES: u64 = 8 * REGION_BYTES as u64;
 
@@ -111,7 +108,8 @@ impl Keeper {
         }
         // Removed files give their room back with the second root after them: not in minutes, when it is short, or when nobody is at work.
         let is_short = is_room_short(&self.shared);
-        if is_short {
+        // Others may have made room between two ticks, so that it never was short when it was looked at: the log does not know.
+        if is_short || self.shared.budget.is_log_starved() {
             cx.post(&self.vat, Lane::Background, VatMessage::Shrink { replier: Replier::ignored() });
         }
         let is_worth_it = is_short || self.shared.budget.used() == 0 && self.shared.reclaim.is_worth_a_root();
@@ -194,7 +192,7 @@ fn reserve_of(limit: u64) -> u64 {
 /// Whether writes are refused, or soon will be.
 #[must_use]
 pub fn is_room_short(shared: &Shared) -> bool {
-    shared.budget.space() < SHORT_BYTES
+    shared.budget.has_little_space()
 }
 
 impl Role for Keeper {

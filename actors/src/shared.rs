@@ -21,7 +21,7 @@ pub use figures::Figures;
 pub use health::{Health, Turned};
 pub use live::LiveRows;
 pub use reclaim::{Reclaim, dead};
-pub use spares::{FOR_ROOTS, Spares};
+pub use spares::{FOR_ROOTS, HELD, Spares};
 pub use streams::Streams;
 
 use crate::api::{Answer, Attributes, Refusal};

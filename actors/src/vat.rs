@@ -73,6 +73,8 @@ pub struct Vat {
     leases: VecDeque<(u64, Weak<Published>)>,
     /// A batch is with the Wal.
     wal_busy: bool,
+    /// Bytes of it.
+    handed_bytes: usize,
     /// Who waits for a sync of everything up to an LSN.
     waiting: VecDeque<(Lsn, Replier<Answer<()>>)>,
     /// Highest LSN that an image or a root waits for, whatever `durability.sync` says.
@@ -110,6 +112,7 @@ impl Vat {
             publications: 1,
             leases: VecDeque::from([(first.number, Arc::downgrade(&first))]),
             wal_busy: false,
+            handed_bytes: 0,
             waiting: VecDeque::new(),
             ordered: Lsn::NONE,
             handed,
@@ -149,6 +152,11 @@ impl Vat {
         Ok(lsn)
     }
 
+    /// Says how much is on its way into the log.
+    fn tell_pending(&self) {
+        self.shared.budget.set_log_pending((self.appender.pending_bytes() + self.handed_bytes) as u64);
+    }
+
     /// Answers when everything appended so far is durable.
     fn sync(&mut self, replier: Replier<Answer<()>>, cx: &mut Context<'_>) {
         let last = self.appender.next_lsn().before();
@@ -177,6 +185,7 @@ impl Vat {
             return;
         }
         let batch = self.appender.take(self.largest_batch);
+        self.handed_bytes = batch.as_ref().map_or(0, |batch| batch.bytes().len());
         self.handed = batch.as_ref().map_or(self.handed, |batch| batch.last_lsn);
         let covered = self.waiting.iter().take_while(|(lsn, _)| *lsn <= self.handed).count();
         let answers: Vec<_> = self.waiting.drain(..covered).map(|(_, replier)| replier).collect();
@@ -191,7 +200,7 @@ impl Vat {
     }
 
     fn written(&mut self, report: Written, cx: &mut Context<'_>) {
-        self.wal_busy = false;
+        (self.wal_busy, self.handed_bytes) = (false, 0);
         self.appender.note_synced(report.synced);
         if let Some(buffer) = report.buffer {
             self.appender.give_back(buffer);
@@ -380,6 +389,7 @@ impl Role for Vat {
         self.shared.reclaim.dropping(!self.dropping.is_empty());
         self.watch_dirty_nodes(cx);
         self.flush(cx);
+        self.tell_pending();
     }
 
     fn dead(&mut self) {

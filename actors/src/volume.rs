@@ -27,7 +27,7 @@ pub use batch::{NewFile, ReadPart, Warmed, Which};
 pub use copy::CopyRange;
 pub use damage::DamagePage;
 pub use open::{OpenError, OpenOptions, create};
-pub use retune::Kept;
+pub use retune::{Kept, layout_refused};
 pub use vitals::{PoolVitals, Vitals};
 pub use warm::TierUse;
 

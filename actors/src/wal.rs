@@ -114,6 +114,7 @@ impl Wal {
     ) -> Self {
         if let Some(writer) = &writer {
             shared.figures.set_wal(writer.file_bytes(), writer.segments(), writer.bytes_above(low));
+            shared.budget.set_log_room(writer.room_ahead());
         }
         let meters = Meters::new();
         Self { shared, writer, vat, errands, own, low, no_room: false, starved: false, reserving: Vec::new(), asked: 0, meters }
@@ -171,8 +172,10 @@ impl Wal {
         }
         self.shared.budget.set_log_full(bytes > self.shared.settings().log_limit());
         // What is answered from here on might find no place in the log: it is refused, and the volume can still be changed when there is room.
+        self.shared.budget.set_log_starved(self.starved && self.writer.as_ref().is_some_and(|writer| !writer.has_ready()));
         let is_at_its_end = self.starved && self.writer.as_ref().is_some_and(LogWriter::is_running_out);
         self.shared.budget.set_log_at_end(is_at_its_end);
+        self.shared.budget.set_log_room(self.writer.as_ref().map_or(u64::MAX, LogWriter::room_ahead));
         bytes
     }
 
@@ -292,7 +295,8 @@ impl Role for Wal {
                 }
                 look_at_space(&self.shared);
                 cx.reply(replier, Ok(()));
-                // Nothing is written any more while changes are refused: who has them looked at again is the clock.
+                // Nothing is written any more while changes are refused: who has it looked at again is the Keeper, with each tick until there is
+                // a segment.
                 if !self.starved {
                     return;
                 }

@@ -14,7 +14,7 @@ use crate::logging::Logging;
 use crate::memory;
 use infmap_actors::Volume;
 use infmap_actors::settings::{Settings, Sync};
-use infmap_actors::volume::Kept;
+use infmap_actors::volume::{Kept, layout_refused};
 use infmap_storage::row::Time;
 use infmap_storage::volume_file::time_text;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -118,13 +118,21 @@ impl Reloader {
         let changes = Changes::between(in_force, read);
         let mut next = changes.applied(in_force, read);
         let mut kept = Vec::new();
-        if let Some(refused) = budget_refused(in_force, &next) {
+        // Before the kernel is told anything that goes by it.
+        if let Some(refused) = budget_refused(in_force, &next).or_else(|| layout_refused(in_force, &next)) {
             next.memory.budget = in_force.memory.budget;
             kept.push(Kept { key: BUDGET, why: refused });
         }
-        self.promise(&mut next);
         let start = Instant::now();
-        kept.extend(self.volume.retune(&next));
+        self.promise(&mut next);
+        let refused = self.volume.retune(&next);
+        if refused.iter().any(|kept| kept.key == BUDGET) {
+            // The kernel was told what the other budget allows.
+            next.memory.budget = in_force.memory.budget;
+            self.promise(&mut next);
+            kept.extend(self.volume.retune(&next));
+        }
+        kept.extend(refused);
         let took_ms = start.elapsed().as_millis();
         for change in changes.live.iter().filter(|change| kept.iter().any(|kept| kept.key == change.key.path)) {
             (change.key.set)(&mut next, (change.key.get)(in_force));

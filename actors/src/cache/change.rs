@@ -7,6 +7,7 @@ use crate::mailbox::Lane;
 use crate::replier::Replier;
 use crate::slot::Context;
 use crate::vat::{Done, NameOp, Settle, VatMessage};
+use infmap_storage::file_buffer::Run;
 use infmap_storage::limits::FILE_MAX_BYTES;
 use infmap_storage::row::{Inode, Time};
 
@@ -26,6 +27,11 @@ impl Cache {
         let Some(file) = self.file(inode) else { return };
         if file.uncut && change.size.is_some() {
             return cx.reply(replier, Err(Refusal::Damaged));
+        }
+        let says_more = change.permissions.is_some() || change.uid.is_some() || change.gid.is_some() || change.clear_privileges;
+        // As names: what is answered must find its place in the log.
+        if (says_more || change.size.is_some()) && shared.budget.is_log_at_end() {
+            return cx.reply(replier, Err(Refusal::NoSpace));
         }
         let held = file.buffer.held_bytes();
         let (mut cut, before) = (None, file.buffer.live().size);
@@ -54,7 +60,6 @@ impl Cache {
             ..change
         };
         // What the live row shows can wait for the next commit: the kernel sends the times of every file that it writes back.
-        let says_more = change.permissions.is_some() || change.uid.is_some() || change.gid.is_some() || change.clear_privileges;
         if !says_more
             && change.size.is_none()
             && self.files.len() < LAZY_FILES
@@ -101,7 +106,7 @@ impl Cache {
 
     /// Posts what may be said of a file now, with whatever `fill` adds. Its ticket comes back in `Settled`.
     pub(super) fn post_settlement(&mut self, inode: Inode, lane: Lane, cx: &mut Context<'_>, fill: impl FnOnce(&mut Settle)) {
-        let (vat, refusals_heard) = (self.peers.vat.clone(), self.refusals_heard);
+        let (shared, vat, refusals_heard) = (self.shared.clone(), self.peers.vat.clone(), self.refusals_heard);
         let Some(file) = self.file(inode) else { return };
         let ticket = file.buffer.ticket();
         let mut settle = Settle {
@@ -114,6 +119,7 @@ impl Cache {
             grants: Vec::new(),
             inline: None,
             data: Vec::new(),
+            log_bytes: 0,
             settlement: file.buffer.settlement(),
             change: None,
             syncs: Vec::new(),
@@ -122,6 +128,9 @@ impl Cache {
             resumed: false,
         };
         fill(&mut settle);
+        let inline = settle.inline.as_ref().map_or(0, Vec::len) as u64;
+        settle.log_bytes = inline + settle.data.iter().map(Run::bytes).sum::<u64>();
+        shared.budget.log_sent(settle.log_bytes);
         if settle.cut.is_some() {
             file.cutting = Some(ticket);
         }

@@ -9,6 +9,7 @@ use crate::api::{Answer, Refusal};
 use crate::mailbox::Lane;
 use crate::pixel_writer::{PlaceJob, WriteMessage};
 use crate::replier::Replier;
+use crate::shared::Shared;
 use crate::slot::Context;
 use crate::vat::{Grant, VatMessage};
 use infmap_storage::file_buffer::{PlacedExtent, Ticket};
@@ -37,11 +38,14 @@ impl Cache {
                 post => post.refuse(Refusal::ReadOnly, cx),
             };
         }
-        let at_once = self.shared.settings().log_at_once();
+        let (shared, at_once) = (self.shared.clone(), self.shared.settings().log_at_once());
         let Some(file) = self.file(inode) else { return };
-        if file.buffer.volatile_bytes() <= at_once {
+        let bytes = file.buffer.volatile_bytes();
+        // What the log has no room for may find some in an image that is held.
+        if bytes <= at_once && log_takes(&shared, bytes) {
             return self.settle_to_log(inode, Some(after), Lane::Foreground, cx);
         }
+        let Some(file) = self.file(inode) else { return };
         file.after.push((file.buffer.live().version, after));
         self.place(inode, u64::MAX, cx);
         for writer in self.peers.writers.iter().take(self.shared.most_writers()) {
@@ -64,8 +68,12 @@ impl Cache {
 
     /// Puts what a power cut would lose into the log, or into the tree if the file is small. What follows goes with it.
     fn settle_to_log(&mut self, inode: Inode, after: Option<After>, lane: Lane, cx: &mut Context<'_>) {
-        let at_once = self.shared.settings().log_at_once();
+        let (shared, at_once) = (self.shared.clone(), self.shared.settings().log_at_once());
         let Some(file) = self.file(inode) else { return };
+        if !log_takes(&shared, file.buffer.volatile_bytes()) {
+            self.not_logged(inode, cx);
+            return after.into_iter().for_each(|after| after.refuse(Refusal::NoSpace, cx));
+        }
         let inline = take_inline(file);
         // More than is logged at once goes into several groups. One is posted before the next is taken: it must not claim a size that
         // needs it.
@@ -163,14 +171,26 @@ impl Cache {
     }
 
     fn log_for_drain(&mut self, inode: Inode, cx: &mut Context<'_>) {
-        let at_once = self.shared.settings().log_at_once();
+        let (shared, at_once) = (self.shared.clone(), self.shared.settings().log_at_once());
         while let Some(file) = self.file(inode) {
+            if shared.budget.log_left() < at_once && file.buffer.must_log_for_drain() {
+                return self.not_logged(inode, cx);
+            }
             let data = file.buffer.take_for_drain(at_once);
             if data.is_empty() {
                 return;
             }
             self.post_settlement(inode, Lane::Data, cx, |settle| settle.data = data);
         }
+    }
+
+    /// The log has no room for bytes of a file: they stay where they are, and what they are wanted for is put off. Nothing was taken, so
+    /// that no size is claimed which needs them.
+    fn not_logged(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        cx.post(&self.peers.vat, Lane::Data, VatMessage::NotPlaced { refusal: Refusal::NoSpace });
+        let Some(file) = self.file(inode) else { return };
+        let waited = file.buffer.end_drain();
+        self.one_drained(waited, cx);
     }
 
     /// No image could be written: whoever waits for these blocks hears it.
@@ -244,8 +264,12 @@ impl Cache {
 
     /// Sends out all of a file that nobody has: into the tree if it is small, else to a pixel writer.
     pub(super) fn place_or_inline(&mut self, inode: Inode, cx: &mut Context<'_>) {
+        let shared = self.shared.clone();
         let Some(file) = self.file(inode) else { return };
-        if let Some(content) = take_inline(file) {
+        // The log that has no room for contents has some for the rows of an image.
+        if log_takes(&shared, file.buffer.volatile_bytes())
+            && let Some(content) = take_inline(file)
+        {
             self.post_settlement(inode, Lane::Data, cx, |settle| settle.inline = Some(content));
         } else if file.buffer.unplaced_bytes() > 0 {
             self.place(inode, u64::MAX, cx);
@@ -286,6 +310,11 @@ impl Cache {
         self.gathering = false;
         cx.post(&self.peers.vat, Lane::Data, VatMessage::Drained);
     }
+}
+
+/// Whether the log has room for so many bytes of a file.
+fn log_takes(shared: &Shared, bytes: u64) -> bool {
+    bytes == 0 || bytes <= shared.budget.log_left()
 }
 
 /// The whole content of a small file, marked with the ticket that the next settlement gets.

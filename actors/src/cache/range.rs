@@ -40,6 +40,9 @@ impl Cache {
         if file.uncut {
             return cx.reply(replier, Err(Refusal::Damaged));
         }
+        if shared.budget.is_log_at_end() {
+            return cx.reply(replier, Err(Refusal::NoSpace));
+        }
         let before = file.buffer.live().size;
         // What is there already has its room.
         if !range.cuts() && end.saturating_sub(range.offset.max(before)) > shared.budget.space() {

@@ -15,6 +15,9 @@ const BACKLOG_BYTES: u64 = (WRITER_THREADS * REGION_BYTES) as u64;
 /// Writes of so many bytes are large: one reader of many small files is not held back by somebody's stream.
 const LARGE_WRITE_BYTES: u64 = 128 * 1024;
 
+/// Below this, checkpoints come with every tick, and the log may find no room for its next segment.
+const SHORT_BYTES: u64 = 4 * REGION_BYTES as u64;
+
 type Callback = Box<dyn FnOnce() + Send>;
 
 /// The budget of dirty bytes, and what is known of the medium.
@@ -29,6 +32,13 @@ pub struct Budget {
     log_full: AtomicBool,
     /// The log has no room for much more, and the medium none for more log.
     log_at_end: AtomicBool,
+    /// There was no room for the next segment of the log when it was looked for last.
+    log_starved: AtomicBool,
+    /// Bytes that the log is sure to take if there is no room for more of it.
+    log_room: AtomicU64,
+    /// Bytes that are appended and not written, and those that are on their way to be appended.
+    log_pending: AtomicU64,
+    log_on_its_way: AtomicU64,
     waiting: Mutex<Vec<Callback>>,
     has_waiting: AtomicBool,
     /// One of those who wait has no room, and gets it only from what is placed.
@@ -61,6 +71,10 @@ impl Budget {
             backlog: AtomicU64::new(0),
             log_full: AtomicBool::new(false),
             log_at_end: AtomicBool::new(false),
+            log_starved: AtomicBool::new(false),
+            log_room: AtomicU64::new(u64::MAX),
+            log_pending: AtomicU64::new(0),
+            log_on_its_way: AtomicU64::new(0),
             waiting: Mutex::default(),
             has_waiting: AtomicBool::new(false),
             is_short: AtomicBool::new(false),
@@ -210,6 +224,55 @@ impl Budget {
     #[must_use]
     pub fn is_log_at_end(&self) -> bool {
         self.log_at_end.load(Ordering::Acquire)
+    }
+
+    /// The log found no room for its next segment; or has one.
+    pub fn set_log_starved(&self, is_starved: bool) {
+        self.log_starved.store(is_starved, Ordering::Release);
+    }
+
+    /// Whether the log waits for room for its next segment. It looks again when it is told to, and not by itself.
+    #[must_use]
+    pub fn is_log_starved(&self) -> bool {
+        self.log_starved.load(Ordering::Acquire)
+    }
+
+    /// The log is sure to take so many bytes from here on, wherever its next segment is to come from.
+    pub fn set_log_room(&self, bytes: u64) {
+        self.log_room.store(bytes, Ordering::Release);
+    }
+
+    /// So many bytes are appended and not known to be written.
+    pub fn set_log_pending(&self, bytes: u64) {
+        self.log_pending.store(bytes, Ordering::Release);
+    }
+
+    /// So many bytes were sent to be appended.
+    pub fn log_sent(&self, bytes: u64) {
+        self.log_on_its_way.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// They were appended, or never will be.
+    pub fn log_arrived(&self, bytes: u64) {
+        self.log_on_its_way.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether writes are refused, or soon will be.
+    #[must_use]
+    pub fn has_little_space(&self) -> bool {
+        self.space() < SHORT_BYTES
+    }
+
+    /// Bytes of files and batches that the log takes now: all, while there is room for more of it. Where there may be none, the other half
+    /// of what is left is for what cannot be refused: rows of bytes that are placed, grants, roots.
+    #[must_use]
+    pub fn log_left(&self) -> u64 {
+        if !self.is_log_starved() && !self.has_little_space() {
+            return u64::MAX;
+        }
+        let room = self.log_room.load(Ordering::Acquire);
+        let under_way = self.log_pending.load(Ordering::Acquire).saturating_add(self.log_on_its_way.load(Ordering::Acquire));
+        if self.is_log_at_end() { 0 } else { (room / 2).saturating_sub(under_way) }
     }
 
     /// What withholds answers now, for people.

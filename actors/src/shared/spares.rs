@@ -8,7 +8,7 @@
 //! after; SPR-4 `image_bytes` is the sum of the files under `map/`: counted when the volume
 //! is opened, then with each image that comes or goes.
 
-use infmap_storage::address::RegionId;
+use infmap_storage::address::{Place, RegionId};
 use infmap_storage::device::{Device, Kind, Open};
 use infmap_storage::region::layout::HEADER_BYTES;
 use infmap_storage::region::{IMAGE_MAX_BYTES, Mended, read_identity};
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const KEEP: usize = 16;
 const DIRECTORY: &str = "spare";
 /// Files of full size that are held where room may become short.
-const HELD: usize = 8;
+pub const HELD: usize = 8;
 /// Of them, those that are for roots: without one nothing that was removed comes free.
 pub const FOR_ROOTS: usize = 5;
 
@@ -48,6 +48,8 @@ struct Inner {
     next: u64,
     /// Directories of `map/` that are known to be durable.
     directories: HashSet<String>,
+    /// Those that were there when the volume was opened, durable or not.
+    found: HashSet<String>,
 }
 
 /// A file that the next image is written into.
@@ -100,7 +102,7 @@ impl Spares {
                 device.sync_dir(&directory)?;
             }
         }
-        let (images, bytes) = count_images(device)?;
+        let (images, bytes) = count_images(device, &mut inner.found)?;
         Ok(Self {
             inner: Mutex::new(inner),
             image_bytes: AtomicU64::new(bytes),
@@ -153,12 +155,22 @@ impl Spares {
         self.free_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a root that needs at most so many images finds room: in what is held, or in what was free when the medium was asked last.
+    /// Whether a root that needs at most so many images, at one of these places each, finds room: in what is held and in what was free
+    /// when the medium was asked last.
     #[must_use]
-    pub fn has_room_for_root(&self, images: usize) -> bool {
-        // Few need as many as they may: with all that is kept for them they go on.
-        let held = self.inner.lock().held.len() >= images.min(FOR_ROOTS);
-        held || self.free_bytes.load(Ordering::Relaxed) >= (images * IMAGE_MAX_BYTES) as u64
+    pub fn has_room_for_root(&self, images: usize, places: impl IntoIterator<Item = Place>) -> bool {
+        let inner = self.inner.lock();
+        let is_there = |directory: &String| inner.directories.contains(directory) || inner.found.contains(directory);
+        // A directory takes a block, for which a file that is held may have to go.
+        let has_new_directory = !places.into_iter().all(|place| is_there(&place.directory()));
+        let free = self.free_bytes.load(Ordering::Relaxed) / IMAGE_MAX_BYTES as u64;
+        free.saturating_add(inner.held.len() as u64) >= images as u64 + u64::from(has_new_directory)
+    }
+
+    /// Takes a file that is held, if more than `kept` are.
+    fn take_held(&self, kept: usize) -> Option<u64> {
+        let held = &mut self.inner.lock().held;
+        if held.len() > kept { held.pop() } else { None }
     }
 
     /// Gives back the room that is held.
@@ -173,28 +185,24 @@ impl Spares {
     /// # Errors
     /// The device's. The image is then not there, or must not be relied on.
     pub fn install(&self, device: &dyn Device, region: RegionId, image: &[u8], kept: usize) -> io::Result<()> {
-        match self.install_in(device, self.take_number(), region, image) {
+        match self.install_in(device, self.take_number(), region, image, kept) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let held = {
-                    let held = &mut self.inner.lock().held;
-                    if held.len() > kept { held.pop() } else { None }
-                };
-                held.map_or(Err(error), |number| self.install_in(device, number, region, image))
+                self.take_held(kept).map_or(Err(error), |number| self.install_in(device, number, region, image, kept))
             }
             done => done,
         }
     }
 
-    fn install_in(&self, device: &dyn Device, number: u64, region: RegionId, image: &[u8]) -> io::Result<()> {
+    fn install_in(&self, device: &dyn Device, number: u64, region: RegionId, image: &[u8], kept: usize) -> io::Result<()> {
         let spare = path(number);
-        self.install_from(device, &spare, region, image).inspect_err(|_| {
+        self.install_from(device, &spare, region, image, kept).inspect_err(|_| {
             // Its number is not given out again, so nobody else would take it away before the next mount. If it has become the image after
             // all, there is none of this name.
             let _ = device.remove(&spare);
         })
     }
 
-    fn install_from(&self, device: &dyn Device, spare: &str, region: RegionId, image: &[u8]) -> io::Result<()> {
+    fn install_from(&self, device: &dyn Device, spare: &str, region: RegionId, image: &[u8], kept: usize) -> io::Result<()> {
         let file = device.open(spare, Open::CREATE.direct())?;
         file.write_at(image, 0)?;
         if file.len()? != image.len() as u64 {
@@ -204,7 +212,7 @@ impl Spares {
         let directory = region.place.directory();
         let known = self.inner.lock().directories.contains(&directory);
         if !known {
-            device.create_dir(&directory)?;
+            self.make_directory(device, &directory, kept)?;
             device.sync_dir("map")?;
             self.inner.lock().directories.insert(directory.clone());
         }
@@ -212,6 +220,18 @@ impl Spares {
         self.image_bytes.fetch_add(image.len() as u64, Ordering::Relaxed);
         self.images.fetch_add(1, Ordering::Relaxed);
         device.sync_dir(&directory)
+    }
+
+    /// A directory takes room too: where there is none, a file that is held goes for it.
+    fn make_directory(&self, device: &dyn Device, directory: &str, kept: usize) -> io::Result<()> {
+        match device.create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let Some(number) = self.take_held(kept) else { return Err(error) };
+                device.remove(&path(number))?;
+                device.create_dir(directory)
+            }
+            done => done,
+        }
     }
 
     /// Puts a damaged image back as it was written (FIX-1 to FIX-3), by way of a spare file; durable when this returns. The caller sees to it
@@ -224,11 +244,7 @@ impl Spares {
         let put = |number| put_back(device, &path(number), region, mended);
         let done = match put(self.take_number()) {
             Err(NotPutBack::Before(error)) if error.kind() == io::ErrorKind::StorageFull => {
-                let held = {
-                    let held = &mut self.inner.lock().held;
-                    if held.len() > FOR_ROOTS { held.pop() } else { None }
-                };
-                held.map_or(Err(NotPutBack::Before(error)), put)
+                self.take_held(FOR_ROOTS).map_or(Err(NotPutBack::Before(error)), put)
             }
             done => done,
         };
@@ -315,10 +331,12 @@ fn allocate(device: &dyn Device, number: u64) -> io::Result<()> {
 }
 
 /// All files in the directories of the map, and the sum of their bytes.
-fn count_images(device: &dyn Device) -> io::Result<(u64, u64)> {
+fn count_images(device: &dyn Device, found: &mut HashSet<String>) -> io::Result<(u64, u64)> {
     let (mut images, mut bytes) = (0, 0);
     for block in device.list("map")?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
-        let files = device.list(&format!("map/{}", block.name))?;
+        let directory = format!("map/{}", block.name);
+        let files = device.list(&directory)?;
+        found.insert(directory);
         images += files.len() as u64;
         bytes += files.iter().map(|entry| entry.size_bytes).sum::<u64>();
     }
@@ -348,114 +366,4 @@ fn number_of(found: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use infmap_storage::address::{Generation, Place};
-    use infmap_storage::buffer::AlignedBuf;
-    use infmap_storage::device::{CrashStyle, Operation, SimulatedDisk};
-    use infmap_storage::region::{Identity, ParityEncoder, RegionBuilder};
-    use infmap_storage::row::RegionKind;
-
-    /// Regions whose images lie in directories of their own, and an image of each.
-    fn images() -> Vec<(RegionId, Vec<u8>)> {
-        let image = |number: u32| {
-            let region = RegionId { place: Place(number), generation: Generation(number.into()) };
-            let identity = Identity { volume: *b"spares in a test", region, kind: RegionKind::Data };
-            let builder = RegionBuilder::new(AlignedBuf::zeroed(IMAGE_MAX_BYTES), identity).unwrap();
-            (region, builder.finish(&mut ParityEncoder::default()).bytes().to_vec())
-        };
-        (0..5).map(image).collect()
-    }
-
-    fn install(disk: &SimulatedDisk, spares: &Spares, images: &[(RegionId, Vec<u8>)]) {
-        images.iter().for_each(|(region, image)| spares.install(disk, *region, image, 0).unwrap());
-    }
-
-    /// Seen to fail when the file stayed: each failure took its room until the next mount.
-    #[test]
-    fn an_image_that_cannot_be_written_leaves_no_file_behind() {
-        let images = images();
-        let mut failures = 0;
-        let kinds = [Operation::Open, Operation::Write, Operation::Sync, Operation::CreateDir, Operation::SyncDir, Operation::Rename];
-        for (which, recycled) in kinds.into_iter().flat_map(|which| [(which, false), (which, true)]) {
-            let disk = SimulatedDisk::new(1);
-            ["map", "spare"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
-            let spares = Spares::load(&disk, false).unwrap();
-            if recycled {
-                install(&disk, &spares, &images[..1]);
-                spares.recycle(&disk, &[images[0].0]).unwrap();
-            }
-            disk.fail_after(0, which, io::ErrorKind::Other);
-            failures += usize::from(spares.install(&disk, images[1].0, &images[1].1, 0).is_err());
-            assert_eq!(disk.list(DIRECTORY).unwrap().len(), 0, "{which:?} fails, recycled: {recycled}");
-            install(&disk, &spares, &images[2..3]);
-        }
-        assert_eq!(failures, 12);
-    }
-
-    /// Seen to fail when `1.png` was taken for the spare file of that number: the volume could not be mounted. So with a directory.
-    #[test]
-    fn what_is_no_spare_file_of_ours_stays_and_is_in_nobodys_way() {
-        let images = images();
-        let disk = SimulatedDisk::new(1);
-        ["map", "spare", "spare/0000000000000003.png"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
-        let foreign = ["1.png", "+1.png", "0000000000000001.PNG", "000000000000000A.png", "ffffffffffffffff.png", "notes.txt"];
-        for name in foreign {
-            disk.open(&format!("spare/{name}"), Open::CREATE_NEW).unwrap().write_at(name.as_bytes(), 0).unwrap();
-        }
-        for read_only in [true, false] {
-            let spares = Spares::load(&disk, read_only).unwrap();
-            assert_eq!((spares.unused_bytes(), spares.held_bytes()), (0, 0));
-        }
-        let spares = Spares::load(&disk, false).unwrap();
-        install(&disk, &spares, &images[..2]);
-        spares.recycle(&disk, &[images[0].0]).unwrap();
-        let directory = disk.metadata(&path(3)).unwrap().map(|found| found.kind);
-        assert_eq!((directory, disk.list(DIRECTORY).unwrap().len()), (Some(Kind::Directory), foreign.len() + 2));
-        for name in foreign {
-            assert_eq!(infmap_storage::device::read_all(&disk, &format!("spare/{name}"), 64).unwrap(), name.as_bytes());
-        }
-    }
-
-    #[test]
-    fn spare_files_are_known_by_their_bytes_as_long_as_they_are_spare() {
-        let images = images();
-        let disk = SimulatedDisk::new(1);
-        ["map", "spare"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
-        let spares = Spares::load(&disk, false).unwrap();
-        install(&disk, &spares, &images[..3]);
-        assert_eq!(spares.unused_bytes(), 0);
-        spares.recycle(&disk, &[images[0].0, images[1].0]).unwrap();
-        let two = (images[0].1.len() + images[1].1.len()) as u64;
-        assert_eq!((spares.unused_bytes(), Spares::load(&disk, false).unwrap().unused_bytes()), (two, two));
-        install(&disk, &spares, &images[3..4]);
-        assert_eq!(spares.unused_bytes(), images[0].1.len() as u64);
-        spares.shrink(&disk, 0);
-        assert_eq!(spares.unused_bytes(), 0);
-    }
-
-    #[test]
-    fn an_image_is_never_written_over_wherever_power_fails_or_the_process_dies() {
-        let images = images();
-        let new = SimulatedDisk::new(1);
-        ["map", "spare"].iter().for_each(|directory| new.create_dir(directory).unwrap());
-        new.sync_dir("").unwrap();
-        for (dies, seed) in (0..40).flat_map(|dies| (0..24).map(move |seed| (dies, seed))) {
-            let disk = new.snapshot();
-            let spares = Spares::load(&disk, false).unwrap();
-            install(&disk, &spares, &images[..2]);
-            disk.power_off_after(dies);
-            let _ = spares.recycle(&disk, &[images[0].0, images[1].0]);
-            let disk = if seed % 3 == 0 { disk.kill() } else { disk.crash(CrashStyle::Random(seed)) };
-            let spares = Spares::load(&disk, false).unwrap();
-            install(&disk, &spares, &images[2..]);
-            let disk = disk.crash(CrashStyle::Random(seed + 100));
-            for (number, (region, image)) in images.iter().enumerate() {
-                let there = disk.metadata(&region.path()).unwrap().is_some();
-                assert!(there || number < 2, "a durable image is gone, {dies} {seed}");
-                let found = there.then(|| infmap_storage::device::read_all(&disk, &region.path(), IMAGE_MAX_BYTES).unwrap());
-                assert!(found.is_none_or(|found| found == *image), "image {number} was written over, {dies} {seed}");
-            }
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use crate::checkpointer::CheckpointMessage;
 use crate::keeper::is_room_short;
 use crate::mailbox::Lane;
 use crate::replier::Replier;
+use crate::shared::HELD;
 use crate::slot::Context;
 use crate::wal::WalMessage;
 use infmap_storage::address::{Generation, Place, RegionId};
@@ -25,6 +26,9 @@ use metrics::Histogram;
 const FOLD_REGIONS: usize = 16;
 /// Dirty nodes that start a checkpoint.
 const DIRTY_NODES: u64 = 4096;
+/// The same where room is short: two such roots, and what the first leaves dead comes free only with the second, take no more images than
+/// are held.
+const DIRTY_NODES_SHORT: u64 = ((HELD / 2 - 1) * SURE_CLUSTERS / NODE_MAX_CLUSTERS) as u64;
 /// Clusters of a region that nodes are sure to find, although none crosses its end.
 const SURE_CLUSTERS: usize = REGION_CLUSTERS - NODE_MAX_CLUSTERS;
 
@@ -233,7 +237,8 @@ impl Vat {
     /// Starts a checkpoint when too many nodes are dirty.
     pub(super) fn watch_dirty_nodes(&mut self, cx: &mut Context<'_>) {
         let (nodes, bytes) = (self.state.gauge.nodes(), self.state.gauge.bytes());
-        if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > DIRTY_NODES || bytes > self.shared.settings().memory_plan().nodes / 2) {
+        let most = if is_room_short(&self.shared) { DIRTY_NODES_SHORT } else { DIRTY_NODES };
+        if matches!(self.checkpoint.stage, Stage::Idle) && (nodes > most || bytes > self.shared.settings().memory_plan().nodes / 2) {
             self.checkpoint_is_due(cx);
         }
     }
@@ -257,7 +262,7 @@ impl Vat {
         }
         match self.fold_step(&pins) {
             // What is folded stays so, and the next one goes on from there.
-            Ok(Some(_)) if !self.shared.spares.has_room_for_root(self.images_needed()) => self.checkpoint_put_off(cx),
+            Ok(Some(_)) if !self.has_room_for_root() => self.checkpoint_put_off(cx),
             Ok(Some(dead)) => self.freeze(low, dead, cx),
             Ok(None) => self.fold_again(cx),
             Err(error) => self.failed(error, VatMessage::Fold, pins, cx),
@@ -284,6 +289,11 @@ impl Vat {
     fn images_needed(&self) -> usize {
         let clusters = self.state.gauge.nodes() as usize * NODE_MAX_CLUSTERS;
         clusters.div_ceil(SURE_CLUSTERS).max(1)
+    }
+
+    fn has_room_for_root(&mut self) -> bool {
+        let nodes = self.grants.open().into_iter().filter(|(_, kind)| *kind == RegionKind::Node);
+        self.shared.spares.has_room_for_root(self.images_needed(), nodes.map(|(region, _)| region.place))
     }
 
     fn freeze(&mut self, low: Lsn, dead: Vec<RegionId>, cx: &mut Context<'_>) {

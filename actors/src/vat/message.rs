@@ -117,6 +117,8 @@ pub struct Settle {
     pub inline: Option<Vec<u8>>,
     /// Bytes for the log only.
     pub data: Vec<Run>,
+    /// Bytes in it that were said to be on their way into the log.
+    pub log_bytes: u64,
     pub settlement: Settlement,
     pub change: Option<AttributeChange>,
     /// Answered when it is durable.

@@ -57,9 +57,7 @@ impl Vat {
         let done = with_nodes!(self, pins, |state, source| state.transact(source, |txn| apply(txn, &op, now)));
         match done {
             Ok(outcome) => {
-                if matches!(&op, NameOp::SetXattr(what) if what.name == names::CAPABILITY) {
-                    self.shared.capabilities_given.fetch_add(1, Ordering::Release);
-                }
+                self.note_capability(std::slice::from_ref(&op));
                 let answer = self.append(RecordKind::Changes, &outcome.payload).map(|_| self.done(outcome.value));
                 cx.reply(replier, answer);
             }
@@ -72,6 +70,13 @@ impl Vat {
         let Some(own) = self.own.upgrade() else { return };
         let again = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, VatMessage::Names { op, replier }));
         self.make_room(false, again, cx);
+    }
+
+    /// Files that were looked at for a capability are looked at again, if one of these gives one.
+    fn note_capability(&self, ops: &[NameOp]) {
+        if ops.iter().any(|op| matches!(op, NameOp::SetXattr(what) if what.name == names::CAPABILITY)) {
+            self.shared.capabilities_given.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn done(&self, left: Left) -> Done {
@@ -97,14 +102,21 @@ impl Vat {
             let again = Replier::from_fn(move |_: Answer<()>| own.post(Lane::Foreground, VatMessage::Batch { ops, replier }));
             return self.make_room(false, again, cx);
         }
-        let (now, most) = (self.shared.now(), self.appender.group_limit());
+        self.tell_pending();
+        let left = usize::try_from(self.shared.budget.log_left()).unwrap_or(usize::MAX);
+        if left == 0 {
+            return cx.reply(replier, Err(Refusal::NoSpace));
+        }
+        let (now, most) = (self.shared.now(), self.appender.group_limit().min(left));
         let all = |txn: &mut Txn<'_>| ops.iter().map(|op| apply(txn, op, now)).collect::<Result<Vec<_>, _>>();
         match with_nodes!(self, pins, |state, source| state.transact_group(source, most, all)) {
             Ok(outcome) => {
+                self.note_capability(&ops);
                 let appended = self.append_group(RecordKind::Changes, &outcome.records());
                 let answer = appended.map(|_| outcome.value.into_iter().map(|left| self.done(left)).collect());
                 cx.reply(replier, answer);
             }
+            Err(StateError::Refused(Refusal::BatchTooBig)) if most == left => cx.reply(replier, Err(Refusal::NoSpace)),
             Err(error) => self.failed(error, VatMessage::Batch { ops, replier }, pins, cx),
         }
     }

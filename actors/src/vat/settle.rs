@@ -132,13 +132,21 @@ impl Vat {
     fn go_on_cutting(&mut self, mut what: Box<Settle>, at: u64, cx: &mut Context<'_>) {
         what.cut = what.cut.map(|(_, to, sequence)| (at, to, sequence));
         what.resumed = true;
+        self.arrived(&mut what);
         (what.rows, what.data, what.inline) = (Vec::new(), Vec::new(), None);
         if let Some(own) = self.own.upgrade() {
             cx.post(&own, Lane::Data, VatMessage::Settle(what));
         }
     }
 
-    fn settled(&mut self, what: Settle, row: &InodeRow, cx: &mut Context<'_>) {
+    /// Nothing of it is on its way any more.
+    fn arrived(&self, what: &mut Settle) {
+        self.tell_pending();
+        self.shared.budget.log_arrived(std::mem::take(&mut what.log_bytes));
+    }
+
+    fn settled(&mut self, mut what: Settle, row: &InodeRow, cx: &mut Context<'_>) {
+        self.arrived(&mut what);
         self.tell_shard(&what, true, cx);
         for replier in what.syncs {
             self.sync(replier, cx);
@@ -152,7 +160,8 @@ impl Vat {
     }
 
     /// What a shard said could not be put: its blocks are let go only if the inode is gone.
-    pub(super) fn settle_failed(&mut self, what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
+    pub(super) fn settle_failed(&mut self, mut what: Settle, refusal: Refusal, cx: &mut Context<'_>) {
+        self.arrived(&mut what);
         self.tell_shard(&what, refusal == Refusal::Stale, cx);
         if refusal != Refusal::Stale {
             self.gathering_failed(Refusal::Damaged);

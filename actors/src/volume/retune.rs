@@ -62,7 +62,8 @@ impl Volume {
 /// Keeps what the memory cannot be divided by: the budget first, and if that is not it what divides it.
 fn keep_plan(before: &Settings, next: &mut Settings, kept: &mut Vec<Kept>) {
     if let Some(why) = budget_refused(before, next) {
-        next.memory.budget = before.memory.budget;
+        // What was promised for that budget goes with it: the other has no room for it.
+        (next.memory.budget, next.memory.promised) = (before.memory.budget, before.memory.promised);
         kept.push(Kept { key: "memory.budget", why });
     }
     if !next.is_plan_sound() {
@@ -71,6 +72,7 @@ fn keep_plan(before: &Settings, next: &mut Settings, kept: &mut Vec<Kept>) {
         (next.cache.l1_percent, next.cache.l2_percent) = (before.cache.l1_percent, before.cache.l2_percent);
         next.actors.pixel_writer.threads = before.actors.pixel_writer.threads;
     }
+    debug_assert!(next.is_plan_sound() || !before.is_plan_sound(), "SET-3");
 }
 
 /// Why the volume cannot live on another budget, if it cannot.
@@ -81,6 +83,12 @@ fn budget_refused(before: &Settings, next: &Settings) -> Option<String> {
             "the kernel was told at the mount that requests of {mib} MiB may be under way, which leaves too little for the rest"
         ));
     }
+    layout_refused(before, next)
+}
+
+/// Why a volume that lives on a budget cannot live on another, whatever is promised of it.
+#[must_use]
+pub fn layout_refused(before: &Settings, next: &Settings) -> Option<String> {
     let is_small = next.memory_plan().is_small();
     (is_small != before.memory_plan().is_small()).then(|| {
         let side = if is_small { "below" } else { "of" };

@@ -3,6 +3,7 @@
 mod batch;
 mod cleaning;
 mod full;
+mod log_end;
 mod ranges;
 mod retuning;
 mod scrub;

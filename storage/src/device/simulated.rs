@@ -17,6 +17,7 @@ mod state;
 mod tests;
 
 use super::{Access, Device, DeviceFile, DirEntry, Metadata, Open, Space, check_dir_path, check_path, end_of};
+use content::PAGE_BYTES;
 use fate::Fate;
 use names::Inode;
 use parking_lot::Mutex;
@@ -102,7 +103,7 @@ impl SimulatedDisk {
         self.state.lock().off
     }
 
-    /// Bytes that all files may hold together, counted in pages of 16 KiB. Beyond it: `StorageFull`.
+    /// Bytes that all files and directories may hold together, counted in pages of 16 KiB, one a directory. Beyond it: `StorageFull`.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.lock().capacity_bytes = bytes;
     }
@@ -162,6 +163,9 @@ impl Device for SimulatedDisk {
                 if state.names.is_directory(inode) { Ok(()) } else { Err(fail(ErrorKind::AlreadyExists, path)) }
             }
             None => state.mutate(Operation::CreateDir, path, [0, 0], &[], |state| {
+                if state.is_limited() && state.room() < PAGE_BYTES as u64 {
+                    return Err(fail(ErrorKind::StorageFull, path));
+                }
                 state.names.link(path, state.last_inode + 1, true)?;
                 state.last_inode += 1;
                 Ok(())

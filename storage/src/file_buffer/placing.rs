@@ -189,18 +189,26 @@ impl FileBuffer {
     /// never be placed. Those that were holes below the size of then: they hold the size back. At most `max_bytes`. They count as
     /// logged: the caller posts them.
     pub fn take_for_drain(&mut self, max_bytes: u64) -> Vec<Run> {
-        let Some(drain) = self.drain else { return Vec::new() };
-        if self.live.version == drain.sequence {
-            return Vec::new();
-        }
-        let first_new = self.settled_size / BLOCK;
-        let in_the_way = |number: u64, dirty: &DirtyBlock| {
-            let hole = number >= first_new && number * BLOCK < drain.size && self.settled_size < drain.size;
-            dirty.sequence > drain.sequence && (dirty.since <= drain.sequence || hole)
-        };
-        let changed = self.blocks.volatile_from(0).filter(|(number, dirty)| in_the_way(*number, dirty));
-        let numbers: Vec<u64> = changed.take(blocks_in(max_bytes)).map(|(number, _)| number).collect();
+        let numbers: Vec<u64> = self.in_the_way().take(blocks_in(max_bytes)).collect();
         self.gather(&numbers, |dirty| dirty.logged = true)
+    }
+
+    /// Whether [`Self::take_for_drain`] has something to give.
+    #[must_use]
+    pub fn must_log_for_drain(&self) -> bool {
+        self.in_the_way().next().is_some()
+    }
+
+    fn in_the_way(&self) -> impl Iterator<Item = u64> {
+        let first_new = self.settled_size / BLOCK;
+        let drain = self.drain.filter(|drain| self.live.version != drain.sequence);
+        drain.into_iter().flat_map(move |drain| {
+            let in_the_way = move |number: u64, dirty: &DirtyBlock| {
+                let hole = number >= first_new && number * BLOCK < drain.size && self.settled_size < drain.size;
+                dirty.sequence > drain.sequence && (dirty.since <= drain.sequence || hole)
+            };
+            self.blocks.volatile_from(0).filter(move |(number, dirty)| in_the_way(*number, dirty)).map(|(number, _)| number)
+        })
     }
 
     /// The settlement `ticket` was refused: what it said is to be said again. What of the blocks it carried is not known any more, so

@@ -39,6 +39,12 @@ impl Piece {
         self.crcs.len() * CLUSTER_BYTES
     }
 
+    /// Whether it is a compressed unit.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
     /// What must be brought for a row; `None` if a cache has it, or if the row contradicts itself, as a read will say.
     fn of(row: &ExtentRow, tiers: &Tiers) -> Option<Self> {
         let (number, count) = row.touched_clusters();
@@ -79,7 +85,7 @@ impl Piece {
     }
 }
 
-/// What no cache has of the bytes `from..to` of a file.
+/// What no cache has of the bytes `from..to` of a file, each piece once: a unit may have several rows.
 ///
 /// # Errors
 /// See [`StateError`].
@@ -90,6 +96,8 @@ pub fn pieces(view: View<'_>, tiers: &Tiers, inode: Inode, from: u64, to: u64) -
         let part = row.part(at.saturating_sub(start) as u32, end.saturating_sub(start) as u32);
         pieces.extend(part.and_then(|part| Piece::of(&part, tiers)));
     }
+    pieces.sort_unstable_by_key(|piece| piece.first);
+    pieces.dedup();
     Ok(pieces)
 }
 

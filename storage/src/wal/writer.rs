@@ -293,6 +293,14 @@ impl LogWriter {
         self.ready.is_empty() && self.current.as_ref().is_none_or(|current| current.offset > self.segment_bytes / 2)
     }
 
+    /// Bytes that are sure to find room although the medium has none: in the segments that are ready, else in the rest of the current one.
+    #[must_use]
+    pub fn room_ahead(&self) -> u64 {
+        let rest = || self.current.as_ref().map_or(0, |current| self.segment_bytes - current.offset);
+        let ready = self.ready.len() as u64 * (self.segment_bytes - LOG_BLOCK_BYTES as u64);
+        if ready > 0 { ready } else { rest() }
+    }
+
     /// Whether a segment is ready.
     #[must_use]
     pub fn has_ready(&self) -> bool {

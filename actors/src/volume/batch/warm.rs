@@ -1,6 +1,6 @@
 //! Bringing files into the caches before anybody asks for them.
 //!
-//! Must be true: it is done behind whatever somebody waits for, and brings no more than the caches hold. Fails: what cannot be brought is
+//! Must be true: it is done behind whatever somebody waits for, a step at a time, and brings no more than the caches hold. Fails: what cannot be brought is
 //! counted; whoever reads it hears why.
 
 use super::join::Join;
@@ -10,16 +10,21 @@ use crate::mailbox::Lane;
 use crate::pixel_reader::ReadMessage;
 use crate::replier::{Replier, Unanswered};
 use crate::shared::Shared;
+use crate::slot::Address;
 use crate::volume::Volume;
-use infmap_storage::read::bring::{Keep, bring, pieces};
+use infmap_storage::read::bring::{Keep, Piece, bring, pieces};
 use infmap_storage::row::{FileKind, Inode};
 use infmap_storage::state::{StateError, View};
-use std::ops::Add;
+use std::collections::VecDeque;
+use std::ops::{Add, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a file that are looked at in one step.
-const STEP_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of files that are looked at in one message: a reader has no time for anybody else as long, and no image that is dead by then is
+/// taken away.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// As many of them a file takes at least.
+const FILE_COST_BYTES: u64 = STEP_BYTES / FILES_A_MESSAGE as u64;
 
 /// What was done to bring files into memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +58,31 @@ impl Add for Warmed {
     }
 }
 
+/// Room that is left for what is brought: as it is, in L1, and for compressed units, in L2.
+struct Room {
+    raw: AtomicU64,
+    units: AtomicU64,
+}
+
+impl Room {
+    /// Takes room for all of these, or for none.
+    fn take(&self, pieces: &[Piece]) -> bool {
+        let bytes = |is_unit: bool| pieces.iter().filter(|piece| piece.is_unit() == is_unit).map(|piece| piece.bytes() as u64).sum();
+        let (raw, units) = (bytes(false), bytes(true));
+        let take = |room: &AtomicU64, wanted: u64| {
+            room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(wanted)).is_ok()
+        };
+        if !take(&self.raw, raw) {
+            return false;
+        }
+        let has_both = take(&self.units, units);
+        if !has_both {
+            self.raw.fetch_add(raw, Ordering::Relaxed);
+        }
+        has_both
+    }
+}
+
 impl Volume {
     /// Brings the attributes and bytes of these files into memory, as far as the caches have room.
     ///
@@ -63,57 +93,96 @@ impl Volume {
             return replier.reply(Err(Refusal::BatchTooBig));
         }
         let plan = self.front.shared.settings().memory_plan();
-        let room = Arc::new(AtomicU64::new(plan.l1 + plan.l2));
+        let room = Arc::new(Room { raw: AtomicU64::new(plan.l1), units: AtomicU64::new(plan.l2) });
         let messages = files.chunks(FILES_A_MESSAGE).count();
         let join = Join::new(messages, move |parts| replier.reply(Ok(parts.into_iter().fold(Warmed::default(), |sum, part| sum + part))));
         let readers = self.front.reader_slots.iter().cycle();
         for ((message, chunk), reader) in files.chunks(FILES_A_MESSAGE).enumerate().zip(readers) {
-            let (chunk, replier, room) = (chunk.to_vec(), join.replier(message), room.clone());
-            let work = move |shared: &Shared| {
-                replier.reply(chunk.iter().map(|which| warm(shared, which, &room)).fold(Warmed::default(), Warmed::add))
+            let (files, replier) = (chunk.iter().cloned().collect(), join.replier(message));
+            Work { files, at: 0, warmed: Warmed::default(), room: room.clone(), replier }.post(reader.clone());
+        }
+    }
+}
+
+/// What became of a part of a file.
+enum Step {
+    /// So many bytes of it were looked at, and there are no more.
+    Done(u64),
+    /// There is more of it from here on.
+    More(u64),
+    NoRoom,
+}
+
+/// Files that are brought one after the other, a step a message.
+struct Work {
+    files: VecDeque<Which>,
+    /// Bytes of the first of them that were brought.
+    at: u64,
+    warmed: Warmed,
+    room: Arc<Room>,
+    replier: Replier<Warmed>,
+}
+
+impl Work {
+    fn post(self, reader: Address<ReadMessage>) {
+        let again = reader.clone();
+        reader.post(Lane::Background, ReadMessage::Query(Box::new(move |shared: &Shared| self.go_on(shared, again))));
+    }
+
+    /// Brings as much as a step may, with a lease of its own; the rest comes back behind those who wait.
+    fn go_on(mut self, shared: &Shared, reader: Address<ReadMessage>) {
+        let lease = shared.published.load_full();
+        let source = shared.names();
+        let view = View::new(&lease.names, &source);
+        let mut left = STEP_BYTES;
+        while left > 0
+            && let Some(which) = self.files.front()
+        {
+            let (at, bytes) = (self.at, left);
+            let step =
+                which.find(view).and_then(|inode| bring_part(shared, view, inode, at..at + bytes, &self.room, &mut self.warmed.bytes));
+            let looked = match step {
+                Ok(Step::More(to)) => {
+                    self.at = to;
+                    break;
+                }
+                Ok(Step::Done(looked)) => {
+                    self.warmed.files += 1;
+                    looked
+                }
+                Ok(Step::NoRoom) => {
+                    self.warmed.left_out += 1;
+                    0
+                }
+                Err(_) => {
+                    self.warmed.refused += 1;
+                    0
+                }
             };
-            reader.post(Lane::Background, ReadMessage::Query(Box::new(work)));
+            left = left.saturating_sub(looked.max(FILE_COST_BYTES));
+            self.files.pop_front();
+            self.at = 0;
         }
+        if self.files.is_empty() { self.replier.reply(self.warmed) } else { self.post(reader) }
     }
 }
 
-fn warm(shared: &Shared, which: &Which, room: &AtomicU64) -> Warmed {
-    let lease = shared.published.load_full();
-    let source = shared.names();
-    let view = View::new(&lease.names, &source);
-    let mut warmed = Warmed::default();
-    let brought = which.find(view).and_then(|inode| {
-        let row = view.inode(inode)?;
-        let bytes = if row.kind() == FileKind::Regular { row.size } else { 0 };
-        bring_all(shared, view, inode, bytes, room, &mut warmed.bytes)
-    });
-    match brought {
-        Ok(true) => warmed.files = 1,
-        Ok(false) => warmed.left_out = 1,
-        Err(_) => warmed.refused = 1,
+fn bring_part(shared: &Shared, view: View<'_>, inode: Inode, part: Range<u64>, room: &Room, brought: &mut u64) -> Result<Step, StateError> {
+    let row = view.inode(inode)?;
+    let size = if row.kind() == FileKind::Regular { row.size } else { 0 };
+    if part.start >= size || view.inline_content(inode)?.is_some() {
+        return Ok(Step::Done(0));
     }
-    warmed
-}
-
-/// Whether all of a file had room.
-fn bring_all(shared: &Shared, view: View<'_>, inode: Inode, size: u64, room: &AtomicU64, brought: &mut u64) -> Result<bool, StateError> {
-    let mut at = 0;
-    if size > 0 && view.inline_content(inode)?.is_some() {
-        return Ok(true);
+    let end = size.min(part.end);
+    let found = pieces(view, &shared.tiers, inode, part.start, end)?;
+    let wanted: u64 = found.iter().map(|piece| piece.bytes() as u64).sum();
+    if !room.take(&found) {
+        return Ok(Step::NoRoom);
     }
-    while at < size {
-        let end = size.min(at + STEP_BYTES);
-        let found = pieces(view, &shared.tiers, inode, at, end)?;
-        let wanted = found.iter().map(|piece| piece.bytes() as u64).sum();
-        if room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(wanted)).is_err() {
-            return Ok(false);
-        }
-        let got = bring(&shared.images, &shared.tiers, &shared.blocks, found, Keep::Stored);
-        *brought += got;
-        if got < wanted {
-            return Err(Refusal::Damaged.into());
-        }
-        at = end;
+    let got = bring(&shared.images, &shared.tiers, &shared.blocks, found, Keep::Stored);
+    *brought += got;
+    if got < wanted {
+        return Err(Refusal::Damaged.into());
     }
-    Ok(true)
+    Ok(if end < size { Step::More(end) } else { Step::Done(end - part.start) })
 }

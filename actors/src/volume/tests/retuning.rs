@@ -49,6 +49,20 @@ fn what_cannot_be_divided_is_refused_with_its_reason_and_the_rest_is_done() {
     assert_eq!(shared.settings().memory_plan().messages, 40 * MIB);
 }
 
+/// Seen to fail when the promise for the refused budget was kept: dirty blocks and nodes of the other had no memory at all.
+#[test]
+fn a_budget_that_is_refused_takes_what_was_promised_for_it_along() {
+    for (small, large, promised) in [(32 * MIB, 512 * MIB, 44 * MIB), (48 * MIB, 64 * MIB, 30 * MIB)] {
+        let bed = Bed::open_with(new_device(), with(|settings| settings.memory.budget = small));
+        let shared = bed.volume.shared();
+        let (plan, limit) = (shared.settings().memory_plan(), shared.budget.limit());
+        let kept = bed.volume.retune(&with(|settings| (settings.memory.budget, settings.memory.promised) = (large, promised)));
+        assert_eq!(kept.iter().map(|kept| kept.key).collect::<Vec<_>>(), ["memory.budget"]);
+        assert_eq!((shared.settings().memory_plan(), shared.budget.limit()), (plan, limit));
+        assert!(shared.settings().is_plan_sound() && limit > 0);
+    }
+}
+
 #[test]
 fn a_shorter_commit_interval_counts_at_once() {
     let device = new_device();

@@ -4,7 +4,7 @@
 //! and can be refused; STA-2 a file lives while a name or a handle can reach it, or a crash can bring its name back.
 //! Fails: on command, without power, and with `StorageFull`.
 
-use super::content::Body;
+use super::content::{Body, PAGE_BYTES};
 use super::fate::{CrashStyle, Fate, Random, mix};
 use super::names::{Inode, Names, ROOT};
 use crate::device::{Kind, Metadata};
@@ -233,7 +233,9 @@ impl State {
     pub fn room(&self) -> u64 {
         let named = self.names.reachable();
         let held = self.files.iter().filter(|(inode, _)| named.contains(inode) || self.handles.contains_key(inode));
-        self.capacity_bytes.saturating_sub(held.map(|(_, body)| body.cached().held_bytes()).sum())
+        let directories = named.iter().filter(|inode| **inode != ROOT && self.names.is_directory(**inode)).count() as u64;
+        let bytes: u64 = held.map(|(_, body)| body.cached().held_bytes()).sum();
+        self.capacity_bytes.saturating_sub(bytes + directories * PAGE_BYTES as u64)
     }
 
     /// Forgets the files that neither a name nor a handle can reach, not even after a crash.
@@ -251,10 +253,15 @@ impl State {
         }
     }
 
+    /// Whether somebody said how much it holds.
+    pub fn is_limited(&self) -> bool {
+        self.capacity_bytes != DEFAULT_CAPACITY_BYTES
+    }
+
     pub fn write(&mut self, inode: Inode, buf: &[u8], offset: u64) -> io::Result<()> {
         let wanted = self.body(inode)?.cached().wanted_bytes(offset, buf.len());
         let mut fits = buf.len();
-        if wanted > 0 && self.capacity_bytes != DEFAULT_CAPACITY_BYTES {
+        if wanted > 0 && self.is_limited() {
             fits = self.body(inode)?.cached().fitting(offset, buf.len(), self.room());
         }
         self.body_mut(inode)?.write(buf.get(..fits).unwrap_or(buf), offset);
