@@ -6,6 +6,7 @@
 use super::reloading::Reloader;
 use super::{caches, cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
+use crate::fuse::Pages;
 use crate::http::Facts;
 use crate::metrics::{Exposition, Sampler};
 use infmap_actors::Volume;
@@ -35,6 +36,7 @@ pub(super) struct Desk {
     pub figures: Option<Figures>,
     pub http: OnceLock<Http>,
     pub is_mounted: AtomicBool,
+    pub pages: OnceLock<Pages>,
 }
 
 /// What a mount measures.
@@ -62,7 +64,7 @@ impl Desk {
             Request::Locate { inode, after } => places::located(&self.volume, inode, after),
             Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
             Request::Caches => caches::facts(&self.volume),
-            Request::Flush => caches::flush(&self.volume),
+            Request::Flush => caches::flush(&self.volume, self.pages.get()),
             Request::DropClean => Reply::Dropped { bytes: self.volume.drop_clean() },
             Request::Warm { files, urgent } => caches::warm(&self.volume, &files, urgent),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
