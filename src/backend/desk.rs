@@ -1,7 +1,8 @@
 //! What the daemon answers on its control socket, and by HTTP.
 //!
-//! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
-//! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status`, `metrics`, `config` and `scrub` read what is there and ask nobody; `clean` waits for a
+//! round; what is lost of files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with
+//! `Reply::Refused`.
 
 use super::reloading::Reloader;
 use super::{caches, cleaning, places, scrubbing};
@@ -59,6 +60,7 @@ impl Desk {
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
+            Request::Config => Reply::Config { keys: self.reloader.keys() },
             Request::Reload => Reply::Reloaded(Box::new(self.reloader.reload("config reload"))),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::Locate { inode, after } => places::located(&self.volume, inode, after),

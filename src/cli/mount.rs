@@ -81,7 +81,8 @@ impl Mount {
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
         let mut sources = settings::sources(&self.settings, Some(&volume), &options.assignments);
-        let settings = settings::read(&sources)?.settings;
+        let loaded = settings::read(&sources)?;
+        let settings = loaded.settings.clone();
         if let Some(what) = settings::too_large(&settings) {
             return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; `preset: small` runs in 32 MiB"));
         }
@@ -132,7 +133,7 @@ impl Mount {
             ready,
             notifier,
             stop,
-            reload: Reload { sources, logging },
+            reload: Reload { sources, loaded, logging },
             wishes,
         });
         match served.left {

@@ -9,7 +9,7 @@ mod damage;
 mod places;
 
 pub use caches::{CacheTier, Warmed};
-pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
+pub use config::{ConfigStatus, KeyInForce, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
 pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
@@ -40,6 +40,8 @@ pub enum Request {
     ScrubCancel,
     /// Make a round of cleaning, and answer when what it gained is free.
     Clean,
+    /// The settings in force. Waits for nobody.
+    Config,
     /// Read the settings again. Waits for threads that come or go.
     Reload,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
@@ -99,6 +101,9 @@ pub enum Reply {
         why: String,
     },
     Cleaned(Cleaned),
+    Config {
+        keys: Vec<KeyInForce>,
+    },
     Reloaded(Box<Reloaded>),
     Damage(Box<DamagePage>),
     Located(Box<LocatedPage>),

@@ -22,6 +22,15 @@ pub struct ConfigStatus {
     pub waiting: Vec<String>,
 }
 
+/// A key with the value in force, and where that came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyInForce {
+    pub key: String,
+    pub value: String,
+    pub origin: String,
+}
+
 /// What came of reading the settings again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
