@@ -85,6 +85,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether its answer waits for the disk, an actor or threads, for as long as that takes.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Status | Self::Metrics | Self::Scrub | Self::Config | Self::Caches | Self::DropClean | Self::ForgetDamage { .. } => false,
+            Self::ScrubStart(_)
+            | Self::ScrubPause
+            | Self::ScrubResume
+            | Self::ScrubCancel
+            | Self::Clean
+            | Self::Reload
+            | Self::Damage { .. }
+            | Self::Locate { .. }
+            | Self::Find { .. }
+            | Self::Flush
+            | Self::Warm { .. } => true,
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
