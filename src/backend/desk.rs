@@ -182,7 +182,13 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
         space: Space { available_bytes, image_bytes, limit_bytes: None, dirty_bytes, dirty_limit_bytes, is_log_full },
         stuck: vitals.stuck.iter().map(|stuck| shown(stuck, vitals.now_us)).collect(),
         actors: vitals.pools.into_iter().map(pool).collect(),
-        damage: Damage { unreadable: vitals.unreadable, restored: vitals.restored, listed: vitals.damages, is_zeroed: vitals.is_zeroed },
+        damage: Damage {
+            unreadable: vitals.unreadable,
+            unreadable_lately: vitals.unreadable_lately,
+            restored: vitals.restored,
+            listed: vitals.damages,
+            is_zeroed: vitals.is_zeroed,
+        },
         ..base
     }
 }

@@ -362,6 +362,8 @@ pub struct Pool {
 pub struct Damage {
     /// Reads that could not be answered.
     pub unreadable: u64,
+    /// Those of them that no scrub of everything has settled since.
+    pub unreadable_lately: u64,
     /// Reads that parity saved.
     pub restored: u64,
     /// Places on the list of what is lost, those of earlier mounts too.
