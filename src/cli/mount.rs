@@ -123,8 +123,7 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
-        // Whoever started what is a daemon by now has gone on.
-        let notifier = Arc::new(if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() });
+        let notifier = Arc::new(self.notifier());
         let served = backend::serve(Serve {
             volume,
             mountpoint: point.path.clone(),
@@ -144,6 +143,11 @@ impl Mount {
         Ok(served.result?)
     }
 
+    /// Who hears how the mount is: whoever started what is a daemon by now has gone on.
+    fn notifier(&self) -> Notifier {
+        if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() }
+    }
+
     /// How long this process waits for a predecessor.
     fn patience(&self) -> Duration {
         // A daemon gives up before its parent does, who else would only see that it is late, and not who is in its way.
@@ -161,7 +165,8 @@ impl Mount {
             command
         };
         let (limit, patience) = (self.restarts, self.patience());
-        let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, has_terminal: signals::has_terminal() };
+        let (dir, has_terminal) = (here.join(&self.dir), signals::has_terminal());
+        let what = Supervised { call: &call, dir: &dir, limit, patience, has_terminal, notifier: &self.notifier() };
         let log = volume.join("run/daemon.log");
         let ended = supervisor::supervise(&what, || {
             if self.daemon_child
