@@ -54,6 +54,10 @@ impl Reloader {
         in_force.memory.promised = u64::from(in_force.background_requests()) * u64::from(in_force.max_write());
         let shown = ConfigStatus { generation: 1, preset: in_force.preset.name().into(), ..ConfigStatus::default() };
         metrics::gauge!("infmap_config_generation").set(1.0);
+        metrics::gauge!("infmap_config_last_reload_successful").set(1.0);
+        for result in ReloadResult::ALL {
+            metrics::counter!("infmap_config_reload_total", "result" => result.name()).increment(0);
+        }
         let keys = Mutex::new(keys_in_force(&[], &in_force, &from.loaded, is_sync));
         Self { volume, from, is_sync, kernel: OnceLock::new(), in_force: Mutex::new(in_force), shown: Mutex::new(shown), keys }
     }
@@ -112,7 +116,9 @@ impl Reloader {
         shown.last = Some(time_text(Time::from_unix_ns(self.volume.shared().clock.wall_ns())));
         shown.last_result = reloaded.result;
         metrics::counter!("infmap_config_reload_total", "result" => reloaded.result.name()).increment(1);
-        if reloaded.result == ReloadResult::Failed {
+        let is_well = reloaded.result != ReloadResult::Failed;
+        metrics::gauge!("infmap_config_last_reload_successful").set(f64::from(u8::from(is_well)));
+        if !is_well {
             shown.failed += 1;
         } else {
             metrics::gauge!("infmap_config_last_reload_timestamp_seconds").set(self.volume.shared().clock.wall_ns() as f64 / 1e9);

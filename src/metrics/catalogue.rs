@@ -37,6 +37,7 @@ impl Kind {
 pub enum Unit {
     Bytes,
     Seconds,
+    BytesPerSecond,
     /// From 0 to 1, or above.
     Ratio,
     /// A number of things, or no number at all.
@@ -50,6 +51,7 @@ impl Unit {
         match self {
             Self::Bytes => "bytes",
             Self::Seconds => "seconds",
+            Self::BytesPerSecond => "bytes per second",
             Self::Ratio => "ratio",
             Self::Number => "number",
         }

@@ -45,6 +45,8 @@ pub enum ReloadResult {
 }
 
 impl ReloadResult {
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Partial, Self::Failed];
+
     /// The word for it, in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

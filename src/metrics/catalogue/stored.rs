@@ -1,6 +1,6 @@
 //! The catalogue: caches, log, images, integrity, room.
 
-use super::{CALLERS, Metric, WAITED, WORKED, WRITTEN};
+use super::{CALLERS, Metric, Unit, WAITED, WORKED, WRITTEN};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric::gauge(
@@ -56,7 +56,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter("infmap_integrity_unrepairable_total", &["source"], "Places of files that were found to be lost since the mount."),
     Metric::gauge("infmap_integrity_poisoned", &[], "Places of files on the list of damage, those of earlier mounts included."),
     Metric::gauge("infmap_scrub_progress_ratio", &[], "How far the scrub is that runs, or ran last.").ratio(),
-    Metric::gauge("infmap_scrub_rate_bytes_per_second", &[], "How fast images are verified now."),
+    Metric::gauge("infmap_scrub_rate_bytes_per_second", &[], "How fast images are verified now.").unit(Unit::BytesPerSecond),
     Metric::gauge("infmap_scrub_last_completed_timestamp_seconds", &[], "When a scrub last came to its end, in seconds since 1970.")
         .seconds()
         .happened(),
