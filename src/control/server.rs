@@ -254,9 +254,16 @@ mod tests {
         while server.line.waiting.load(Ordering::Acquire) < WAITING_MAX {
             thread::yield_now();
         }
+        // As many more as there are seats: they are told, and keep none.
+        for _ in WAITING_MAX..CALLERS_MAX {
+            let mut caller = UnixStream::connect(short_path(&directory)).expect("connected");
+            caller.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+            caller.write_all(&protocol::encode(&Request::Flush).expect("encoded")).expect("sent");
+            let mut heard = String::new();
+            let ended = caller.read_to_string(&mut heard);
+            assert!(ended.is_ok() && heard.contains("callers wait already"), "{ended:?}: {heard}");
+        }
         assert_eq!(status(&volume).expect("answered").pid, 7);
-        let refused = super::super::client::flush(&volume);
-        assert!(matches!(&refused, Err(ControlError::Refused(why)) if why.contains("callers wait already")), "{refused:?}");
         *gate.0.lock().expect("sound") = false;
         gate.1.notify_all();
         for mut caller in callers {
