@@ -151,4 +151,4 @@ deb: build
 install: build
 	install -D -m 755 '$(INFMAP)' '$(DESTDIR)$(PREFIX)/bin/infmap'
 	install -d '$(DESTDIR)/sbin'
-	for name in mount.infmap mount.fuse.infmap umount.infmap fsck.infmap mkfs.infmap; do ln -sf '$(PREFIX)/bin/infmap' "$(DESTDIR)/sbin/$$name"; done
+	for name in config/debian/sbin/*; do ln -sf '$(PREFIX)/bin/infmap' "$(DESTDIR)/sbin/$${name##*/}"; done

@@ -3,8 +3,9 @@
 //! Owns: the socket `run/control.sock` of a volume, and the lines on it. A verb is a variant of [`protocol::Request`], one of
 //! [`protocol::Reply`], and an arm where the daemon answers (`backend::desk`). Must be true: CTL-1 nobody but root and the daemon's own
 //! user is answered; CTL-2 whatever is sent, nothing panics, nothing grows beyond a limit, and nobody holds a thread for longer than a
-//! deadline; CTL-3 no answer waits for an actor unless its verb says so, so that `status` is answered however stuck the pools are.
-//! Fails: a socket that cannot be made leaves a mount without one; a caller hears why.
+//! deadline but with a verb that waits, and of those only so many; CTL-3 no answer waits for an actor unless its verb says so, so that
+//! `status` is answered however stuck the pools are, and however many callers wait. Fails: a socket that cannot be made leaves a mount
+//! without one; a caller hears why.
 
 pub mod client;
 pub mod protocol;

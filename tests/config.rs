@@ -253,7 +253,7 @@ fn mistakes_on_the_command_line_are_pointed_at_too() {
 
 #[test]
 fn json_names_every_key() {
-    let json = show::json(&Loaded::default());
+    let json = show::json(&show::rows(&Loaded::default()));
     assert_eq!(json.as_object().map(serde_json::Map::len), Some(KEYS.len()));
     assert_eq!(json["memory.budget"]["allowed"], "32MiB..1TiB");
 }
@@ -269,7 +269,7 @@ proptest! {
         let host = if port % 2 == 0 { std::net::IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
         loaded.settings.http.listen = Some((host, port).into());
         for origins in [false, true] {
-            let text = show::yaml(&loaded, origins);
+            let text = show::yaml(&show::rows(&loaded), origins);
             let again = load(&text).map_err(|mistakes| TestCaseError::fail(mistakes[0].to_string()))?;
             prop_assert_eq!(&again.settings, &loaded.settings);
         }

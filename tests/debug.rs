@@ -29,7 +29,7 @@ fn pieces(archive: &Path) -> BTreeMap<String, String> {
 #[test]
 fn an_archive_says_everything_but_names() {
     let Some(volume) = Volume::if_mountable() else { return };
-    run(infmap().args(["mount", "-d"]).arg(volume.path()).arg(volume.mountpoint()));
+    run(infmap().args(["mount", "-d", "--set", "compression=off"]).arg(volume.path()).arg(volume.mountpoint()));
     let dir = volume.mountpoint().join(NAME);
     fs::create_dir(&dir).expect("made");
     fs::write(dir.join(format!("{NAME}.txt")), vec![7; 200_000]).expect("written");
@@ -65,6 +65,12 @@ fn an_archive_says_everything_but_names() {
     }
     assert!(pieces_plain["threads.txt"].contains("infmap"), "{}", pieces_plain["threads.txt"]);
     assert!(pieces_plain["mounts.txt"].contains("fuse.infmap") && pieces_plain["daemon.log"].contains("mounted"));
+    // Those of the mount, and not of whoever makes the archive.
+    let settings = &pieces_plain["config.yaml"];
+    assert!(
+        settings.starts_with("# in force,") && settings.contains("compression: off") && settings.contains("# --set:1:13"),
+        "{settings}"
+    );
     let pieces_named = pieces(&named);
     assert!(pieces_named["status.json"].contains(NAME) && pieces_named.contains_key("damage.json"), "names were asked for");
     // The archive is for its maker alone, and replaces nothing.

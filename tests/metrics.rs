@@ -26,7 +26,8 @@ fn document() -> String {
          \x20 happens* is there from then on; all else from the mount on.\n\
          * `pool` is a kind of actor, `member` one of its slots, `lane` one of the four queues of its mailbox; see\n\
          \x20 [architecture.md](architecture.md). The busy ratio of a pool is\n\
-         \x20 `rate(infmap_actor_busy_seconds_total[1m]) / on(pool) group_left sum by (pool) (infmap_actor_workers{state!=\"dead\"})`.\n\
+         \x20 `rate(infmap_actor_busy_seconds_total[1m]) \n\
+         \x20 / on(instance, pool) group_left sum by (instance, pool) (infmap_actor_workers{state!=\"dead\"})`.\n\
          * Nothing is sampled unless somebody looks. `http.listen: off` leaves out the recorder, and with it everything here.\n",
     );
     for (heading, metrics) in catalogue::parts() {

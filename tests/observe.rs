@@ -178,6 +178,15 @@ fn every_figure_that_is_asked_for_is_in_the_catalogue() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
+/// Seen to fail with three figures that nobody had given a panel.
+#[test]
+fn every_figure_has_a_panel() {
+    let shown: BTreeSet<String> = queries().into_iter().flat_map(|query| names(&query.query)).collect();
+    let is_shown = |name: &str| shown.iter().any(|shown| catalogue::find(shown).is_some_and(|metric| metric.name == name));
+    let without: Vec<_> = catalogue::all().map(|metric| metric.name).filter(|name| !is_shown(name)).collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
 /// The text behind a key of YAML, for each line that has it.
 fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.lines().filter_map(move |line| line.trim_start().trim_start_matches("- ").strip_prefix(key)?.strip_prefix(": "))
@@ -232,6 +241,7 @@ fn the_dashboard_is_what_its_script_writes() {
     }
 }
 
+/// Seen to fail with an address of IPv6 that was not quoted, which YAML reads as a list: then no mount at all is asked.
 #[test]
 fn make_observe_asks_the_mounts_that_there_are_and_leaves_nothing_behind() {
     if !has_prometheus() || !has("python3", "scripts/observe is not run") {
@@ -239,7 +249,8 @@ fn make_observe_asks_the_mounts_that_there_are_and_leaves_nothing_behind() {
     }
     let Some(volume) = Volume::if_mountable() else { return };
     let temporary = tempfile::tempdir().expect("a directory");
-    let mount = volume.mount();
+    let is_there = std::net::TcpListener::bind("[::1]:0").is_ok();
+    let mount = volume.mount_with(&["--set", if is_there { "http.listen=[::1]:0" } else { "http.listen=127.0.0.1:0" }]);
     let mut command = Command::new("bash");
     command.arg(Path::new(SOURCE).join("scripts/observe")).arg(common::INFMAP).env("TMPDIR", temporary.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -130,6 +130,46 @@ fn a_budget_that_is_refused_changes_nothing_that_goes_by_it() {
     volume.check();
 }
 
+/// Seen to fail when it knew only the settings of whoever called it.
+#[test]
+fn config_show_tells_what_a_mount_has_in_force_and_what_the_next_one_would() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let show = |arguments: &[&str], place: &Path| {
+        let output = infmap().args(["config", "show", "--origin"]).args(arguments).arg(place).output().expect("infmap starts");
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let line = |shown: &str, key: &str| {
+        let line =
+            shown.lines().find(|line| line.trim_start().starts_with(&format!("{key}: "))).unwrap_or_else(|| panic!("{key}: {shown}"));
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let file = volume.path().join("config.yaml");
+    fs::write(&file, "limit: 3GiB\n").expect("written");
+    let origin = |at: &str| format!("{}:{at}", file.display());
+    let (code, shown) = show(&["--set", "log.level=error"], &volume.path());
+    assert_eq!((code, line(&shown, "limit")), (Some(0), format!("limit: 3GiB # {}", origin("1:8"))));
+    assert_eq!(line(&shown, "level"), "level: error # --set:1:11");
+    let mount = volume.mount_with(&["--set", "config.watch=false", "--set", "log.level=info", "-o", "noatime"]);
+    for place in [mount.dir(), &volume.path()] {
+        let (code, shown) = show(&[], place);
+        assert_eq!((code, line(&shown, "level")), (Some(0), "level: info # --set:1:11".into()));
+        assert!(line(&shown, "atime").starts_with("atime: noatime # -o:"), "{shown}");
+        assert_eq!(line(&shown, "limit"), format!("limit: 3GiB # {}", origin("1:8")));
+        assert_eq!(line(&shown, "compression"), "compression: auto # default");
+    }
+    // What a reload put into force has its new place, what waits for a mount has neither its value nor its place.
+    let (code, _) = reloaded(&volume, "compression: off\nmount: { fuse_threads: 2 }\n");
+    let (_, shown) = show(&[], mount.dir());
+    assert_eq!((code, line(&shown, "compression")), (Some(0), format!("compression: off # {}", origin("1:14"))));
+    assert_eq!(line(&shown, "fuse_threads"), "fuse_threads: 1 # default");
+    let output = infmap().args(["--json", "config", "show"]).arg(mount.dir()).output().expect("infmap starts");
+    let facts: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&facts["settings"]["compression"]["value"], &facts["settings"]["compression"]["applies"]), (&"off".into(), &"live".into()));
+    let (code, said) = show(&["--set", "limit=1GiB"], mount.dir());
+    assert!(code == Some(2) && said.contains("with settings of its own"), "{said}");
+    mount.unmount();
+}
+
 #[test]
 fn a_smaller_budget_takes_its_memory_back_and_a_larger_one_gives_it() {
     let Some(volume) = Volume::if_mountable() else { return };

@@ -169,6 +169,8 @@ fn a_run_is_paused_survives_a_kill_goes_on_and_is_cancelled() {
     assert_eq!(scrub(&["start", "--limit", "2MiB/s"], mount.dir()).0, Some(0));
     let (code, _, said) = scrub(&["start"], mount.dir());
     assert!(code == Some(1) && said.starts_with("error[IM1070]"), "{said}");
+    let (code, shown, said) = scrub(&["start", "--join"], mount.dir());
+    assert!(code == Some(0) && shown.starts_with("It began, "), "{shown}{said}");
     until("an image", || json(mount.dir())["run"]["images"].as_u64() > Some(0));
     let (code, shown, _) = scrub(&["pause"], mount.dir());
     assert!(code == Some(0) && shown.starts_with("It is paused, "), "{shown}");

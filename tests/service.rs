@@ -96,11 +96,34 @@ fn the_units_that_are_shipped_are_understood_by_systemd() {
     assert!(output.status.success() && of_ours.is_empty(), "{said}");
 }
 
+/// Seen to fail with a list of `make install` that had lost `umount.fuse.infmap`.
+#[test]
+fn the_program_the_package_and_make_install_have_the_same_names_for_helpers() {
+    let sbin = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/debian/sbin");
+    let mut shipped: Vec<String> =
+        fs::read_dir(&sbin).expect("listed").map(|entry| entry.expect("read").file_name().into_string().expect("UTF-8")).collect();
+    shipped.sort();
+    for name in &shipped {
+        assert_eq!(fs::read_link(sbin.join(name)).expect("a link"), Path::new("../bin/infmap"), "{name}");
+    }
+    let into = tempfile::tempdir().expect("a directory");
+    let output = infmap().args(["--json", "install-helpers", "--into"]).arg(into.path()).output().expect("it starts");
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut named: Vec<&str> = facts["names"].as_array().expect("a list").iter().filter_map(|name| name.as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, shipped);
+    let makefile = include_str!("../Makefile");
+    let recipe = makefile.split("\ninstall: ").nth(1).expect("a target");
+    assert!(recipe.contains("for name in config/debian/sbin/*;"), "{recipe}");
+}
+
 /// As a shell would call it for these lines of a file of /etc/infmap/mounts.
 #[test]
 fn the_call_in_the_unit_is_one_that_the_program_understands() {
     let unit = include_str!("../config/systemd/infmap@.service");
     let call = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/infmap ")).expect("a call");
+    let prevented = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).expect("exit codes");
+    assert!(prevented.split(' ').any(|code| code == "6"), "what --supervise has given up is not begun again: {prevented}");
     for (options, exit, says) in [("-o ro", 10, "IM1010"), ("", 10, "IM1010"), ("-o nonsense", 2, "IM1003")] {
         let call = call.replace("$OPTIONS", options).replace("${VOLUME}", "/nonexistent/v").replace("${DIR}", "/nonexistent/m");
         let output = infmap().args(call.split_whitespace()).output().expect("it starts");

@@ -3,9 +3,11 @@
 mod common;
 
 use common::{Volume, infmap};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,7 +24,10 @@ struct Supervised {
 
 impl Supervised {
     fn start(volume: &Volume, arguments: &[&str]) -> Self {
-        let mut command = infmap();
+        Self::start_with(infmap(), volume, arguments)
+    }
+
+    fn start_with(mut command: Command, volume: &Volume, arguments: &[&str]) -> Self {
         command.args(["mount", "--supervise"]).args(arguments).arg(volume.path()).arg(volume.mountpoint());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
@@ -123,6 +128,50 @@ fn a_signal_is_passed_on_and_nothing_comes_back() {
     mount.signal(Signal::CONT);
     let (status, said) = mount.join();
     assert!(status.code() == Some(1) && said.contains("error[IM1044]") && !is_mounted(&volume), "{status}\n{said}");
+}
+
+/// Seen to fail when every signal went to a daemon that had just been started, and without signs of life from the process above it.
+#[test]
+fn while_a_new_daemon_waits_for_the_volume_wishes_do_not_end_it_and_a_manager_hears_that_it_lives() {
+    let Some(volume) = Volume::if_mountable() else { return };
+    let manager = UnixDatagram::bind(volume.beside("notify")).expect("bound");
+    manager.set_read_timeout(Some(PATIENCE)).expect("set");
+    let hear = || {
+        let mut buffer = [0; 4096];
+        let length = manager.recv(&mut buffer).expect("the manager hears something");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut command = infmap();
+    command.env("NOTIFY_SOCKET", volume.beside("notify")).env("WATCHDOG_USEC", "1000000");
+    let mut mount = Supervised::start_with(command, &volume, &["--restarts", "1/1h", "--wait", "110s", "--set", "log.level=info"]);
+    mount.wait_for_mount();
+    while !hear().starts_with("READY=1") {}
+    // As a predecessor that was unmounted and takes its time to end.
+    let lock = File::open(volume.path().join("lock")).expect("there");
+    let finishing = format!("pid {}\n", std::process::id());
+    mount.signal(Signal::STOP);
+    kill(&volume, Signal::KILL);
+    flock(&lock, FlockOperation::LockExclusive).expect("free soon");
+    fs::write(volume.path().join("lock"), finishing).expect("written");
+    manager.set_nonblocking(true).expect("set");
+    while manager.recv(&mut [0; 100]).is_ok() {}
+    manager.set_nonblocking(false).expect("set");
+    mount.signal(Signal::CONT);
+    mount.wait_for("the daemon crashed; it is started again");
+    // The pause, and then the new daemon's wait: nobody else gives them.
+    for _ in 0..8 {
+        assert_eq!(hear(), "WATCHDOG=1");
+        for wish in [Signal::HUP, Signal::USR1, Signal::USR2] {
+            mount.signal(wish);
+        }
+    }
+    drop(lock);
+    mount.wait_for_mount();
+    mount.wait_for("settings (SIGHUP): as they were");
+    mount.signal(Signal::TERM);
+    let (status, said) = mount.join();
+    assert!(status.success() && said.matches("is started again").count() == 1, "{status}\n{said}");
+    volume.check();
 }
 
 #[test]

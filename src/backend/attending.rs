@@ -3,7 +3,8 @@
 //! Owns: one thread, and what the files looked like. Must be true: a change is acted on when the file has been still for [`LOOK`], so that
 //! none is read half written; a file that comes or goes is a change; signals are never kept waiting by it. Fails: never; what fails is told
 //! in the log. Files are looked at by their names and not watched through inotify: a name may be a link that is turned over to another
-//! file, may not be there yet, and may lie on a disk whose changes the kernel does not see; up to four looks a second cost nothing.
+//! file, may not be there yet, and may lie on a disk whose changes the kernel does not see; a look at four files each second costs
+//! nothing.
 
 use super::desk::Desk;
 use super::reloading::Reloader;

@@ -1,9 +1,10 @@
 //! What the daemon does with its caches for whoever asks: says what they hold, fills, commits and empties them.
 //!
-//! Must be true: a request takes a second or two, however much is asked for: it says how far it came, and the next one goes on there; at most
-//! [`PIECES`] pieces are under way. Fails: files that cannot be read are named by inode.
+//! Must be true: a request takes a second or two, however much is asked for: it says how far it came, and the next one goes on there; at
+//! most [`PIECES`] pieces are under way. Fails: files that cannot be read are named by inode.
 
 use crate::control::protocol::{CacheTier, Reply, Warmed};
+use crate::fuse::Pages;
 use infmap_actors::Volume;
 use infmap_actors::api::{Answer, Attributes};
 use infmap_actors::mailbox::Lane;
@@ -33,8 +34,11 @@ pub(super) fn facts(volume: &Volume) -> Reply {
     Reply::Caches { tiers: volume.caches().map(tier).into() }
 }
 
-/// Everything that was done so far becomes durable.
-pub(super) fn flush(volume: &Volume) -> Reply {
+/// Everything that was done so far becomes durable, that of which the kernel holds the bytes too: `pages` of a mount that is there.
+pub(super) fn flush(volume: &Volume, pages: Option<&Pages>) -> Reply {
+    if let Err(error) = pages.map_or(Ok(()), Pages::hand_over) {
+        return Reply::Refused { why: format!("the kernel may still hold what was written: {error}") };
+    }
     match volume.ask(|replier| volume.sync_all(replier)).wait_blocking() {
         Ok(()) => Reply::Flushed { dirty_bytes: volume.shared().budget.used() },
         Err(refusal) => Reply::Refused { why: format!("not everything could be made durable: {refusal}") },

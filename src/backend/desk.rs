@@ -1,11 +1,13 @@
 //! What the daemon answers on its control socket, and by HTTP.
 //!
-//! Must be true: CTL-3 of `control`: `status`, `metrics` and `scrub` read what is there and ask nobody; `clean` waits for a round; what is lost of
-//! files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with `Reply::Refused`.
+//! Must be true: CTL-3 of `control`: `status`, `metrics`, `config` and `scrub` read what is there and ask nobody; `clean` waits for a
+//! round; what is lost of files is looked up on the thread of whoever asks, which waits for the disk and for no actor. Fails: with
+//! `Reply::Refused`.
 
 use super::reloading::Reloader;
 use super::{caches, cleaning, places, scrubbing};
 use crate::control::protocol::{Damage, DamagePage, Http, LostRange, Mode, NamedFile, Pool, Reply, Request, Scrub, Space, Status, Stuck};
+use crate::fuse::Pages;
 use crate::http::Facts;
 use crate::message;
 use crate::metrics::{Exposition, Sampler};
@@ -36,6 +38,7 @@ pub(super) struct Desk {
     pub figures: Option<Figures>,
     pub http: OnceLock<Http>,
     pub is_mounted: AtomicBool,
+    pub pages: OnceLock<Pages>,
 }
 
 /// What a mount measures.
@@ -58,12 +61,13 @@ impl Desk {
             Request::ScrubResume => scrubbing::order(&self.volume, Order::Resume, self.scrub()),
             Request::ScrubCancel => scrubbing::order(&self.volume, Order::Cancel, self.scrub()),
             Request::Clean => self.clean(),
+            Request::Config => Reply::Config { keys: self.reloader.keys() },
             Request::Reload => Reply::Reloaded(Box::new(self.reloader.reload("config reload"))),
             Request::Damage { after } => Reply::Damage(Box::new(self.damage(after))),
             Request::Locate { inode, after } => places::located(&self.volume, inode, after),
             Request::Find { x, y, cluster, after } => places::found(&self.volume, x, y, cluster, after),
             Request::Caches => caches::facts(&self.volume),
-            Request::Flush => caches::flush(&self.volume),
+            Request::Flush => caches::flush(&self.volume, self.pages.get()),
             Request::DropClean => Reply::Dropped { bytes: self.volume.drop_clean() },
             Request::Warm { files, urgent } => caches::warm(&self.volume, &files, urgent),
             Request::ForgetDamage { inodes, all } => Reply::Forgot { count: self.forget_damage(&inodes, all) },
@@ -179,7 +183,13 @@ fn with_vitals(base: Status, vitals: Vitals) -> Status {
         space: Space { available_bytes, image_bytes, limit_bytes: None, dirty_bytes, dirty_limit_bytes, is_log_full },
         stuck: vitals.stuck.iter().map(|stuck| shown(stuck, vitals.now_us)).collect(),
         actors: vitals.pools.into_iter().map(pool).collect(),
-        damage: Damage { unreadable: vitals.unreadable, restored: vitals.restored, listed: vitals.damages, is_zeroed: vitals.is_zeroed },
+        damage: Damage {
+            unreadable: vitals.unreadable,
+            unreadable_lately: vitals.unreadable_lately,
+            restored: vitals.restored,
+            listed: vitals.damages,
+            is_zeroed: vitals.is_zeroed,
+        },
         ..base
     }
 }

@@ -6,9 +6,11 @@
 //! a reload that failed. Not from a thread of a pool.
 
 use crate::config::reload::{Change, Changes};
+use crate::config::show::{self, Row};
 use crate::config::sources::{Look, Sources};
 use crate::config::value::size;
-use crate::control::protocol::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
+use crate::config::{Loaded, schema};
+use crate::control::protocol::{ConfigStatus, KeyInForce, Outcome, ReloadResult, Reloaded, Retuned};
 use crate::fuse::Unmounter;
 use crate::logging::Logging;
 use crate::memory;
@@ -21,12 +23,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 const BUDGET: &str = "memory.budget";
+const SYNC: &str = "durability.sync";
 
 /// What a mount needs to read its settings again.
 pub struct Reload {
     pub sources: Sources,
     /// What their files looked like before they were read.
     pub looks: Vec<Look>,
+    /// What was read from them for the mount.
+    pub loaded: Loaded,
     pub logging: Logging,
 }
 
@@ -41,6 +46,8 @@ pub(super) struct Reloader {
     in_force: Mutex<Settings>,
     /// Never held while something is done: CTL-3.
     shown: Mutex<ConfigStatus>,
+    /// The settings in force, as they are told; like `shown`.
+    keys: Mutex<Vec<KeyInForce>>,
 }
 
 impl Reloader {
@@ -49,7 +56,12 @@ impl Reloader {
         in_force.memory.promised = u64::from(in_force.background_requests()) * u64::from(in_force.max_write());
         let shown = ConfigStatus { generation: 1, preset: in_force.preset.name().into(), ..ConfigStatus::default() };
         metrics::gauge!("infmap_config_generation").set(1.0);
-        Self { volume, from, is_sync, kernel: OnceLock::new(), in_force: Mutex::new(in_force), shown: Mutex::new(shown) }
+        metrics::gauge!("infmap_config_last_reload_successful").set(1.0);
+        for result in ReloadResult::ALL {
+            metrics::counter!("infmap_config_reload_total", "result" => result.name()).increment(0);
+        }
+        let keys = Mutex::new(keys_in_force(&[], &in_force, &from.loaded, is_sync));
+        Self { volume, from, is_sync, kernel: OnceLock::new(), in_force: Mutex::new(in_force), shown: Mutex::new(shown), keys }
     }
 
     fn shown(&self) -> MutexGuard<'_, ConfigStatus> {
@@ -83,6 +95,10 @@ impl Reloader {
         self.shown().clone()
     }
 
+    pub(super) fn keys(&self) -> Vec<KeyInForce> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Reads everything again; `why` is for the log.
     pub(super) fn reload(&self, why: &str) -> Reloaded {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,12 +108,14 @@ impl Reloader {
                 tracing::error!("the settings were read again ({why}) and are refused; nothing has changed:\n{mistakes}");
                 Reloaded { result: ReloadResult::Failed, mistakes: Some(mistakes), ..Reloaded::default() }
             }
-            Ok(loaded) => {
-                let mut read = loaded.settings;
+            Ok(mut loaded) => {
                 if self.is_sync {
-                    read.durability.sync = Sync::Always;
+                    loaded.settings.durability.sync = Sync::Always;
                 }
-                self.apply(&mut in_force, &read, why)
+                let reloaded = self.apply(&mut in_force, &loaded.settings, why);
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                *keys = keys_in_force(&keys, &in_force, &loaded, self.is_sync);
+                reloaded
             }
         };
         let mut shown = self.shown();
@@ -105,7 +123,9 @@ impl Reloader {
         shown.last = Some(time_text(Time::from_unix_ns(self.volume.shared().clock.wall_ns())));
         shown.last_result = reloaded.result;
         metrics::counter!("infmap_config_reload_total", "result" => reloaded.result.name()).increment(1);
-        if reloaded.result == ReloadResult::Failed {
+        let is_well = reloaded.result != ReloadResult::Failed;
+        metrics::gauge!("infmap_config_last_reload_successful").set(f64::from(u8::from(is_well)));
+        if !is_well {
             shown.failed += 1;
         } else {
             metrics::gauge!("infmap_config_last_reload_timestamp_seconds").set(self.volume.shared().clock.wall_ns() as f64 / 1e9);
@@ -172,6 +192,17 @@ impl Reloader {
             None => {}
         }
     }
+}
+
+/// Every key with its value in force. It came from where it was read last, but for those of which that waits or was refused: `before`.
+fn keys_in_force(before: &[KeyInForce], in_force: &Settings, read: &Loaded, is_sync: bool) -> Vec<KeyInForce> {
+    let row = |Row { path, value, origin }: Row| {
+        let now = schema::key(&path).map_or_else(|| value.clone(), |key| key.show(in_force));
+        let old = before.iter().find(|old| old.key == path && now != value);
+        let origin = if is_sync && path == SYNC { "-o sync".into() } else { old.map_or(origin, |old| old.origin.clone()) };
+        KeyInForce { key: path, value: now, origin }
+    };
+    show::rows(read).into_iter().map(row).collect()
 }
 
 /// Why this process cannot have the memory.

@@ -1,8 +1,8 @@
 //! `restore`: files out of a volume that need not be one that mounts, without changing it.
 //!
-//! Must be true: RST-4 nothing of the volume is changed; RST-5 a byte that is written was verified: what cannot be read is a hole in the file, and
-//! the file and the range are named; RST-6 what is not restored is named. Memory: nodes, the log's bytes, 100 bytes a directory and a file
-//! with several names, what is told. Fails: with a [`RestoreError`]; single files never end it.
+//! Must be true: RST-4 nothing of the volume is changed; RST-5 a byte that is written was verified: what cannot be read is a hole in the
+//! file, and the file and the range are named; RST-6 what is not restored is named. Memory: nodes, the log's bytes, 100 bytes a directory
+//! and a file with several names, what is told. Fails: with a [`RestoreError`]; single files never end it.
 
 mod select;
 mod source;

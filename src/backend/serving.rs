@@ -44,38 +44,16 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     let device: Arc<dyn Device> = Arc::new(FileDevice::new(&mount.volume).map_err(io_at(&mount.volume))?);
     let mut door = door_settings(&mount);
     door.access = access::open(&mount.volume, &mount.settings.log, mount.flags.read_only);
-    let asked = mount.settings.clone();
     let name = Name { label: offline::label(&mount.volume), uuid: uuid_text(file.uuid), format: file.format };
     // Before anything is measured.
     let exposition = telling::install(&mount.settings);
-    let options = OpenOptions { uuid: file.uuid, settings: mount.settings, read_only: mount.flags.read_only };
-    let volume = Volume::open(device, options).map_err(|error| refusal::opening(&mount.volume, error))?;
+    let volume = open(&mount, device, file.uuid)?;
     let close_help = if volume.shared().health.is_read_only() { refusal::READ_ONLY } else { refusal::STOPPED };
-    if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
-        tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
-    }
-    let settings = volume.shared().settings();
-    if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
-        // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
-        let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
-    }
-    drop(settings);
-    let volume = Arc::new(volume);
     let (notifier, looks) = (mount.notifier.clone(), mount.notifier.clone());
     volume.watchdog().on_look(Box::new(move |stuck| looks.looked(stuck)));
-    let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, asked));
+    let reloader = Arc::new(Reloader::new(volume.clone(), mount.reload, mount.flags.sync, mount.settings));
     // Until the volume is closed.
-    let _recorder = match Recorder::start(&volume, &mount.volume, mount.flags.read_only) {
-        Ok(recorder) => Some(recorder),
-        Err(error) if refusal::is_shortage(&error) => {
-            let _ = volume.close();
-            return Err(BackendError::Io { what: "cannot keep the list of damage".into(), source: error });
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the list of damage is not kept beyond this mount");
-            None
-        }
-    };
+    let _recorder = recorder(&volume, &mount.volume, mount.flags.read_only)?;
     // Before there is a mount, so that a process without descriptors to spare is refused while that is easy; held until the volume is closed.
     let measured = exposition.map(|exposition| (exposition, name));
     let told = match telling::begin(&volume, &mount.volume, &mount.mountpoint, measured, reloader.clone()) {
@@ -94,7 +72,7 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
             return Err(session_error(error));
         }
     };
-    told.mounted(mounted.traffic());
+    told.mounted(mounted.traffic(), mounted.pages());
     let unmounter = mounted.unmounter();
     reloader.mounted(unmounter.clone());
     attend(told.desk(), reloader, mount.wishes);
@@ -115,6 +93,37 @@ fn begin(mut mount: Serve) -> Result<Served, BackendError> {
     }
     let closed = close(&volume, &mount.volume, close_help);
     Ok(served(closed, ended))
+}
+
+/// Opens the volume, and has it ready for the first requests.
+fn open(mount: &Serve, device: Arc<dyn Device>, uuid: [u8; 16]) -> Result<Arc<Volume>, BackendError> {
+    let options = OpenOptions { uuid, settings: mount.settings.clone(), read_only: mount.flags.read_only };
+    let volume = Volume::open(device, options).map_err(|error| refusal::opening(&mount.volume, error))?;
+    if let Some(reason) = volume.shared().health.reason().filter(|_| !mount.flags.read_only) {
+        tracing::error!(%reason, "the volume is served read-only: copy its files to a new volume (`infmap init`)");
+    }
+    let settings = volume.shared().settings();
+    if settings.memory.ready && !settings.memory_plan().is_small() && !volume.shared().health.is_read_only() {
+        // Before there is a mount, or it would be in the way of the first requests. Without it those are slower, no more.
+        let _ = volume.ask(|replier| volume.get_ready(replier)).wait_blocking();
+    }
+    drop(settings);
+    Ok(Arc::new(volume))
+}
+
+/// Keeps the list of damage, where it can be kept.
+fn recorder(volume: &Arc<Volume>, path: &Path, read_only: bool) -> Result<Option<Recorder>, BackendError> {
+    match Recorder::start(volume, path, read_only) {
+        Ok(recorder) => Ok(Some(recorder)),
+        Err(error) if refusal::is_shortage(&error) => {
+            let _ = volume.close();
+            Err(BackendError::Io { what: "cannot keep the list of damage".into(), source: error })
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the list of damage is not kept beyond this mount");
+            Ok(None)
+        }
+    }
 }
 
 /// What is not durable is said first: a session that broke lost nothing that was answered.

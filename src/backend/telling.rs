@@ -9,7 +9,7 @@ use super::reloading::Reloader;
 use super::{BackendError, refusal};
 use crate::control::protocol::Http;
 use crate::control::server::Server;
-use crate::fuse::{Stats, Traffic};
+use crate::fuse::{Pages, Stats, Traffic};
 use crate::http;
 use crate::metrics::{self, Exposition, Name, Sampler};
 use infmap_actors::Volume;
@@ -56,6 +56,7 @@ pub(super) fn begin(
         figures,
         http: OnceLock::new(),
         is_mounted: AtomicBool::new(false),
+        pages: OnceLock::new(),
     });
     let http = match volume.shared().settings().http.listen {
         Some(address) => listen(address, &desk)?,
@@ -118,7 +119,8 @@ impl Told {
     }
 
     /// The kernel has been given the mount.
-    pub(super) fn mounted(&self, traffic: Traffic) {
+    pub(super) fn mounted(&self, traffic: Traffic, pages: Pages) {
+        let _ = self.desk.pages.set(pages);
         if let Some(figures) = &self.desk.figures {
             figures.sampler.opened(traffic);
         }

@@ -28,7 +28,7 @@ enum CacheVerb {
         #[arg(value_name = "DIR|VOLUME")]
         path: PathBuf,
     },
-    /// Make everything durable that was written so far, that which the kernel holds too.
+    /// Make everything durable that was written so far, that which the kernel holds of open files too; its pages of those are dropped.
     Flush {
         /// Where it is mounted, or the volume's directory.
         #[arg(value_name = "DIR|VOLUME")]
@@ -82,7 +82,8 @@ fn cells(tier: &CacheTier) -> Vec<String> {
 
 fn flush(path: &Path, context: &Context) -> Result<(), CliError> {
     let facts = status::ask(path)?;
-    // The kernel hands over what it holds back; that it is durable then, nobody says but the daemon.
+    // The kernel begins to hand over what it holds back, many pages at a time. That it is done with it, and that it is durable then, nobody
+    // says but the daemon.
     let synced = File::open(&facts.mountpoint).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
     synced.map_err(|error| match facts.failed {
         true => CliError::new(Code::ReadOnly, format!("{} is {}", facts.volume, status::mode_text(&facts))),
@@ -90,7 +91,7 @@ fn flush(path: &Path, context: &Context) -> Result<(), CliError> {
     })?;
     let behind = Behind::of(path)?;
     let dirty_bytes = client::flush(&behind.volume).map_err(|error| match error {
-        client::ControlError::Refused(why) => CliError::new(Code::ReadOnly, why),
+        client::ControlError::Refused(why) if status::ask(path).is_ok_and(|facts| facts.failed) => CliError::new(Code::ReadOnly, why),
         error => behind.unanswered(&error),
     })?;
     if context.json {

@@ -3,12 +3,16 @@
 mod migrating;
 mod reloading;
 
-use super::error::CliError;
+use super::error::{CliError, Code};
 use super::settings::{self, SettingsArguments};
+use super::status::Behind;
 use super::{Context, output};
-use crate::config::{Layers, Loaded, json_schema, preset, show, table};
+use crate::config::show::Row;
+use crate::config::{Layers, json_schema, preset, show, table};
+use crate::control::client::{self, ControlError};
+use crate::control::protocol::KeyInForce;
 use infmap_actors::settings::Preset;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Check, show, describe, migrate or reload settings.
 #[derive(clap::Args)]
@@ -21,8 +25,12 @@ pub struct Config {
 enum ConfigVerb {
     /// Say what is wrong with a file; it is not used.
     Check { file: PathBuf },
-    /// Print all settings as they are in force, as YAML that can be read back.
+    /// Print all settings as YAML that can be read back: those that a mount has in force; those that the next mount of a volume would have;
+    /// or, without a path, those of this machine and user.
     Show {
+        /// Where it is mounted, or the volume's directory.
+        #[arg(value_name = "DIR|VOLUME")]
+        path: Option<PathBuf>,
         #[command(flatten)]
         settings: SettingsArguments,
         /// Print where each value came from instead of what is allowed.
@@ -54,13 +62,13 @@ impl Config {
                     output::note(&format!("{what}: a mount here would be refused"), context);
                 }
                 if context.json {
-                    return output::json("config", &shown(&loaded));
+                    return output::json("config", &shown(&show::rows(&loaded)));
                 }
                 output::done(&format!("{}: {} settings, no mistakes", file.display(), loaded.origins.len()), context)
             }
-            ConfigVerb::Show { settings, origin } => {
-                let loaded = settings::load(&settings, None, &[])?;
-                if context.json { output::json("config", &shown(&loaded)) } else { output::text_line(&show::yaml(&loaded, origin)) }
+            ConfigVerb::Show { path, settings, origin } => {
+                let rows = rows(path.as_deref(), &settings)?;
+                if context.json { output::json("config", &shown(&rows)) } else { output::text_line(&show::yaml(&rows, origin)) }
             }
             ConfigVerb::Presets => presets(context),
             ConfigVerb::Schema { markdown } => {
@@ -78,8 +86,28 @@ impl Config {
 }
 
 /// The keys are below one field, for `version` is one of them.
-fn shown(loaded: &Loaded) -> serde_json::Value {
-    serde_json::json!({ "settings": show::json(loaded) })
+fn shown(rows: &[Row]) -> serde_json::Value {
+    serde_json::json!({ "settings": show::json(rows) })
+}
+
+/// What is in force, or would be.
+fn rows(path: Option<&Path>, arguments: &SettingsArguments) -> Result<Vec<Row>, CliError> {
+    let Some(path) = path else { return Ok(show::rows(&settings::load(arguments, None, &[])?)) };
+    let behind = Behind::of(path)?;
+    if !behind.is_mounted()? {
+        return Ok(show::rows(&settings::load(arguments, Some(&behind.volume), &[])?));
+    }
+    if arguments.config.is_some() || arguments.preset.is_some() || !arguments.set.is_empty() {
+        let message = format!("{} is mounted, with settings of its own", behind.volume.display());
+        return Err(CliError::new(Code::Usage, message).help("leave --config, --preset and --set out, or unmount it first"));
+    }
+    in_force(&behind.volume).map_err(|error| behind.unanswered(&error))
+}
+
+/// What a mount has in force.
+pub fn in_force(volume: &Path) -> Result<Vec<Row>, ControlError> {
+    let row = |KeyInForce { key, value, origin }| Row { path: key, value, origin };
+    Ok(client::config(volume)?.into_iter().map(row).collect())
 }
 
 fn presets(context: &Context) -> Result<(), CliError> {

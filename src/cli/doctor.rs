@@ -161,8 +161,17 @@ fn memory() -> Vec<Finding> {
 }
 
 fn mounts() -> Vec<Finding> {
-    let mounted = mountinfo::all().unwrap_or_default().into_iter().filter(mountinfo::Mounted::is_ours);
-    mounted.map(|mounted| mount(&mounted.mountpoint)).collect()
+    mounts_among(mountinfo::all())
+}
+
+fn mounts_among(all: Result<Vec<mountinfo::Mounted>, impl std::fmt::Display>) -> Vec<Finding> {
+    match all {
+        Ok(all) => all.into_iter().filter(mountinfo::Mounted::is_ours).map(|mounted| mount(&mounted.mountpoint)).collect(),
+        Err(error) => {
+            let advice = "see that /proc is mounted and may be read: without it no mount is found by its place";
+            vec![Finding::new("mount", Grade::Bad, format!("the mounts of this machine cannot be listed: {error}"), advice)]
+        }
+    }
 }
 
 fn mount(mountpoint: &Path) -> Finding {
@@ -189,6 +198,14 @@ fn mount(mountpoint: &Path) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Seen to fail when it was as if nothing were mounted.
+    #[test]
+    fn mounts_that_cannot_be_listed_are_a_finding() {
+        let found = mounts_among(Err("refused"));
+        assert!(matches!(&found[..], [Finding { grade: Grade::Bad, what, .. }] if *what == "mount"), "{}", found.len());
+        assert!(mounts_among(Ok::<_, std::io::Error>(Vec::new())).is_empty());
+    }
 
     #[test]
     fn kernels_are_compared_by_their_first_two_numbers() {

@@ -81,7 +81,8 @@ impl Mount {
         self.settings.config = self.settings.config.take().or(options.config.map(PathBuf::from));
         let volume = info::volume(&self.volume)?;
         let (mut sources, looks) = self.sources(&volume, &options.assignments);
-        let settings = settings::read(&sources)?.settings;
+        let loaded = settings::read(&sources)?;
+        let settings = loaded.settings.clone();
         if let Some(what) = settings::too_large(&settings) {
             return Err(CliError::new(Code::Config, what).help("set memory.budget to what can be spared; `preset: small` runs in 32 MiB"));
         }
@@ -122,8 +123,7 @@ impl Mount {
             return Err(error.into());
         }
         let ready = ready(self.daemon_child, self.supervised, &volume, &point.path);
-        // Whoever started what is a daemon by now has gone on.
-        let notifier = Arc::new(if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() });
+        let notifier = Arc::new(self.notifier());
         let served = backend::serve(Serve {
             volume,
             mountpoint: point.path.clone(),
@@ -132,7 +132,7 @@ impl Mount {
             ready,
             notifier,
             stop,
-            reload: Reload { sources, looks, logging },
+            reload: Reload { sources, looks, loaded, logging },
             wishes,
         });
         match served.left {
@@ -148,6 +148,11 @@ impl Mount {
         let sources = settings::sources(&self.settings, Some(volume), assignments);
         let looks = sources.looks();
         (sources, looks)
+    }
+
+    /// Who hears how the mount is: whoever started what is a daemon by now has gone on.
+    fn notifier(&self) -> Notifier {
+        if self.daemon_child { Notifier::silent() } else { Notifier::of_environment() }
     }
 
     /// How long this process waits for a predecessor.
@@ -167,7 +172,8 @@ impl Mount {
             command
         };
         let (limit, patience) = (self.restarts, self.patience());
-        let what = Supervised { call: &call, dir: &here.join(&self.dir), limit, patience, has_terminal: signals::has_terminal() };
+        let (dir, has_terminal) = (here.join(&self.dir), signals::has_terminal());
+        let what = Supervised { call: &call, dir: &dir, limit, patience, has_terminal, notifier: &self.notifier() };
         let ended = supervisor::supervise(&what, || {
             if self.daemon_child
                 && let Err(error) = daemon::say_ready(volume)

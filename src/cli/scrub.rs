@@ -41,6 +41,9 @@ enum ScrubVerb {
         /// Wait for its end, and say how it ended.
         #[arg(long, short = 'B')]
         wait: bool,
+        /// If a run has begun already, take that one for it, whatever it looks at.
+        #[arg(long, conflicts_with_all = ["path", "region", "limit"])]
+        join: bool,
         /// Only the images that hold bytes of what is at this path, as in the mount, and below.
         #[arg(long, value_name = "PATH", conflicts_with = "region")]
         path: Option<PathBuf>,
@@ -100,10 +103,13 @@ fn parse_limit(text: &str) -> Result<u64, String> {
 impl Scrub {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         match self.verb {
-            ScrubVerb::Start { mount, wait, path, region, limit } => {
+            ScrubVerb::Start { mount, wait, join, path, region, limit } => {
                 let path_hex =
                     path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| hex::encode(path.as_os_str().as_bytes()));
-                let facts = order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region }))?;
+                let facts = match order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region })) {
+                    Err(error) if join && error.code == Code::ScrubBusy => order(&mount.place, Request::Scrub)?,
+                    facts => facts?,
+                };
                 if wait { wait_for_end(&mount.place, true, context) } else { say(&facts, "It began", context) }
             }
             ScrubVerb::Pause { mount } => say(&order(&mount.place, Request::ScrubPause)?, "It is paused", context),

@@ -1,7 +1,8 @@
 //! `config schema`: what a file of settings may hold, as JSON Schema (draft 2020-12), for editors.
 //!
-//! Owns: the form. Must be true: CFG-1 it is made of the table of keys and of nothing else but the reasons of `config/default.yaml`; what it
-//! allows the parser takes, but for ranges of values with units, which no pattern can say: they stand in `x-range`. Fails: never.
+//! Owns: the form. Must be true: CFG-1 it is made of the table of keys and of nothing else but the reasons of `config/default.yaml`; what
+//! it allows the parser takes, but for ranges of values with units and of the numbers of an address, which no pattern can say: they stand
+//! in `x-range`. Fails: never.
 
 use super::schema::{Key, names_below};
 use super::table;
@@ -60,7 +61,7 @@ fn form(kind: &Kind) -> Map<String, Json> {
         Kind::Duration { .. } => text(DURATION.into()),
         Kind::DurationOrNever { .. } => text(format!("(never|{DURATION})")),
         Kind::Percent { .. } => text("[0-9]+%".into()),
-        Kind::Address => text(r"(off|.+:[0-9]+)".into()),
+        Kind::Address => text(r"(off|([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+)".into()),
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Choice(words) => json!({ "enum": words }),
     };
@@ -80,6 +81,16 @@ fn default(key: &Key) -> Json {
 mod tests {
     use super::*;
     use crate::config::schema::KEYS;
+
+    /// Seen to fail with a pattern that took whatever ends in a port: the parser takes no names of machines.
+    #[test]
+    fn the_pattern_of_an_address_has_no_room_for_a_name() {
+        let form = form(&Kind::Address);
+        assert_eq!(form["pattern"], r"^(off|([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+)$");
+        let is_taken = |text: &str| Kind::Address.parse(text, false).is_ok();
+        assert!(["off", "127.0.0.1:9568", "[::1]:0"].into_iter().all(is_taken));
+        assert!(!["localhost:9568", "::1:9568"].into_iter().any(is_taken));
+    }
 
     #[test]
     fn every_key_has_a_place_and_its_default_has_the_form_that_is_asked_for() {

@@ -3,7 +3,8 @@
 //! Must be true: nobody waits for a daemon longer than the deadline. Fails: with a [`ControlError`] that says whether there is a daemon.
 
 use super::protocol::{
-    self, CacheTier, Cleaned, DamagePage, FoundPage, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request, Status, Warmed,
+    self, CacheTier, Cleaned, DamagePage, FoundPage, KeyInForce, LocatedPage, ProtocolError, REPLY_MAX_BYTES, Reloaded, Reply, Request,
+    Status, Warmed,
 };
 use super::{DIRECTORY, NAME, directory, read_line};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
@@ -80,6 +81,14 @@ pub fn metrics(volume: &Path) -> Result<String, ControlError> {
 pub fn clean(volume: &Path) -> Result<Cleaned, ControlError> {
     match ask_patiently(volume, &Request::Clean, LONG_PATIENCE)? {
         Reply::Cleaned(cleaned) => Ok(cleaned),
+        other => Err(ControlError::unasked(&other)),
+    }
+}
+
+/// The settings of a mount.
+pub fn config(volume: &Path) -> Result<Vec<KeyInForce>, ControlError> {
+    match ask(volume, &Request::Config)? {
+        Reply::Config { keys } => Ok(keys),
         other => Err(ControlError::unasked(&other)),
     }
 }

@@ -9,7 +9,7 @@ mod damage;
 mod places;
 
 pub use caches::{CacheTier, Warmed};
-pub use config::{ConfigStatus, Outcome, ReloadResult, Reloaded, Retuned};
+pub use config::{ConfigStatus, KeyInForce, Outcome, ReloadResult, Reloaded, Retuned};
 pub use damage::{DamagePage, LostRange, NamedFile};
 pub use places::{ClusterRun, ExtentPlace, FoundPage, LocatedPage, TenantPlace};
 
@@ -40,6 +40,8 @@ pub enum Request {
     ScrubCancel,
     /// Make a round of cleaning, and answer when what it gained is free.
     Clean,
+    /// The settings in force. Waits for nobody.
+    Config,
     /// Read the settings again. Waits for threads that come or go.
     Reload,
     /// What is lost of files, from behind an inode and an offset on. Waits for the disk.
@@ -83,6 +85,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether its answer waits for the disk, an actor or threads, for as long as that takes.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Status | Self::Metrics | Self::Scrub | Self::Config | Self::Caches | Self::DropClean | Self::ForgetDamage { .. } => false,
+            Self::ScrubStart(_)
+            | Self::ScrubPause
+            | Self::ScrubResume
+            | Self::ScrubCancel
+            | Self::Clean
+            | Self::Reload
+            | Self::Damage { .. }
+            | Self::Locate { .. }
+            | Self::Find { .. }
+            | Self::Flush
+            | Self::Warm { .. } => true,
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +122,9 @@ pub enum Reply {
         why: String,
     },
     Cleaned(Cleaned),
+    Config {
+        keys: Vec<KeyInForce>,
+    },
     Reloaded(Box<Reloaded>),
     Damage(Box<DamagePage>),
     Located(Box<LocatedPage>),
@@ -351,6 +377,8 @@ pub struct Pool {
 pub struct Damage {
     /// Reads that could not be answered.
     pub unreadable: u64,
+    /// Those of them that no scrub of everything has settled since.
+    pub unreadable_lately: u64,
     /// Reads that parity saved.
     pub restored: u64,
     /// Places on the list of what is lost, those of earlier mounts too.

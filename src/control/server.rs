@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Callers at a time; others are sent away.
 const CALLERS_MAX: usize = 16;
+/// Those of them whose requests wait ([`Request::waits`]), if need be for a disk that hangs: the rest of the seats is for the others.
+const WAITING_MAX: usize = 12;
 /// Callers that the kernel keeps waiting.
 const BACKLOG: i32 = 16;
 /// Pause after an error that may stay, such as too many open files.
@@ -43,6 +45,7 @@ struct Line {
     service: Box<Service>,
     ended: AtomicBool,
     callers: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 impl Server {
@@ -50,8 +53,9 @@ impl Server {
     /// is there, or was not to be made: whoever only reads makes none.
     pub fn open(volume: &Path, service: Box<Service>) -> io::Result<Self> {
         let directory = directory(volume)?;
-        let line = Line { listener: socket_in(&directory)?, service, ended: AtomicBool::new(false), callers: AtomicUsize::new(0) };
-        let line = Arc::new(line);
+        let listener = socket_in(&directory)?;
+        let (callers, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let line = Arc::new(Line { listener, service, ended: AtomicBool::new(false), callers, waiting });
         let thread = thread::Builder::new().name("infmap-control".into()).spawn({
             let line = line.clone();
             move || line.listen()
@@ -131,12 +135,38 @@ impl Line {
         stream.set_write_timeout(Some(PATIENCE))?;
         let line = read_line(stream, REQUEST_MAX_BYTES, Instant::now() + PATIENCE)?;
         let reply = match protocol::decode(&line) {
-            Ok(request) => catch_unwind(AssertUnwindSafe(|| (self.service)(request)))
-                .unwrap_or_else(|_| Reply::Refused { why: "the daemon panicked over it".into() }),
+            Ok(request) => self.serve(request),
             Err(error) => Reply::Refused { why: error.to_string() },
         };
         let reply = protocol::encode(&reply).map_err(io::Error::other)?;
         (&mut &*stream).write_all(&reply)
+    }
+
+    fn serve(&self, request: Request) -> Reply {
+        let seat = request.waits().then(|| Waiting::begin(&self.waiting));
+        if matches!(seat, Some(None)) {
+            return Reply::Refused {
+                why: format!("{WAITING_MAX} callers wait already, perhaps for a disk that hangs: see `infmap status`"),
+            };
+        }
+        let answered = catch_unwind(AssertUnwindSafe(|| (self.service)(request)));
+        answered.unwrap_or_else(|_| Reply::Refused { why: "the daemon panicked over it".into() })
+    }
+}
+
+/// A caller who waits, for as long as this is held.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Option<Self> {
+        let seat = Self(waiting);
+        (waiting.fetch_add(1, Ordering::AcqRel) < WAITING_MAX).then_some(seat)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -153,6 +183,7 @@ mod tests {
     use std::io::Read;
     use std::os::unix::fs::MetadataExt;
     use std::path::PathBuf;
+    use std::sync::{Condvar, Mutex};
 
     fn served() -> Reply {
         Reply::Status(Box::new(Status { pid: 7, ..Status::default() }))
@@ -208,6 +239,46 @@ mod tests {
     fn only_root_and_the_own_user_may_ask() {
         assert!(may_ask(0, 1000) && may_ask(1000, 1000) && may_ask(0, 0));
         assert!(!may_ask(1000, 0) && !may_ask(1001, 1000));
+    }
+
+    /// Seen to fail when all requests shared the seats.
+    #[test]
+    fn callers_who_wait_for_a_disk_that_hangs_are_in_nobodys_way() {
+        let (_temp, volume) = volume();
+        // Holds whoever flushes.
+        let gate = Arc::new((Mutex::new(true), Condvar::new()));
+        let held = gate.clone();
+        let service = move |request| match request {
+            Request::Flush => {
+                drop(held.1.wait_while(held.0.lock().expect("sound"), |shut| *shut));
+                Reply::Flushed { dirty_bytes: 0 }
+            }
+            _ => served(),
+        };
+        let server = Server::open(&volume, Box::new(service)).expect("open");
+        let directory = directory(&volume).expect("open");
+        let mut callers: Vec<_> = (0..WAITING_MAX).map(|_| UnixStream::connect(short_path(&directory)).expect("connected")).collect();
+        callers.iter_mut().for_each(|caller| caller.write_all(&protocol::encode(&Request::Flush).expect("encoded")).expect("sent"));
+        while server.line.waiting.load(Ordering::Acquire) < WAITING_MAX {
+            thread::yield_now();
+        }
+        // As many more as there are seats: they are told, and keep none.
+        for _ in WAITING_MAX..CALLERS_MAX {
+            let mut caller = UnixStream::connect(short_path(&directory)).expect("connected");
+            caller.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+            caller.write_all(&protocol::encode(&Request::Flush).expect("encoded")).expect("sent");
+            let mut heard = String::new();
+            let ended = caller.read_to_string(&mut heard);
+            assert!(ended.is_ok() && heard.contains("callers wait already"), "{ended:?}: {heard}");
+        }
+        assert_eq!(status(&volume).expect("answered").pid, 7);
+        *gate.0.lock().expect("sound") = false;
+        gate.1.notify_all();
+        for mut caller in callers {
+            let mut heard = String::new();
+            assert!(caller.read_to_string(&mut heard).is_ok() && heard.contains("flushed"), "{heard}");
+        }
+        assert!(matches!(super::super::client::flush(&volume), Ok(0)), "the seats are free again");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a request to its reply: measured, caught, answered once.
 //!
-//! Owns: `Ticket`, a request under way, which the watchdog sees; `Refuse`, what all replies of fuser have in common; `Shared`, what all requests need.
-//! Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
+//! Owns: `Ticket`, a request under way, which the watchdog sees; `Refuse`, what all replies of fuser have in common; `Shared`, what all
+//! requests need. Must be true: DOOR-1: a ticket that is dropped, or whose call panics, answers EIO. Fails: never.
 
 use super::convert::{Lifetimes, file_attr};
 use super::errno::{errno, label};

@@ -1,10 +1,10 @@
 //! The Herald: a thread that tells the kernel things, and waits for it so that nobody else does.
 //!
 //! Owns: `Herald`, the count of what is open, and of those who have a file open to write. Must be true: HER-1 no thread that answers
-//! requests sends a notification: the kernel may first have to write pages back, which such a thread has to take; HER-2 the count of writers
-//! is never too small, so that an inode without one has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which
-//! costs time alone.
-//! Fails: whoever waits hears that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
+//! requests sends a notification: the kernel may first have to write pages back, which such a thread has to take; whoever asks on the
+//! control socket has a thread of his own, and waits himself; HER-2 the count of writers is never too small, so that an inode without one
+//! has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone. Fails: whoever waits hears
+//! that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
 //! the writeback cache the kernel answers SEEK_DATA and SEEK_HOLE by asking us, without first writing back what it holds (Linux 6.18,
@@ -32,6 +32,8 @@ enum Errand {
 #[derive(Default)]
 pub(super) struct Herald {
     errands: OnceLock<Sender<Errand>>,
+    /// For those who wait themselves.
+    notifier: OnceLock<Notifier>,
     writers: Mutex<HashMap<u64, u64>>,
     handles: Arc<Handles>,
     /// Errands about attributes that are not done yet.
@@ -43,6 +45,7 @@ impl Herald {
     pub(super) fn begin(&self, notifier: Notifier) -> std::io::Result<()> {
         let (sender, errands) = channel();
         let forgetting = self.forgetting.clone();
+        let _ = self.notifier.set(notifier.clone());
         thread::Builder::new().name("herald".into()).spawn(move || {
             for errand in errands {
                 match errand {
@@ -66,6 +69,17 @@ impl Herald {
             // When the thread is gone the mount is, and what is asked goes with the errand: it is answered by that.
             Some(errands) if is_written => drop(errands.send(Errand::WriteBack(ino, Box::new(then)))),
             _ => then(true),
+        }
+    }
+
+    /// Has everything written back that the kernel holds of any file, and waits for it on this thread. Never on one that answers requests, nor
+    /// on the Herald's own: an answer may wait for an errand.
+    pub(super) fn write_all_back(&self) {
+        let Some(notifier) = self.notifier.get() else { return };
+        // Of a file that nobody has open to write it holds nothing: close hands over what was written.
+        let written: Vec<u64> = self.writers().keys().copied().collect();
+        for ino in written {
+            is_done(notifier, INodeNo(ino), ALL_PAGES);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Requests that the kernel waits for: since when each is under way, so that the watchdog can name those that nobody answers.
 //!
-//! Owns: `InFlight`, and `Traffic`, what others see of it. fuser answers INTERRUPT with ENOSYS, so nothing but an answer ends a request: each has a deadline here. Must be true:
-//! FLY-1 a request costs one relaxed store when it begins and one when it ends: a seat is taken only by the thread that takes requests, in
-//! a row of its own, and left by whoever answers. Fails: never; a request that finds no seat is not watched.
+//! Owns: `InFlight`, and `Traffic`, what others see of it. fuser answers INTERRUPT with ENOSYS, so nothing but an answer ends a request:
+//! each has a deadline here. Must be true: FLY-1 a request costs one relaxed store when it begins and one when it ends: a seat is taken
+//! only by the thread that takes requests, in a row of its own, and left by whoever answers. Fails: never; a request that finds no seat
+//! is not watched.
 
 use super::meters::Op;
 use infmap_actors::clock::Clock;

@@ -59,6 +59,12 @@ pub(super) fn set_background(device: (u32, u32), requests: u16) -> io::Result<()
     std::fs::write(format!("/sys/fs/fuse/connections/{}/max_background", device.1), format!("{requests}\n"))
 }
 
+/// Requests that callers, or the kernel itself, wait for, those that are queued too. Takes the owner of the mount.
+pub(super) fn waiting(device: (u32, u32)) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/sys/fs/fuse/connections/{}/waiting", device.1))?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
 /// Ends the connection of a mount whose threads are gone: its callers get ENOTCONN instead of waiting for ever. The mount stays.
 pub(super) fn abort_connection(device: (u32, u32)) -> io::Result<()> {
     std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1\n")

@@ -15,6 +15,7 @@ use super::herald::Herald;
 use super::in_flight::Traffic;
 use super::lookout::Lookout;
 use super::mounts::{abort_connection, is_plain, let_written_wait, set_background, set_read_ahead, take_away};
+use super::pages::Pages;
 use super::settings::MountSettings;
 use crate::mount::mountinfo;
 use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
@@ -22,7 +23,7 @@ use infmap_actors::Volume;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Threads at most that may be asked for.
 const THREADS_MAX: usize = 64;
@@ -106,6 +107,7 @@ pub struct Mounted {
     session: Option<BackgroundSession>,
     unmounter: Unmounter,
     traffic: Traffic,
+    pages: Pages,
 }
 
 impl Mounted {
@@ -119,7 +121,7 @@ impl Mounted {
             return Err(SessionError::Source(settings.source.clone()));
         }
         let path = mountpoint.canonicalize().map_err(failed)?;
-        let (session, traffic) = begin(volume, &path, settings).map_err(failed)?;
+        let (session, traffic, herald) = begin(volume, &path, settings).map_err(failed)?;
         let found = mountinfo::find(&path).and_then(|found| found.ok_or_else(|| io::Error::other("it is gone again")));
         let mount = found.inspect_err(|_| drop(take_away(&path, true))).map_err(failed)?;
         if let Err(error) = set_read_ahead(mount.device, settings.read_ahead_bytes) {
@@ -132,7 +134,8 @@ impl Mounted {
         if let Err(error) = path.metadata() {
             tracing::debug!(%error, "the root directory cannot be looked at");
         }
-        Ok(Self { session: Some(session), unmounter: Unmounter { mount }, traffic })
+        let pages = Pages::new(herald, mount.device, settings.open);
+        Ok(Self { session: Some(session), unmounter: Unmounter { mount }, traffic, pages })
     }
 
     /// The mount as the kernel lists it.
@@ -145,6 +148,12 @@ impl Mounted {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.traffic.clone()
+    }
+
+    /// What the kernel holds of its files.
+    #[must_use]
+    pub fn pages(&self) -> Pages {
+        self.pages.clone()
     }
 
     /// What ends it from another thread, or from a signal's thread.
@@ -192,8 +201,11 @@ impl Drop for Mounted {
     }
 }
 
+/// A session, and what is seen of it and told to the kernel.
+type Begun = (BackgroundSession, Traffic, Weak<Herald>);
+
 /// Mounts and agrees with the kernel: directly as root, by the helper for others.
-fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Result<(BackgroundSession, Traffic)> {
+fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Result<Begun> {
     let is_root = rustix::process::geteuid().is_root();
     let device = if is_root { mount_directly(path, settings)? } else { mount_by_helper(path, settings)? };
     serve(volume, device, settings).inspect_err(|_| {
@@ -202,7 +214,7 @@ fn begin(volume: Arc<Volume>, path: &Path, settings: &MountSettings) -> io::Resu
     })
 }
 
-fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::Result<(BackgroundSession, Traffic)> {
+fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::Result<Begun> {
     let config = config(settings);
     // Several threads would look all at once for the same request.
     let lookout = if config.n_threads == Some(1) { Lookout::new(device.try_clone()?, settings.look_out) } else { None };
@@ -218,7 +230,8 @@ fn serve(volume: Arc<Volume>, device: OwnedFd, settings: &MountSettings) -> io::
     let traffic = door.traffic();
     let session = Session::from_fd(door, device, SessionACL::All, config)?;
     herald.begin(session.notifier())?;
-    Ok((session.spawn()?, traffic))
+    let herald = Arc::downgrade(&herald);
+    Ok((session.spawn()?, traffic, herald))
 }
 
 /// How fuser takes requests.

@@ -1,7 +1,7 @@
 //! Telling the service manager how a mount is, as sd_notify(3) has it.
 //!
-//! Owns: nothing but the address that the manager gave. Must be true: NTF-1 without a manager that wants to hear nothing is sent; NTF-2 nobody
-//! waits: what the manager does not take at once is lost. Fails: never; what cannot be sent is not.
+//! Owns: nothing but the address that the manager gave. Must be true: NTF-1 without a manager that wants to hear nothing is sent; NTF-2
+//! nobody waits: what the manager does not take at once is lost. Fails: never; what cannot be sent is not.
 
 use infmap_actors::watchdog::Stuck;
 use std::ffi::{OsStr, OsString};
@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// The manager that started this process, if it wants to hear of it.
@@ -56,6 +57,25 @@ impl Notifier {
             self.send("WATCHDOG=1");
             *last = Some(Instant::now());
         }
+    }
+
+    /// Gives signs of life for as long as somebody works on it that there is one again: the manager's patience would end before that.
+    pub fn alive_while<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(within) = self.alive_within.filter(|_| self.socket.is_some()) else { return work() };
+        std::thread::scope(|scope| {
+            let (done, is_done) = channel::<()>();
+            let signs = move || {
+                self.send("WATCHDOG=1");
+                while matches!(is_done.recv_timeout(within / 4), Err(RecvTimeoutError::Timeout)) {
+                    self.send("WATCHDOG=1");
+                }
+            };
+            // Without it the manager may lose its patience, no more.
+            let _ = std::thread::Builder::new().name("infmap-alive".into()).spawn_scoped(scope, signs);
+            let worked = work();
+            drop(done);
+            worked
+        })
     }
 
     fn send(&self, text: &str) {
@@ -126,6 +146,18 @@ mod tests {
             notifier.looked(&pools.iter().map(|pool| stuck(pool)).collect::<Vec<_>>());
             assert_eq!(heard(&socket).is_some(), is_given, "{pools:?}");
         }
+    }
+
+    #[test]
+    fn signs_of_life_go_on_while_somebody_works_on_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        let notifier = Notifier::new(Some(path.into()), Some("4000".into()));
+        let signs = notifier.alive_while(|| [heard(&socket), heard(&socket), heard(&socket)]);
+        assert!(signs.iter().all(|sign| sign.as_deref() == Some("WATCHDOG=1")), "{signs:?}");
+        assert_eq!(Notifier::silent().alive_while(|| 7), 7);
     }
 
     #[test]

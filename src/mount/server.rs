@@ -1,8 +1,8 @@
 //! Who serves a mount of ours, and how that ended.
 //!
-//! Owns: the search for the process through `/proc`. Must be true: it is asked before the mount is taken away, for afterwards nothing
-//! says it any more; the lock is read as the process itself holds it, so that it is found when its name is gone; only the text of the
-//! very process that served a mount says how that mount ended: an older one may stand there again.
+//! Owns: the search for the process, by the name of the mount or else through `/proc`. Must be true: it is asked before the mount is
+//! taken away, for afterwards nothing says it any more; the lock is read as the process itself holds it, so that it is found when its
+//! name is gone; only the text of the very process that served a mount says how that mount ended: an older one may stand there again.
 //! Fails: with an error of the system; what may not be looked at is not found.
 
 use super::lock::{self, FILE, LOOK_AGAIN, Owner};
@@ -55,11 +55,11 @@ pub enum Ending {
 
 /// Who serves this mount.
 pub fn of(mounted: &Mounted) -> Result<Server, MountError> {
-    if let Some((volume, lock)) = holder(mounted) {
+    if let Some((volume, lock)) = named(mounted).or_else(|| holder(mounted)) {
         return Ok(Server { volume: Some(volume), lock: Some(lock), read_only: mounted.read_only });
     }
     // A lock that is shared names nobody, and a dead process holds none: then the name of the mount may tell.
-    let source = Some(PathBuf::from(&mounted.source)).filter(|source| source.is_absolute() && source.join(IDENTITY_FILE).exists());
+    let source = source(mounted);
     let lock = match &source {
         Some(volume) => served(volume, mounted)?,
         None => None,
@@ -105,6 +105,21 @@ impl Server {
 fn is_alive(pid: u32) -> bool {
     let state = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']));
     pid != std::process::id() && fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(state)
+}
+
+/// The volume that is the source of the mount, if its lock is held and says that it is mounted there. So it is mostly, and no other process
+/// has to be looked at.
+fn named(mounted: &Mounted) -> Option<(PathBuf, Lock)> {
+    let volume = source(mounted)?;
+    let file = File::open(volume.join(FILE)).ok()?;
+    let Owner { pid, only_reads, mountpoint } = lock::text(&file);
+    let is_it = mountpoint.as_deref() == Some(mounted.mountpoint.as_path()) && matches!(lock::is_free(&file), Ok(false));
+    is_it.then_some((volume, Lock { file, pid, only_reads }))
+}
+
+/// The volume that the name of the mount means.
+fn source(mounted: &Mounted) -> Option<PathBuf> {
+    Some(PathBuf::from(&mounted.source)).filter(|source| source.is_absolute() && source.join(IDENTITY_FILE).exists())
 }
 
 /// The process whose locked file says that it serves this mount, and its volume, whatever the source of the mount is called.

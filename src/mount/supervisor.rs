@@ -3,9 +3,11 @@
 //! Owns: the daemon as a child, and the record of its crashes. Must be true: SUP-1 who was asked to end, or was unmounted, is not started
 //! again; SUP-2 between two starts passes a time that doubles, and after too many crashes in a window it gives up, loudly: then the mount
 //! stays as it is, dead, which says more than an empty directory; SUP-3 every signal goes to the daemon that lives then, and to no other
-//! process. Fails: with [`Ended::GaveUp`], or an error of the system.
+//! process; one that is only a wish never to a daemon that does not listen yet, which it would end. Fails: with [`Ended::GaveUp`], or an
+//! error of the system.
 
 use super::daemon::{self, Outcome};
+use super::notify::Notifier;
 use super::{MountError, mountinfo, point, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -59,6 +61,8 @@ pub struct Supervised<'a> {
     pub patience: Duration,
     /// There is a terminal to lose: SIGHUP tells its end.
     pub has_terminal: bool,
+    /// Who started this process, and may want signs of life while no daemon gives any.
+    pub notifier: &'a Notifier,
 }
 
 /// Crashes of late.
@@ -99,44 +103,56 @@ pub fn supervise(what: &Supervised<'_>, ready: impl FnOnce()) -> Result<Ended, M
         }
     }
     loop {
-        let mut fate = fate_of(reap(&mut child)?, &dir);
+        let fate = fate_of(reap(&mut child)?, &dir);
+        // A service manager that wants signs of life has none from a daemon that is not ready.
+        child = match what.notifier.alive_while(|| revive(what, fate, &mut record, &reins, &dir))? {
+            Ok(next) => next,
+            Err(ended) => return Ok(ended),
+        };
+    }
+}
+
+/// Starts daemons until one is ready, which is returned, or until that is over.
+fn revive(
+    what: &Supervised<'_>,
+    mut fate: Fate,
+    record: &mut Record,
+    reins: &Reins,
+    dir: &Path,
+) -> Result<Result<Child, Ended>, MountError> {
+    // The first look at the mountpoint sees what the crash left, later ones what the starts did.
+    let mut is_untouched = true;
+    loop {
         reins.let_go();
-        // Until a daemon is ready again; the first look at the mountpoint sees what the crash left, later ones what the starts did.
-        let mut is_untouched = true;
-        child = loop {
-            let why = match fate {
-                Fate::InOrder(code) => return Ok(Ended::Daemon { code }),
-                Fate::Hopeless(why) => return Ok(Ended::GaveUp { why }),
-                Fate::Crashed(why) => why,
-            };
-            let Some(pause) = record.crashed(Instant::now(), what.limit) else {
-                let Limit { restarts, within } = what.limit;
-                return Ok(Ended::GaveUp { why: format!("{why}, after {restarts} restarts within {} s", within.as_secs()) });
-            };
-            tracing::error!(why, number = record.0.len(), pause_ms = pause.as_millis(), "the daemon crashed; it is started again");
-            if reins.rest(pause) {
-                return end_without_daemon(&dir);
+        let why = match fate {
+            Fate::InOrder(code) => return Ok(Err(Ended::Daemon { code })),
+            Fate::Hopeless(why) => return Ok(Err(Ended::GaveUp { why })),
+            Fate::Crashed(why) => why,
+        };
+        let Some(pause) = record.crashed(Instant::now(), what.limit) else {
+            let Limit { restarts, within } = what.limit;
+            return Ok(Err(Ended::GaveUp { why: format!("{why}, after {restarts} restarts within {} s", within.as_secs()) }));
+        };
+        tracing::error!(why, number = record.0.len(), pause_ms = pause.as_millis(), "the daemon crashed; it is started again");
+        if reins.rest(pause) {
+            return end_without_daemon(dir).map(Err);
+        }
+        if is_untouched && mountinfo::at(dir)?.is_none_or(|mounted| !mounted.is_ours()) {
+            tracing::warn!(dir = %dir.display(), "somebody unmounted it meanwhile: it is not mounted again");
+            return Ok(Err(Ended::WithoutDaemon));
+        }
+        is_untouched = false;
+        let (mut next, outcome) = start(what, reins)?;
+        fate = match outcome {
+            Outcome::Ready { .. } => return Ok(Ok(next)),
+            Outcome::Ended { code } if FINAL.contains(&code) => Fate::Hopeless(format!("it cannot be mounted any more (exit code {code})")),
+            Outcome::Ended { code: 0 } => Fate::InOrder(0),
+            Outcome::Ended { code } => Fate::Crashed(format!("it could not be mounted (exit code {code})")),
+            Outcome::Killed { signal } => Fate::Crashed(format!("signal {signal} ended it before it was ready")),
+            Outcome::Late { .. } => {
+                reap(&mut next)?;
+                Fate::Crashed("it was not ready in time".into())
             }
-            if is_untouched && mountinfo::at(&dir)?.is_none_or(|mounted| !mounted.is_ours()) {
-                tracing::warn!(dir = %dir.display(), "somebody unmounted it meanwhile: it is not mounted again");
-                return Ok(Ended::WithoutDaemon);
-            }
-            is_untouched = false;
-            let (mut next, outcome) = start(what, &reins)?;
-            fate = match outcome {
-                Outcome::Ready { .. } => break next,
-                Outcome::Ended { code } if FINAL.contains(&code) => {
-                    Fate::Hopeless(format!("it cannot be mounted any more (exit code {code})"))
-                }
-                Outcome::Ended { code: 0 } => Fate::InOrder(0),
-                Outcome::Ended { code } => Fate::Crashed(format!("it could not be mounted (exit code {code})")),
-                Outcome::Killed { signal } => Fate::Crashed(format!("signal {signal} ended it before it was ready")),
-                Outcome::Late { .. } => {
-                    reap(&mut next)?;
-                    Fate::Crashed("it was not ready in time".into())
-                }
-            };
-            reins.let_go();
         };
     }
 }
@@ -148,6 +164,9 @@ fn start(what: &Supervised<'_>, reins: &Reins) -> Result<(Child, Outcome), Mount
     let mut child = command.spawn().map_err(MountError::io("cannot start the daemon"))?;
     reins.take(&child)?;
     let outcome = daemon::wait(&mut child, what.patience)?;
+    if matches!(outcome, Outcome::Ready { .. }) {
+        reins.is_ready();
+    }
     Ok((child, outcome))
 }
 
@@ -184,6 +203,16 @@ struct Held {
     /// Somebody wants the end.
     ending: bool,
     daemon: Option<OwnedFd>,
+    /// It listens for signals that are wishes: before, they would end it.
+    is_ready: bool,
+    /// Somebody wished for the settings to be read again when no daemon could hear it.
+    reload: bool,
+}
+
+impl Held {
+    fn wish(&self, wish: Signal) {
+        let _ = self.daemon.as_ref().map(|daemon| pidfd_send_signal(daemon, wish));
+    }
 }
 
 impl Reins {
@@ -202,8 +231,13 @@ impl Reins {
                     _ => None,
                 };
                 if let Some(wish) = wish {
-                    // For the daemon; between two of them it means nothing.
-                    let _ = held.daemon.as_ref().map(|daemon| pidfd_send_signal(daemon, wish));
+                    // For a daemon that listens. For one that may have read its settings already a reload is kept; a look at the status,
+                    // or other details, mean nothing then.
+                    if held.is_ready {
+                        held.wish(wish);
+                    } else {
+                        held.reload |= wish == Signal::HUP;
+                    }
                     continue;
                 }
                 held.ending = true;
@@ -231,8 +265,18 @@ impl Reins {
         Ok(())
     }
 
+    /// The daemon listens.
+    fn is_ready(&self) {
+        let mut held = self.inner.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.is_ready = true;
+        if std::mem::take(&mut held.reload) {
+            held.wish(Signal::HUP);
+        }
+    }
+
     fn let_go(&self) {
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner).daemon = None;
+        let mut held = self.inner.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (held.daemon, held.is_ready) = (None, false);
     }
 
     /// Waits; true: somebody wants the end.

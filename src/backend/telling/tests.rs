@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::Reload;
+use crate::config::Loaded;
 use crate::config::sources::Sources;
 use crate::control::client;
 use crate::logging::Logging;
@@ -90,7 +91,7 @@ fn a_mount_tells_of_itself_while_every_thread_of_every_pool_is_stuck() {
     let volume = volume(&runtime);
     let temp = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(temp.path().join("run")).expect("made");
-    let from = Reload { sources: Sources::default(), looks: Vec::new(), logging: Logging::nowhere() };
+    let from = Reload { sources: Sources::default(), looks: Vec::new(), loaded: Loaded::default(), logging: Logging::nowhere() };
     let reloader = Arc::new(Reloader::new(volume.clone(), from, false, Settings::default()));
     let told = begin(&volume, temp.path(), Path::new("/not/really"), measured, reloader).expect("told");
     let address = told.desk.http.get().and_then(|http| http.address.clone()).expect("it listens");

@@ -2,6 +2,7 @@
 //!
 //! Owns: the list of pieces, and what takes names out of them. Must be true: DBG-1, DBG-2. Fails: never; what cannot be had says why.
 
+use super::super::config;
 use super::super::settings::{self, SettingsArguments};
 use crate::backend;
 use crate::config::show;
@@ -48,13 +49,13 @@ pub fn all(source: &Source, with_names: bool) -> Vec<Piece> {
     let pid = status.as_ref().ok().map(|status| status.pid).or(owner.as_ref().and_then(|owner| owner.pid));
     let shown = status.map(|status| if with_names { status } else { without_names(status) });
     let shown = shown.map_err(|error| error.to_string()).and_then(|status| json(&status));
-    let loaded = settings::load(&SettingsArguments::default(), Some(volume), &[]);
+    let is_mounted = shown.is_ok();
     let mut pieces = vec![
         Piece::of("about.txt", Ok(about(source, with_names))),
         Piece::of("status.json", shown),
         Piece::of("metrics.txt", client::metrics(volume).map_err(|error| error.to_string())),
         Piece::of("caches.json", client::caches(volume).map_err(|error| error.to_string()).and_then(|tiers| json(&tiers))),
-        Piece::of("config.yaml", loaded.map(|loaded| show::yaml(&loaded, true)).map_err(|error| error.message)),
+        Piece::of("config.yaml", settings_of(volume, is_mounted)),
         Piece::of("info.json", backend::facts(volume).map_err(|error| error.to_string()).and_then(|facts| json(&facts))),
         Piece::of("threads.txt", pid.ok_or_else(|| "no process has it".into()).and_then(threads)),
         Piece::of("limits.txt", pid.ok_or_else(|| "no process has it".into()).and_then(|pid| read(&format!("/proc/{pid}/limits")))),
@@ -68,6 +69,17 @@ pub fn all(source: &Source, with_names: bool) -> Vec<Piece> {
         pieces.push(Piece::of("damage.json", client::damage(volume).map_err(|error| error.to_string()).and_then(|damage| json(&damage))));
     }
     pieces
+}
+
+/// The settings, with where each came from: of the mount, or what the next one would have that whoever makes the archive begins.
+fn settings_of(volume: &Path, is_mounted: bool) -> Result<String, String> {
+    let (from, rows) = if is_mounted {
+        ("in force, as the daemon says", config::in_force(volume).map_err(|error| error.to_string())?)
+    } else {
+        let loaded = settings::load(&SettingsArguments::default(), Some(volume), &[]).map_err(|error| error.message)?;
+        ("not mounted, or no answer: as a mount would read them with the files and variables of this call", show::rows(&loaded))
+    };
+    Ok(format!("# {from}\n{}", show::yaml(&rows, true)))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, String> {

@@ -22,6 +22,15 @@ pub struct ConfigStatus {
     pub waiting: Vec<String>,
 }
 
+/// A key with the value in force, and where that came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyInForce {
+    pub key: String,
+    pub value: String,
+    pub origin: String,
+}
+
 /// What came of reading the settings again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +45,8 @@ pub enum ReloadResult {
 }
 
 impl ReloadResult {
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Partial, Self::Failed];
+
     /// The word for it, in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -24,7 +24,12 @@ pub(super) const METRICS: &[Metric] = &[
         &[],
         "Number of the settings in force: 1 at the mount, one more with each reload that changed some.",
     ),
-    Metric::counter("infmap_config_reload_total", &["result"], "Reloads of the settings, by what came of them.").happened(),
+    Metric::counter("infmap_config_reload_total", &["result"], "Reloads of the settings, by what came of them."),
+    Metric::gauge(
+        "infmap_config_last_reload_successful",
+        &[],
+        "0 if the settings that were read last have a mistake, so that nothing was changed; else 1.",
+    ),
     Metric::gauge("infmap_config_last_reload_timestamp_seconds", &[], "When settings were last put into force by a reload.")
         .seconds()
         .happened(),

@@ -18,7 +18,10 @@ fn every_name_stands_once_and_keeps_the_conventions() {
             Unit::Seconds => assert!(stem.ends_with("_seconds"), "{name} is in seconds"),
             Unit::Ratio => assert!(stem.ends_with("_ratio"), "{name} is a ratio"),
             Unit::Number => {
-                assert!(!["_bytes", "_seconds", "_ratio", "_us", "_ms", "_percent"].iter().any(|end| stem.ends_with(end)), "{name}")
+                assert!(
+                    !["_bytes", "_seconds", "_ratio", "_us", "_ms", "_percent", "_per_second"].iter().any(|end| stem.ends_with(end)),
+                    "{name}"
+                )
             }
         }
         assert!(help.ends_with('.') && !help.contains('\n') && !help.contains('|'), "{name}: {help}");
