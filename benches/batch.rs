@@ -29,10 +29,11 @@ struct Scale {
 type Way = fn(&mut Bed) -> Duration;
 
 /// Name, one by one, together, and whether half the time is wanted.
-const MEASUREMENTS: [(&str, Way, Way, bool); 6] = [
+const MEASUREMENTS: [(&str, Way, Way, bool); 7] = [
     ("stat by name, just opened", stats_one_by_one, stats_together, false),
     ("stat by name, from memory", warm_stats_one_by_one, warm_stats_together, false),
     ("lookup and read, just opened", reads_one_by_one, reads_together, true),
+    ("warm, just opened", warms_one_by_one, warms_together, true),
     ("lookup and read, from memory", warm_reads_one_by_one, warm_reads_together, false),
     ("create and write, and one sync", writes_one_by_one, writes_together, false),
     ("create, write and sync each", synced_one_by_one, writes_together, true),
@@ -251,6 +252,30 @@ fn reads_one_by_one(bed: &mut Bed) -> Duration {
 fn reads_together(bed: &mut Bed) -> Duration {
     bed.open();
     read_all(bed)
+}
+
+/// Warmed in so many calls; that all are in memory is asked of a last one.
+fn warm(bed: &mut Bed, files_a_call: usize) -> Duration {
+    bed.open();
+    let (volume, which) = (bed.volume(), bed.which());
+    let ask = |files: &[Which]| volume.ask(|replier| volume.warm(files.to_vec(), replier)).wait_blocking().expect("warmed");
+    let start = Instant::now();
+    for files in which.chunks(files_a_call) {
+        ask(files);
+    }
+    let took = start.elapsed();
+    let again = ask(&which);
+    assert!(again.files == which.len() as u64 && again.bytes == 0, "{again:?}");
+    took
+}
+
+fn warms_one_by_one(bed: &mut Bed) -> Duration {
+    warm(bed, 1)
+}
+
+fn warms_together(bed: &mut Bed) -> Duration {
+    let all = bed.contents.len();
+    warm(bed, all)
 }
 
 fn warm_reads_one_by_one(bed: &mut Bed) -> Duration {

@@ -5,6 +5,7 @@
 //! changed then. Of questions each has an answer of its own.
 
 mod join;
+mod look;
 mod read;
 mod stat;
 mod warm;

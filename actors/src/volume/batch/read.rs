@@ -1,19 +1,20 @@
 //! Parts of many files, read together.
 //!
-//! Must be true: what is in memory is read where it is asked; the rest on the readers' threads side by side: first it is looked for what the names
-//! lead to, then the parts are read in the order in which they lie in the images, about. A file with dirty bytes is asked of its shard, as by
+//! Must be true: what is in memory is read where it is asked; the rest on the readers' threads side by side: first it is looked for what all
+//! names lead to, then the parts are read in the order in which they lie in the images, about. A file with dirty bytes is asked of its shard, as by
 //! a read (O6). Fails: each part for itself.
 
 use super::join::Join;
+use super::look::Look;
 use super::{FILES_A_MESSAGE, FILES_MAX, Which};
 use crate::api::{Answer, Refusal};
 use crate::cache::shard_of;
 use crate::pixel_reader::{ReadData, bring_small, read_part, take};
 use crate::replier::Replier;
-use crate::shared::Shared;
 use crate::volume::{Front, Volume};
 use infmap_storage::row::Inode;
 use infmap_storage::state::StateError;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -45,13 +46,13 @@ struct Reads {
     room: AtomicU64,
 }
 
-/// A part that is not in memory.
-struct Missed {
+/// A part, and which of all it is.
+struct Asked {
     number: usize,
     part: ReadPart,
 }
 
-/// The same, of a file that is known.
+/// The same, of a file that is known, whose bytes are not in memory.
 #[derive(Clone, Copy)]
 struct Found {
     number: usize,
@@ -73,40 +74,36 @@ impl Volume {
         let room = AtomicU64::new(self.front.shared.settings().memory.budget / ANSWERS_SHARE);
         let join = Join::new(parts.len(), move |answers| replier.reply(Ok(answers)));
         let reads = Arc::new(Reads { front: self.front.clone(), join, room });
-        let parts = parts.into_iter().enumerate().map(|(number, part)| Missed { number, part });
-        let mut missed = parts.filter_map(|one| reads.read_from_memory(one)).peekable();
-        let mut chunks: Vec<Vec<Missed>> = Vec::new();
-        while missed.peek().is_some() {
-            chunks.push(missed.by_ref().take(FILES_A_MESSAGE).collect());
-        }
-        let after = reads.clone();
-        let found =
-            Join::<Answer<Vec<Found>>>::new(chunks.len(), move |found| after.read_found(found.into_iter().flatten().flatten().collect()));
-        for (message, chunk) in chunks.into_iter().enumerate() {
-            let (reads, replier) = (reads.clone(), found.replier(message));
-            self.front.on_reader(message, move |shared| replier.reply(Ok(reads.find(shared, chunk))));
-        }
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let (seen, noted, after) = (reads.clone(), found.clone(), reads.clone());
+        let look = Look {
+            front: self.front.clone(),
+            ask: |_, view, one: &Asked| one.part.which.find(view),
+            answer: Box::new(move |_, one, inode| noted.lock().extend(seen.read_from_memory(one, inode))),
+            then: Box::new(move || after.read_found(std::mem::take(&mut *found.lock()))),
+        };
+        Arc::new(look).at(parts.into_iter().enumerate().map(|(number, part)| Asked { number, part }).collect());
     }
 }
 
 impl Reads {
-    /// Answers a part, or has its shard answer it, unless it is not in memory.
-    fn read_from_memory(&self, one: Missed) -> Option<Missed> {
+    /// Answers a part, or has its shard answer it, unless its bytes are not in memory.
+    fn read_from_memory(&self, asked: Asked, inode: Result<Inode, StateError>) -> Option<Found> {
         let shared = &self.front.shared;
-        let inode = match shared.query(|view| one.part.which.find(view)) {
+        let Asked { number, part } = asked;
+        let inode = match inode {
             Ok(inode) => inode,
-            Err(StateError::Miss(_)) => return Some(one),
             Err(error) => {
-                self.join.put(one.number, Err(shared.refuse(&error)));
+                self.join.put(number, Err(shared.refuse(&error)));
                 return None;
             }
         };
-        if self.is_dirty(one.number, inode, &one.part) {
+        if self.is_dirty(number, inode, &part) {
             return None;
         }
-        match read_part(shared, inode, one.part.offset, one.part.length, &self.room, false) {
-            Some(answer) => self.join.put(one.number, answer),
-            None => return Some(one),
+        match read_part(shared, inode, part.offset, part.length, &self.room, false) {
+            Some(answer) => self.join.put(number, answer),
+            None => return Some(Found { number, inode, offset: part.offset, length: part.length }),
         }
         None
     }
@@ -123,19 +120,6 @@ impl Reads {
             self.join.put(number, Err(Refusal::BatchTooBig));
         }
         true
-    }
-
-    /// Looks for what the names lead to.
-    fn find(&self, shared: &Shared, chunk: Vec<Missed>) -> Vec<Found> {
-        let mut found = Vec::with_capacity(chunk.len());
-        for Missed { number, part } in chunk {
-            match shared.query_waiting(|view| part.which.find(view)) {
-                Ok(inode) if self.is_dirty(number, inode, &part) => {}
-                Ok(inode) => found.push(Found { number, inode, offset: part.offset, length: part.length }),
-                Err(error) => self.join.put(number, Err(shared.refuse(&error))),
-            }
-        }
-        found
     }
 
     /// Reads what was found. A shard hands its small files to the pixel writers together: they lie side by side.

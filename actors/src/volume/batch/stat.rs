@@ -4,12 +4,14 @@
 //! for itself.
 
 use super::join::Join;
-use super::{FILES_A_MESSAGE, FILES_MAX, Which};
+use super::look::Look;
+use super::{FILES_MAX, Which};
 use crate::api::{Answer, Attributes, Refusal};
 use crate::replier::Replier;
 use crate::shared::Shared;
 use crate::volume::Volume;
 use infmap_storage::state::{StateError, View};
+use std::sync::Arc;
 
 impl Volume {
     /// What `stat` shows of each of these files, in their order.
@@ -20,24 +22,14 @@ impl Volume {
         if files.len() > FILES_MAX {
             return replier.reply(Err(Refusal::BatchTooBig));
         }
-        let shared = &self.front.shared;
         let join = Join::new(files.len(), move |answers| replier.reply(Ok(answers)));
-        let mut missed = Vec::new();
-        for (number, which) in files.into_iter().enumerate() {
-            match shared.query(|view| stat(shared, view, &which)) {
-                Err(StateError::Miss(_)) => missed.push((number, which)),
-                seen => join.put(number, seen.map_err(|error| shared.refuse(&error))),
-            }
-        }
-        for (message, chunk) in missed.chunks(FILES_A_MESSAGE).enumerate() {
-            let (chunk, join) = (chunk.to_vec(), join.clone());
-            self.front.on_reader(message, move |shared| {
-                for (number, which) in chunk {
-                    let seen = shared.query_waiting(|view| stat(shared, view, &which));
-                    join.put(number, seen.map_err(|error| shared.refuse(&error)));
-                }
-            });
-        }
+        let look = Look {
+            front: self.front.clone(),
+            ask: |shared, view, (_, which): &(usize, Which)| stat(shared, view, which),
+            answer: Box::new(move |shared, (number, _), seen| join.put(number, seen.map_err(|error| shared.refuse(&error)))),
+            then: Box::new(|| {}),
+        };
+        Arc::new(look).at(files.into_iter().enumerate().collect());
     }
 }
 

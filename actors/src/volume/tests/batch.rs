@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::{NameOp, RenameMode, SetHow, SetXattr};
+use infmap_storage::device::{Operation, SimulatedDisk};
 
 fn node(parent: Inode, name: &str) -> NewNode {
     NewNode { parent, name: name.into(), mode: 0o100_644, uid: 1, gid: 2, rdev: 0, umask: 0 }
@@ -143,6 +144,33 @@ fn what_is_missing_among_many_is_answered_for_itself() {
     }
     assert_eq!((bed.stat_many(Vec::new()), bed.read_many(Vec::new())), (Ok(Vec::new()), Ok(Vec::new())));
     assert_eq!(bed.warm(Vec::new()), Ok(Warmed::default()));
+}
+
+/// A question that misses a node asks again when it was brought, also if bringing it failed: nothing is answered for want of one read, and
+/// what can never be read ends.
+#[test]
+fn questions_about_files_outlive_reads_of_the_tables_that_fail_and_end_when_all_fail() {
+    let disk = SimulatedDisk::new(1);
+    ["map", "spare", "wal"].iter().for_each(|directory| disk.create_dir(directory).unwrap());
+    let device: Arc<dyn Device> = Arc::new(disk.clone());
+    create(&device, UUID, 0, 0).unwrap();
+    let mut bed = Bed::open(device);
+    let names: Vec<_> = (0..400).map(|n| format!("a name of some length, of which a page holds few {n}")).collect();
+    bed.write_many(names.iter().map(|name| file(name, name.as_bytes())).collect()).unwrap();
+    let which: Vec<_> = names.iter().map(|name| named(name)).collect();
+    for failing in 0..8 {
+        bed = bed.reopen(true);
+        disk.fail_after(failing, Operation::Read, std::io::ErrorKind::Other);
+        for (seen, name) in bed.stat_many(which.clone()).unwrap().into_iter().zip(&names) {
+            assert_eq!(seen.map(|seen| seen.size), Ok(name.len() as u64), "read {failing} fails");
+        }
+        for (read, name) in bed.read_many(whole(&which)).unwrap().into_iter().zip(&names) {
+            assert_eq!(read.as_deref(), Ok(name.as_bytes()), "read {failing} fails");
+        }
+    }
+    bed = bed.reopen(true);
+    (0..4000).for_each(|_| disk.fail_after(0, Operation::Read, std::io::ErrorKind::Other));
+    assert!(bed.stat_many(which.clone()).unwrap().into_iter().all(|seen| seen == Err(Refusal::Damaged)));
 }
 
 #[test]
