@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 const USER: u32 = 1000;
@@ -278,6 +279,42 @@ fn whatever_changes_a_program_takes_its_privileges() {
             assert_eq!(names(&program), "", "{options}: {change}");
         }
     }
+    mount.unmount();
+}
+
+/// A write that takes privileges away keeps its pages locked until it is answered, and a search for holes has the kernel drop these pages.
+#[test]
+fn writes_that_take_privileges_and_searches_for_holes_do_not_wait_for_each_other() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: two users are needed, and only root has them");
+        return;
+    }
+    let Some(volume) = Volume::if_mountable() else { return };
+    let mount = volume.mount_with(&["-o", "allow_other,suid"]);
+    fs::set_permissions(volume.path().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = mount.path("program");
+    fs::write(&program, noise(MIB as usize)).unwrap();
+    chown(&program, Some(USER), Some(USER)).unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let file = open(&program);
+                while !ended.load(Ordering::Acquire) {
+                    assert_eq!(seek(&file, SeekFrom::Hole(0)), Ok(MIB));
+                }
+            });
+        }
+        for round in 0..60 {
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).unwrap();
+            let mut write = Command::new("dd");
+            write.args(["if=/dev/zero", "of=program", "bs=256K", "count=4", "conv=notrunc", "status=none"]);
+            let mut writing = write.current_dir(mount.dir()).uid(USER).gid(USER).spawn().unwrap();
+            common::until(&format!("write {round}"), || writing.try_wait().unwrap().is_some());
+            assert_eq!(fs::metadata(&program).unwrap().mode() & 0o7777, 0o755);
+        }
+        ended.store(true, Ordering::Release);
+    });
     mount.unmount();
 }
 

@@ -6,7 +6,8 @@
 //! volume is read-only. Where there is no room, blocks go back to where they came from, and are tried again with the next commit.
 //!
 //! Must be true: O3 a shard hears of a place only when the image is durable under its name; an image gets its name only after its
-//! grant was synced, which the Vat sees to.
+//! grant was synced, which the Vat sees to; PW-1 where an image found no room, no place is used up before there is more: each is a record,
+//! and a log that cannot grow would come to its end by trying again.
 
 mod gather;
 
@@ -20,6 +21,7 @@ use crate::slot::{Address, Context, Role, WeakAddress};
 use crate::vat::{Grant, VatMessage};
 use gather::{Effort, Gathered, OpenRegion};
 use infmap_storage::file_buffer::{Run, Ticket};
+use infmap_storage::region::IMAGE_MAX_BYTES;
 use infmap_storage::row::{Inode, RegionKind};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -94,6 +96,8 @@ pub struct PixelWriter {
     backlog: VecDeque<PlaceJob>,
     flush: bool,
     failures: u32,
+    /// Bytes that there were for images when one found no room.
+    full_at: Option<u64>,
     effort: Option<Effort>,
 }
 
@@ -112,6 +116,7 @@ impl PixelWriter {
             backlog: VecDeque::new(),
             flush: false,
             failures: 0,
+            full_at: None,
             effort: None,
         }
     }
@@ -122,6 +127,11 @@ impl PixelWriter {
             if self.shared.health.is_read_only() {
                 self.shared.budget.gathered(job.bytes());
                 give_up(job, Refusal::Damaged);
+                continue;
+            }
+            if self.open.is_none() && self.is_full() {
+                self.shared.budget.gathered(job.bytes());
+                give_up(job, Refusal::NoSpace);
                 continue;
             }
             let Some(mut open) = self.open.take().or_else(|| self.open_region()) else {
@@ -144,6 +154,18 @@ impl PixelWriter {
             self.seal(cx);
         }
         self.ask_for_grants(cx);
+    }
+
+    /// Whether there is no more room than when an image found none. One that found none where there seems to be enough, as with a quota of
+    /// the medium, is tried again: nobody would say when there is more.
+    fn is_full(&mut self) -> bool {
+        let Some(full_at) = self.full_at else { return false };
+        look_at_space(&self.shared);
+        let room = self.shared.spares.room();
+        if room > full_at || room >= IMAGE_MAX_BYTES as u64 {
+            self.full_at = None;
+        }
+        self.full_at.is_some()
     }
 
     fn open_region(&mut self) -> Option<OpenRegion> {
@@ -187,7 +209,7 @@ impl PixelWriter {
         look_at_space(&self.shared);
         match installed {
             Ok(reports) => {
-                self.failures = 0;
+                (self.failures, self.full_at) = (0, None);
                 let took_us = self.shared.clock.now_us().saturating_sub(start);
                 metrics::histogram!("infmap_region_seal_seconds").record(took_us as f64 / 1e6);
                 for report in reports {
@@ -201,6 +223,7 @@ impl PixelWriter {
             Err((jobs, error)) if error.kind() == ErrorKind::StorageFull => {
                 tracing::warn!(%error, "there is no room for an image: its blocks wait until there is");
                 self.shared.budget.set_space(0);
+                self.full_at = Some(self.shared.spares.room());
                 jobs.into_iter().for_each(|job| give_up(job, Refusal::NoSpace));
                 self.give_up_backlog(Refusal::NoSpace);
             }

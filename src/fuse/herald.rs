@@ -1,10 +1,12 @@
-//! The Herald: a thread that tells the kernel things, and waits for it so that nobody else does.
+//! The Herald: two threads that tell the kernel things, and wait for it so that nobody else does.
 //!
 //! Owns: `Herald`, the count of what is open, and of those who have a file open to write. Must be true: HER-1 no thread that answers
 //! requests sends a notification: the kernel may first have to write pages back, which such a thread has to take; whoever asks on the
 //! control socket has a thread of his own, and waits himself; HER-2 the count of writers is never too small, so that an inode without one
-//! has no page in the kernel that we do not know of. Lost RELEASEs make it too large, which costs time alone. Fails: whoever waits hears
-//! that the kernel does not know the inode; whether a page could be written back the kernel keeps to itself.
+//! has no page in the kernel that we do not know of, and lost RELEASEs make it too large, which costs time alone; HER-3 what an answer
+//! waits for is never behind what waits for pages: a write that takes privileges away keeps its pages locked until it is answered (Linux
+//! 6.18, `fuse_fill_write_pages`), and its answer waits until the kernel was told of that. Fails: whoever waits hears that the kernel does
+//! not know the inode; whether a page could be written back the kernel keeps to itself.
 //!
 //! Two things the kernel has to be told. When a write clears suid, sgid or capabilities, it goes on with the bits that it has. And under
 //! the writeback cache the kernel answers SEEK_DATA and SEEK_HOLE by asking us, without first writing back what it holds (Linux 6.18,
@@ -18,20 +20,22 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-/// What the Herald is sent for.
+/// Have everything written back that the kernel holds of a file; then do this, which hears whether it was.
+struct WriteBack(INodeNo, Box<dyn FnOnce(bool) + Send>);
+
+/// What takes the kernel no time.
 enum Errand {
-    /// Have everything written back that the kernel holds of a file; then do this, which hears whether it was.
-    WriteBack(INodeNo, Box<dyn FnOnce(bool) + Send>),
     /// The attributes of an inode are not what the kernel holds.
     Forget(INodeNo),
     /// Do this when the errands before are done.
     Then(Box<dyn FnOnce() + Send>),
 }
 
-/// The way to the Herald's thread.
+/// The way to the Herald's threads.
 #[derive(Default)]
 pub(super) struct Herald {
     errands: OnceLock<Sender<Errand>>,
+    pages: OnceLock<Sender<WriteBack>>,
     /// For those who wait themselves.
     notifier: OnceLock<Notifier>,
     writers: Mutex<HashMap<u64, u64>>,
@@ -41,15 +45,21 @@ pub(super) struct Herald {
 }
 
 impl Herald {
-    /// Begins the thread; it ends when this goes.
+    /// Begins the threads; they end when this goes.
     pub(super) fn begin(&self, notifier: Notifier) -> std::io::Result<()> {
         let (sender, errands) = channel();
+        let (pages_sender, pages) = channel();
         let forgetting = self.forgetting.clone();
         let _ = self.notifier.set(notifier.clone());
+        let waiting = notifier.clone();
+        thread::Builder::new().name("herald-pages".into()).spawn(move || {
+            for WriteBack(ino, then) in pages {
+                then(is_done(&waiting, ino, ALL_PAGES));
+            }
+        })?;
         thread::Builder::new().name("herald".into()).spawn(move || {
             for errand in errands {
                 match errand {
-                    Errand::WriteBack(ino, then) => then(is_done(&notifier, ino, ALL_PAGES)),
                     Errand::Forget(ino) => {
                         is_done(&notifier, ino, NO_PAGES);
                         forgetting.fetch_sub(1, Ordering::AcqRel);
@@ -59,21 +69,22 @@ impl Herald {
             }
         })?;
         let _ = self.errands.set(sender);
+        let _ = self.pages.set(pages_sender);
         Ok(())
     }
 
     /// Does something when the kernel holds nothing of a file that we do not know of, or when it may still hold something (`false`).
     pub(super) fn when_known(&self, ino: INodeNo, then: impl FnOnce(bool) + Send + 'static) {
         let is_written = self.is_written(ino.0);
-        match self.errands.get() {
+        match self.pages.get() {
             // When the thread is gone the mount is, and what is asked goes with the errand: it is answered by that.
-            Some(errands) if is_written => drop(errands.send(Errand::WriteBack(ino, Box::new(then)))),
+            Some(pages) if is_written => drop(pages.send(WriteBack(ino, Box::new(then)))),
             _ => then(true),
         }
     }
 
     /// Has everything written back that the kernel holds of any file, and waits for it on this thread. Never on one that answers requests, nor
-    /// on the Herald's own: an answer may wait for an errand.
+    /// on one of the Herald's: others wait for them.
     pub(super) fn write_all_back(&self) {
         let Some(notifier) = self.notifier.get() else { return };
         // Of a file that nobody has open to write it holds nothing: close hands over what was written.

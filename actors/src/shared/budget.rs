@@ -242,6 +242,11 @@ impl Budget {
         self.log_room.store(bytes, Ordering::Release);
     }
 
+    #[cfg(test)]
+    pub fn log_room(&self) -> u64 {
+        self.log_room.load(Ordering::Acquire)
+    }
+
     /// So many bytes are appended and not known to be written.
     pub fn set_log_pending(&self, bytes: u64) {
         self.log_pending.store(bytes, Ordering::Release);

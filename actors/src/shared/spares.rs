@@ -136,6 +136,12 @@ impl Spares {
         (self.inner.lock().held.len() * IMAGE_MAX_BYTES) as u64
     }
 
+    /// Bytes that images may find: of spare files, those that are held too, and what the medium had free when it was last looked at.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        (self.unused_bytes() + self.held_bytes()).saturating_add(self.free_bytes.load(Ordering::Relaxed))
+    }
+
     /// Holds room, as far as there is some: up to [`HELD`] files of full size.
     pub fn hold(&self, device: &dyn Device) {
         let Some(_turn) = self.holding.try_lock() else { return };

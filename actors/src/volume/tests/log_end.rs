@@ -149,3 +149,28 @@ fn at_the_end_of_the_log_batches_and_syncs_of_bytes_are_refused_and_do_no_harm()
         files.iter().zip(&content).for_each(|(inode, content)| assert!(bed.read(*inode, 0, 1_000_000) == *content));
     }
 }
+
+/// An hour of commits that find no room for what is dirty. Seen to fail when each attempt took a place, whose record is in the log.
+#[test]
+fn a_full_disk_that_is_left_alone_uses_up_neither_places_nor_the_log() {
+    let full = Full::new();
+    let inode = full.create("dirty");
+    let content = noise(7, 3_000_000);
+    full.write(inode, 0, &content);
+    full.others_fill();
+    full.grow(10 * SEGMENT / STEP);
+    let room = || full.volume.shared().budget.log_room();
+    full.tick();
+    let before = room();
+    for minute in 0..60 {
+        (0..10).for_each(|_| full.tick());
+        assert_eq!(full.reason(), None, "minute {minute}");
+    }
+    assert!(before - room() < 64 << 10, "{} bytes of the log", before - room());
+    full.disk.set_capacity(CAPACITY);
+    full.tick();
+    full.tick();
+    assert_eq!(full.ask(|volume, replier| volume.sync(inode, false, replier)), Ok(()));
+    let bed = Bed::open(full.bed.stopped());
+    assert!(bed.read(inode, 0, 3_000_000) == content);
+}
