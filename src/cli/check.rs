@@ -25,10 +25,18 @@ pub struct Check {
     path: Option<PathBuf>,
 }
 
+/// What to do where the volume is mounted.
+fn in_use(error: CliError) -> CliError {
+    if error.code != Code::VolumeLocked {
+        return error;
+    }
+    error.help("unmount it, or wait for the process that works on it; `infmap scrub start DIR` verifies it while it is mounted")
+}
+
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), CliError> {
         let volume = info::volume(&self.volume)?;
-        let lock = VolumeLock::take_to_read(&volume, None, Duration::ZERO)?;
+        let lock = VolumeLock::take_to_read(&volume, None, Duration::ZERO).map_err(|error| in_use(error.into()))?;
         lock.note().into_iter().for_each(|note| output::note(note, context));
         if let Some(inside) = &self.path {
             return self.check_path(&volume, inside, context);
