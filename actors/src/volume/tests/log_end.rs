@@ -82,7 +82,7 @@ impl Full {
 
 /// From the first name to the second, or back.
 fn renamed(one: &str, other: &str, number: usize) -> Rename {
-    let (from, to) = if number % 2 == 0 { (one, other) } else { (other, one) };
+    let (from, to) = if number.is_multiple_of(2) { (one, other) } else { (other, one) };
     Rename { parent: ROOT_INODE, name: from.into(), new_parent: ROOT_INODE, new_name: to.into(), mode: RenameMode::Replace }
 }
 
