@@ -33,7 +33,7 @@ fn verbs() -> BTreeSet<String> {
     verbs
 }
 
-/// Seen to fail for each verb that was left out of the table.
+/// Meant to fail for each verb that was left out of the table.
 #[test]
 fn every_verb_stands_in_the_table_with_a_call_that_succeeds_and_one_that_is_refused() {
     let verbs = verbs();
@@ -41,7 +41,7 @@ fn every_verb_stands_in_the_table_with_a_call_that_succeeds_and_one_that_is_refu
     assert_eq!(REFUSED.iter().map(|refused| refused.verb.to_string()).collect::<BTreeSet<_>>(), verbs);
 }
 
-/// Seen to fail when a kind was missing in the document.
+/// Meant to fail when a kind was missing in the document.
 #[test]
 fn the_document_names_the_kinds_of_each_verb() {
     let text = fs::read_to_string(Path::new(SOURCE).join("docs/operations.md")).expect("readable");
@@ -201,7 +201,7 @@ fn kind(object: &Value) -> String {
     object["message_type"].as_str().unwrap_or_else(|| panic!("no kind: {object}")).to_string()
 }
 
-/// Seen to fail for 21 verbs without `message_type` or `version`, for doctor and explain as bare arrays, and where --quiet left a word.
+/// Meant to fail for 21 verbs without `message_type` or `version`, for doctor and explain as bare arrays, and where --quiet left a word.
 #[test]
 fn every_verb_speaks_to_people_and_programs_is_quiet_and_refuses_in_one_form() {
     let Some(mut house) = House::build() else { return };

@@ -178,7 +178,7 @@ fn every_figure_that_is_asked_for_is_in_the_catalogue() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// Seen to fail with three figures that nobody had given a panel.
+/// Meant to fail with three figures that nobody had given a panel.
 #[test]
 fn every_figure_has_a_panel() {
     let shown: BTreeSet<String> = queries().into_iter().flat_map(|query| names(&query.query)).collect();
@@ -241,7 +241,7 @@ fn the_dashboard_is_what_its_script_writes() {
     }
 }
 
-/// Seen to fail with an address of IPv6 that was not quoted, which YAML reads as a list: then no mount at all is asked.
+/// Meant to fail with an address of IPv6 that was not quoted, which YAML reads as a list: then no mount at all is asked.
 #[test]
 fn make_observe_asks_the_mounts_that_there_are_and_leaves_nothing_behind() {
     if !has_prometheus() || !has("python3", "scripts/observe is not run") {

@@ -130,7 +130,7 @@ fn a_budget_that_is_refused_changes_nothing_that_goes_by_it() {
     volume.check();
 }
 
-/// Seen to fail when it knew only the settings of whoever called it.
+/// Meant to fail when it knew only the settings of whoever called it.
 #[test]
 fn config_show_tells_what_a_mount_has_in_force_and_what_the_next_one_would() {
     let Some(volume) = Volume::if_mountable() else { return };

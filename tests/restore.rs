@@ -185,6 +185,9 @@ fn without_the_newest_tables_no_wrong_byte_comes_out() {
     }
 }
 
+/// Of an image, what a node takes at most, with the frame around its rows.
+const NODE_BYTES: usize = 17_000;
+
 /// What was written under a name, the newest last.
 type Versions = BTreeMap<String, Vec<Vec<u8>>>;
 
@@ -233,6 +236,14 @@ fn of_damaged_tables_and_a_log_all_comes_out_that_a_mount_gives_and_the_rest_is_
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let named: Vec<&str> =
             told["restored"]["incomplete"].as_array().expect("a list").iter().filter_map(|one| one["path"].as_str()).collect();
+        let is_passed_over = told["restored"]["notes"].to_string().contains("younger root(s) cannot be read");
+        // RBL-10: of a root that is passed over, what stands in a node that is damaged is not known by name.
+        let is_out_of_reach = |content: &[u8]| {
+            let reach = from.saturating_sub(NODE_BYTES)..from + 150_000 + NODE_BYTES;
+            // Either of two pieces of it lies in one row of the image.
+            let place = |piece: &[u8]| bytes.windows(piece.len()).position(|window| window == piece);
+            is_passed_over && [&content[..40], &content[100..140]].into_iter().filter_map(place).any(|at| reach.contains(&at))
+        };
         let is_without_log = told["restored"]["notes"].to_string().contains("what only the log holds is not restored");
         let mount = infmap().args(["mount", "-d", "-o", "ro"]).arg(volume.path()).arg(volume.mountpoint()).output().expect("it starts");
         let (mut newest, mut of_the_log) = (0, 0);
@@ -244,7 +255,11 @@ fn of_damaged_tables_and_a_log_all_comes_out_that_a_mount_gives_and_the_rest_is_
                 assert!(versions.contains(found) || named.contains(&name.as_str()), "{name} has bytes that were never written");
                 // Of what stands in a log that cannot be replayed, only that it was left out is said.
                 let is_told = named.contains(&name.as_str()) || (is_without_log && in_log(name));
-                assert!(Some(found) == last || is_told, "{name} is not the newest, and not named: {told}");
+                let is_newest = Some(found) == last;
+                assert!(
+                    is_newest || is_told || last.is_some_and(|last| is_out_of_reach(last)),
+                    "{name} is not the newest, and not named: {told}"
+                );
             }
             if mount.status.success() && fs::read(volume.mountpoint().join(name)).ok().as_ref() == last {
                 assert!(found.as_ref() == last, "a mount gives {name} without {}, and restore does not: {told}", image.display());

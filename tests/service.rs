@@ -96,7 +96,7 @@ fn the_units_that_are_shipped_are_understood_by_systemd() {
     assert!(output.status.success() && of_ours.is_empty(), "{said}");
 }
 
-/// Seen to fail with a list of `make install` that had lost `umount.fuse.infmap`.
+/// Meant to fail with a list of `make install` that had lost `umount.fuse.infmap`.
 #[test]
 fn the_program_the_package_and_make_install_have_the_same_names_for_helpers() {
     let sbin = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/debian/sbin");

@@ -130,7 +130,7 @@ fn a_signal_is_passed_on_and_nothing_comes_back() {
     assert!(status.code() == Some(1) && said.contains("error[IM1044]") && !is_mounted(&volume), "{status}\n{said}");
 }
 
-/// Seen to fail when every signal went to a daemon that had just been started, and without signs of life from the process above it.
+/// Meant to fail when every signal went to a daemon that had just been started, and without signs of life from the process above it.
 #[test]
 fn while_a_new_daemon_waits_for_the_volume_wishes_do_not_end_it_and_a_manager_hears_that_it_lives() {
     let Some(volume) = Volume::if_mountable() else { return };

@@ -402,7 +402,7 @@ mod tests {
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     }
 
-    /// Seen to fail when a help that was broken into two lines kept the blanks that the second began with.
+    /// Meant to fail when a help that was broken into two lines kept the blanks that the second began with.
     #[test]
     fn no_text_has_a_run_of_blanks() {
         for code in Code::ALL {

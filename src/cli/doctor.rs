@@ -199,7 +199,7 @@ fn mount(mountpoint: &Path) -> Finding {
 mod tests {
     use super::*;
 
-    /// Seen to fail when it was as if nothing were mounted.
+    /// Meant to fail when it was as if nothing were mounted.
     #[test]
     fn mounts_that_cannot_be_listed_are_a_finding() {
         let found = mounts_among(Err("refused"));

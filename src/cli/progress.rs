@@ -124,7 +124,7 @@ mod tests {
         assert_eq!([left("files", 0, 0, 100), left("files", 50, 0, 110)], [None, None]);
     }
 
-    /// Seen to fail when a total of 0 was what had been done: a bar was full from the first step on.
+    /// Meant to fail when a total of 0 was what had been done: a bar was full from the first step on.
     #[test]
     fn a_line_and_a_bar_say_no_more_than_is_known() {
         let progress = |total| Progress { phase: "bytes", done: 5, total };

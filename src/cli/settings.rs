@@ -94,7 +94,7 @@ pub fn keys_help() -> String {
 mod tests {
     use super::*;
 
-    /// Seen to fail when --set lay above -o.
+    /// Meant to fail when --set lay above -o.
     #[test]
     fn flags_beat_options_of_mount_8_and_those_beat_set() {
         let arguments = |set: &[&str], preset: Option<&str>| SettingsArguments {

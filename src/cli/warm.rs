@@ -197,7 +197,7 @@ fn elsewhere(arguments: &[OsString], context: &Context) -> Result<(), CliError> 
 mod tests {
     use super::*;
 
-    /// Seen to fail when what could not be read was counted as read too, and a file of many turns once for each.
+    /// Meant to fail when what could not be read was counted as read too, and a file of many turns once for each.
     #[test]
     fn a_file_was_read_or_it_was_not_and_one_that_is_gone_is_neither() {
         let temp = tempfile::tempdir().expect("a directory");

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::config::schema::KEYS;
 
-    /// Seen to fail with a pattern that took whatever ends in a port: the parser takes no names of machines.
+    /// Meant to fail with a pattern that took whatever ends in a port: the parser takes no names of machines.
     #[test]
     fn the_pattern_of_an_address_has_no_room_for_a_name() {
         let form = form(&Kind::Address);

@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(moved(text), expected);
     }
 
-    /// Seen to fail when lines were put together again with LF: one key changed every line of a file from Windows.
+    /// Meant to fail when lines were put together again with LF: one key changed every line of a file from Windows.
     #[test]
     fn lines_keep_their_ends() {
         let text = "# mine\r\nversion: 1\r\nmemory:\n  budget: 1GiB\r\ncache:\r\n  l3: 5%\r\n  l1: 30%";

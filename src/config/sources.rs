@@ -192,7 +192,7 @@ mod tests {
         assert!(matches!(sources.read(), Err(Unread::File(path, _)) if path == named));
     }
 
-    /// Seen to fail when it was left out as if it were not there.
+    /// Meant to fail when it was left out as if it were not there.
     #[test]
     fn a_variable_that_is_no_text_is_a_mistake() {
         use std::os::unix::ffi::OsStringExt;

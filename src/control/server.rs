@@ -222,7 +222,7 @@ mod tests {
         let server = Server::open(&volume, Box::new(|_| served())).expect("open");
         assert_eq!(status(&volume).expect("answered").pid, 7);
         drop(server);
-        // Another service, to which a link leads, is not asked: seen to fail when the path was connected to.
+        // Another service, to which a link leads, is not asked: meant to fail when the path was connected to.
         let other = path.with_file_name("other.sock");
         let listener = UnixListener::bind(short_path(&directory).replace(NAME, "other.sock")).expect("bound");
         std::os::unix::fs::symlink(&other, &path).expect("linked");

@@ -68,7 +68,7 @@ mod tests {
         vec![Stuck { who: who.into(), seconds: 12, waits_for: "the disk".into() }]
     }
 
-    /// Seen to fail when all reads of the mount and attention of any kind decided.
+    /// Meant to fail when all reads of the mount and attention of any kind decided.
     #[test]
     fn each_check_fails_by_what_it_is_for_and_by_nothing_else() {
         let well = || Status { is_mounted: true, ..Status::default() };

@@ -272,7 +272,7 @@ mod tests {
         ));
     }
 
-    /// Seen to fail when each measurement had a word of its own from the signals: one between the two was heard by nobody.
+    /// Meant to fail when each measurement had a word of its own from the signals: one between the two was heard by nobody.
     #[test]
     fn who_asks_for_the_end_between_two_measurements_is_heard() {
         let temp = tempfile::tempdir().expect("a directory");

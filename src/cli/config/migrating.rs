@@ -117,7 +117,7 @@ fn sync_directory(file: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Seen to fail when the owner was left out: what root migrated of a user was closed to that user.
+    /// Meant to fail when the owner was left out: what root migrated of a user was closed to that user.
     #[test]
     fn the_new_file_and_its_backup_belong_to_whom_the_file_did() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -150,7 +150,7 @@ fn at_the_end_of_the_log_batches_and_syncs_of_bytes_are_refused_and_do_no_harm()
     }
 }
 
-/// An hour of commits that find no room for what is dirty. Seen to fail when each attempt took a place, whose record is in the log.
+/// An hour of commits that find no room for what is dirty. Meant to fail when each attempt takes a place, whose record is in the log.
 #[test]
 fn a_full_disk_that_is_left_alone_uses_up_neither_places_nor_the_log() {
     let full = Full::new();
