@@ -106,11 +106,14 @@ impl Scrub {
             ScrubVerb::Start { mount, wait, join, path, region, limit } => {
                 let path_hex =
                     path.map(|path| inside(&mount.place, &path)).transpose()?.map(|path| hex::encode(path.as_os_str().as_bytes()));
-                let facts = match order(&mount.place, Request::ScrubStart(ScrubPlan { limit, path_hex, place: region })) {
-                    Err(error) if join && error.code == Code::ScrubBusy => order(&mount.place, Request::Scrub)?,
+                // Looked for once: when it is unmounted meanwhile, the place leads to no volume.
+                let behind = Behind::of(&mount.place)?;
+                let order = |request| order_at(&behind, &mount.place, request);
+                let facts = match order(Request::ScrubStart(ScrubPlan { limit, path_hex, place: region })) {
+                    Err(error) if join && error.code == Code::ScrubBusy => order(Request::Scrub)?,
                     facts => facts?,
                 };
-                if wait { wait_for_end(&mount.place, true, context) } else { say(&facts, "It began", context) }
+                if wait { wait_for_end(&behind, &mount.place, true, context) } else { say(&facts, "It began", context) }
             }
             ScrubVerb::Pause { mount } => say(&order(&mount.place, Request::ScrubPause)?, "It is paused", context),
             ScrubVerb::Resume { mount } => say(&order(&mount.place, Request::ScrubResume)?, "It goes on", context),
@@ -120,7 +123,7 @@ impl Scrub {
                 show(&facts, history, context)?;
                 judge(&facts)
             }
-            ScrubVerb::Wait { mount } => wait_for_end(&mount.place, false, context),
+            ScrubVerb::Wait { mount } => wait_for_end(&Behind::of(&mount.place)?, &mount.place, false, context),
         }
     }
 }
@@ -174,21 +177,21 @@ fn show(facts: &Facts, history: bool, context: &Context) -> Result<(), CliError>
     if context.json { output::json("scrub", &shown::json(facts, history)) } else { output::text_line(&shown::text(facts, history)) }
 }
 
-/// Waits until no run is running (`begun`: one was a moment ago), shows how it ended, and judges it.
-fn wait_for_end(path: &Path, begun: bool, context: &Context) -> Result<(), CliError> {
+/// Waits until no run of the volume that was found at `path` is running (`begun`: one was a moment ago), shows how it ended, and judges it.
+fn wait_for_end(place: &Behind, path: &Path, begun: bool, context: &Context) -> Result<(), CliError> {
     let mut progress = Shown::new(context);
-    // Kept: while it is waited for, the place may stop being a mount.
-    let place = Behind::of(path)?;
     let mut was_running = begun;
     let facts = loop {
-        let facts = match order_at(&place, path, Request::Scrub) {
-            Err(_) if was_running && place.is_ending() => return Err(unmounted(&place)),
+        let facts = match order_at(place, path, Request::Scrub) {
+            Err(_) if was_running && place.is_ending() => return Err(unmounted(place)),
             facts => facts?,
         };
         was_running = facts.run.is_some();
         match &facts.run {
             // The daemon goes on with it in some seconds, unless nothing may be changed.
-            Some(run) if run.state == ScrubState::Interrupted && status::ask(path)?.mode == Mode::Ro => break facts,
+            Some(run) if run.state == ScrubState::Interrupted && status::ask(path).is_ok_and(|status| status.mode == Mode::Ro) => {
+                break facts;
+            }
             Some(run) if run.state == ScrubState::Running || run.state == ScrubState::Interrupted => {
                 progress.step(Progress { phase: "bytes", done: run.bytes, total: run.total_bytes });
             }
